@@ -1,0 +1,56 @@
+package gateway
+
+import (
+	"errors"
+	"fmt"
+	"time"
+)
+
+// ErrStore marks errors of the database. A Read that meets one must return it: the whole batch fails then, nothing
+// is written, and the source sends again.
+var ErrStore = errors.New("store")
+
+// ErrLeaseLost means that another process owns the network now. Nothing was written.
+var ErrLeaseLost = errors.New("the network's lease is held by another process")
+
+// An error in an Outcome is an instruction. Any error means: try again, with growing pauses, while the lane waits.
+// Drop and Later say otherwise.
+
+type dropError struct{ err error }
+
+func (e *dropError) Error() string { return e.err.Error() }
+func (e *dropError) Unwrap() error { return e.err }
+
+// Drop wraps an error that no retry can mend: the delivery is dead-lettered and its sender is told. The error's text
+// is what the sender reads, so it must be a plain clause without content ("the room is full").
+func Drop(err error) error { return &dropError{err} }
+
+// Dropf is Drop with a formatted reason.
+func Dropf(format string, args ...any) error { return Drop(fmt.Errorf(format, args...)) }
+
+// IsDrop reports whether err is an instruction to give up.
+func IsDrop(err error) bool {
+	var d *dropError
+	return errors.As(err, &d)
+}
+
+type laterError struct {
+	wait time.Duration
+	err  error
+}
+
+func (e *laterError) Error() string { return fmt.Sprintf("%v (again in %v)", e.err, e.wait) }
+func (e *laterError) Unwrap() error { return e.err }
+
+// Later wraps an error that says itself when to come back (a rate limit, a connection that is down): the delivery
+// waits that long and the attempt does not count.
+func Later(wait time.Duration, err error) error { return &laterError{wait, err} }
+
+// laterThan returns how long the error asks to wait.
+func laterThan(err error) (time.Duration, bool) {
+	var l *laterError
+	if errors.As(err, &l) {
+		return l.wait, true
+	}
+	return 0, false
+}

@@ -1,0 +1,119 @@
+package gateway
+
+import (
+	"context"
+	"time"
+)
+
+// Journal is the durable store between the halves of the path, as the gateway uses it. Package store implements it.
+//
+// Methods that take part in a transaction must be called with the ctx that Do handed to fn; the others read what is
+// committed. All database errors wrap ErrStore, and after one the transaction never commits.
+type Journal interface {
+	// Do runs fn in a transaction of network and returns when it is committed. Whatever queued up while the last
+	// commit ran shares the next one. An error from fn discards what fn staged; an error of the database discards the
+	// whole transaction, for all that shared it. Fails with ErrLeaseLost when this process no longer owns network.
+	Do(ctx context.Context, network string, fn func(ctx context.Context) error) error
+	// Stage runs fn with a staged view of the network's State: what it puts applies only if it returns nil.
+	Stage(ctx context.Context, fn func(ctx context.Context) error) error
+
+	// Seen reports which natives of network are linked already. Tx.
+	Seen(ctx context.Context, natives []Native) (map[Native]bool, error)
+	// Append writes events, their links and deliveries, and wakes the lanes after the commit. Tx.
+	Append(ctx context.Context, entries []Entry) error
+	// Targets resolves native ids to events. Natives that nobody knows, or that are only marked as seen, are absent. Tx.
+	Targets(ctx context.Context, natives []Native) (map[Native]Target, error)
+	// Echoes resolves delivery keys to the events delivered. Tx.
+	Echoes(ctx context.Context, keys []string) (map[string]Target, error)
+
+	// Parts finds the native ids that events have in room, in the order in which they were linked.
+	Parts(ctx context.Context, room Address, events []ID) (map[ID][]Part, error)
+	// Lanes lists network's lanes whose head is due at now, and when the next of the others is (zero: none waits).
+	Lanes(ctx context.Context, network string, now time.Time) (due []Address, next time.Time, err error)
+	// Head returns the first pending deliveries of a lane, in order, at most limit.
+	Head(ctx context.Context, lane Address, limit int) ([]Queued, error)
+	// Finish records what became of deliveries, deletes state keys "out/<key>" of those that ended, wipes event bodies
+	// after their last delivery. Tx.
+	Finish(ctx context.Context, done []Finished) error
+	// Wake returns a channel that gets a value whenever network may have new deliveries. Notices may be lost: poll, too.
+	Wake(network string) <-chan struct{}
+}
+
+// Leases hands out the networks, one owner each.
+type Leases interface {
+	// Acquire waits until this process owns network, or ctx ends.
+	Acquire(ctx context.Context, network string) (Lease, error)
+}
+
+// Lease is the ownership of one network.
+type Lease interface {
+	// Keep renews the lease until ctx ends (nil) or it is lost (ErrLeaseLost, at least 2 s before another may take it).
+	Keep(ctx context.Context) error
+	// Release gives the network up at once.
+	Release(ctx context.Context) error
+}
+
+// Native is a native id in a room.
+type Native struct {
+	Room Address
+	ID   string
+}
+
+// Link ties a native id to a part of an event. A link with a zero Event marks an id as seen, nothing more.
+type Link struct {
+	Native
+	Event ID
+	Part  string
+	// Alias: another name for what a Link without Alias names. The newest one wins where two events claim one.
+	Alias bool
+}
+
+// Entry is one thing to write: an event with its deliveries, or links alone.
+type Entry struct {
+	Event      *Event // nil: links alone
+	Links      []Link
+	Deliveries []Queue
+}
+
+// Queue is a new delivery.
+type Queue struct {
+	Key  string
+	Room Address
+	Seal bool
+}
+
+// Target is an event that something points at.
+type Target struct {
+	Event   ID
+	Part    string
+	Room    Address // where the event happened
+	Native  string  // its id there
+	Author  Person
+	Excerpt string
+}
+
+// Queued is a pending delivery as it lies in its lane.
+type Queued struct {
+	Seq int64
+	Queue
+	Attempt  int
+	Due      time.Time
+	Accepted time.Time
+	Event    *Event
+}
+
+// Finished is what became of a delivery.
+type Finished struct {
+	Seq int64
+	Key string
+	// Links are the native ids that the network gave; see Outcome.Parts.
+	Links []Link
+	// Retry: not done; try again at Due with Attempt counted up.
+	Retry bool
+	Due   time.Time
+	// Attempt is the new count of tries.
+	Attempt int
+	// Dead: given up, for Reason.
+	Dead   bool
+	Reason string
+}

@@ -1,0 +1,188 @@
+package gateway
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Side is one network's half of the gateway. Its owner holds the network's lease while Run runs.
+type Side interface {
+	// Caps says what the room can show. It is cheap and does no I/O; it may change between calls.
+	Caps(room Address) Caps
+
+	// Run connects, reads and reconnects until ctx ends, and returns only when everything it started has ended. It
+	// returns an error only for what no reconnect can mend; while the network is merely away it keeps trying.
+	Run(ctx context.Context, in Inbox) error
+
+	// Deliver says a run of one lane's deliveries, in order, and reports on each in order. It may return fewer
+	// outcomes than deliveries: the rest was not attempted. After an outcome with a retryable error no later delivery
+	// of the run is started, but what was already written is reported as it ended. Deliver is repeatable with the same
+	// run, and it may be called before Run has connected: it then answers Later. Lanes run side by side.
+	Deliver(ctx context.Context, run []Delivery) []Outcome
+}
+
+// Inbox is where a side puts what it heard.
+type Inbox interface {
+	// Accept records each arrival once, in order, in one transaction. When it returns nil everything is durable:
+	// acknowledge the source then, and only then. On an error nothing was written, and the source must send again.
+	// Calls of one network commit in call order; concurrent calls share a commit.
+	Accept(ctx context.Context, batch []Arrival) error
+}
+
+// Arrival is something that a side heard and has not read yet.
+type Arrival struct {
+	At Address
+	// Native is the seen-key: an arrival whose (At, Native) was accepted before is skipped, without calling Read. It
+	// must not be forgeable by a stranger. Empty: never skipped.
+	Native string
+	// Also holds further ids; see Event.Also.
+	Also []string
+	// Read opens and decodes. It runs inside Accept's transaction, sees the side's State there (its writes apply only
+	// if it returns nil), does no network I/O, changes nothing outside State, and may run again. A nil event means:
+	// nothing to pass on (a key transport, something told twice). An error or a panic marks the arrival as seen and
+	// passes a notice on that something could not be read; the rest of the batch goes on.
+	Read func(ctx context.Context) (*Event, error)
+}
+
+// Delivery is one event on its way to one room.
+type Delivery struct {
+	// Key is the same in every attempt, unguessable, and stands in what is sent, so that an echo can be recognised: the
+	// XMPP origin-id, a field of the Matrix content, the IRC label.
+	Key  string
+	Room Address
+	// Event fits Caps(Room); its Refs carry Room's native ids in Parts.
+	Event *Event
+	// Seal: content must be end-to-end encrypted on this leg. A side that cannot do so drops the delivery.
+	Seal bool
+	// Attempt counts earlier tries; a first try is 0. Above 0 an earlier one may have reached the network.
+	Attempt int
+}
+
+// Part is one native message of a delivery: text with two files may be three of them.
+type Part struct {
+	Name   string // "" for the text part; the emoji for a reaction
+	Native string
+	Also   []string
+}
+
+// Outcome is what became of one delivery: sent with these parts, or an error that is an instruction (see Drop, Later).
+type Outcome struct {
+	Parts []Part
+	// Room is the native room that a direct chat's lane turned out to be; empty otherwise.
+	Room string
+	Err  error
+}
+
+// Sent is the outcome of a delivery that the network has taken. No parts are named where the network gives no ids, or
+// where the echo's arrival has linked them already.
+func Sent(parts ...Part) Outcome { return Outcome{Parts: parts} }
+
+// Failed is the outcome of a delivery that did not go through.
+func Failed(err error) Outcome { return Outcome{Err: err} }
+
+// Members says which changes of membership a room wants to hear about.
+type Members int
+
+const (
+	// NoMembers: none.
+	NoMembers Members = iota
+	// Leavers: only that somebody left, was kicked or banned.
+	Leavers
+	// AllMembers: who is there, comes and goes.
+	AllMembers
+)
+
+// Caps is what a room of a side can show natively. What it cannot show is degraded before Deliver, so a side never
+// meets a body that it did not claim. The zero value is a room that shows plain text.
+type Caps struct {
+	Reply     bool // Message.ReplyTo and Thread
+	Edit      bool
+	Retract   bool
+	Reaction  bool
+	Files     bool
+	Typing    bool
+	Presence  bool
+	Room      bool // RoomState
+	Receipt   bool // delivered and displayed; a failed receipt is always delivered
+	Members   Members
+	RunLength int // the most deliveries in one run; 0: 64
+}
+
+// State is a side's private store of keys and values, namespaced by its network, values sealed at rest. Keys are
+// readable on disk: put no content there. A transaction travels in ctx: inside Read and inside Update's fn all calls
+// share it, and reads see its own writes.
+type State interface {
+	// GetMany returns what there is of keys, in one read.
+	GetMany(ctx context.Context, keys []string) (map[string][]byte, error)
+	// PutMany writes all values, in one write at commit. A nil value deletes its key.
+	PutMany(ctx context.Context, values map[string][]byte) error
+	// List returns every key that begins with prefix, with its value.
+	List(ctx context.Context, prefix string) (map[string][]byte, error)
+	// Update runs fn in a transaction of the network. What fn put applies only if fn returns nil and the commit
+	// succeeds. Updates and Accepts of one network never overlap, and share commits. fn may run again; it does no
+	// network I/O.
+	Update(ctx context.Context, fn func(ctx context.Context) error) error
+}
+
+// Puppets says who gets a puppet of their own in a room.
+type Puppets string
+
+// The values of a bridge's puppets setting.
+const (
+	PuppetsNone   Puppets = "none"   // the gateway speaks for all
+	PuppetsActive Puppets = "active" // those who spoke
+	PuppetsAll    Puppets = "all"    // everybody
+)
+
+// Room is one room of a bridge as its side needs to know it.
+type Room struct {
+	Address
+	Bridge   string
+	Password string
+	// Seal: content on this leg is end-to-end encrypted, both ways, or does not cross.
+	Seal bool
+	// KeepMetadata: what cannot be sealed (reactions, typing) crosses in the clear all the same.
+	KeepMetadata bool
+	Puppets      Puppets
+	MaxPuppets   int
+	// Others are the bridge's other rooms.
+	Others []Address
+}
+
+// Deps is what a side gets from its surroundings.
+type Deps struct {
+	Network string // the name of its [network.NAME] block
+	Rooms   []Room
+	State   State
+	Log     *slog.Logger // names the network already
+	Metrics prometheus.Registerer
+	// Ready tells that the network came up (nil) or why it is away. It may be called again with the same news.
+	Ready func(away error)
+}
+
+// Block is one table of the config, still undecoded, secrets already in place.
+type Block interface {
+	// Decode fills the struct that into points to, by its `toml` tags. It reports unknown keys and wrong types, all of
+	// them; fields that the block does not name keep their value, so defaults are set before.
+	Decode(into any) []Problem
+}
+
+// Problem is one thing wrong with the config.
+type Problem struct {
+	Key    string // dotted, relative to the block: "sasl.user"
+	Text   string // what is wrong, in a clause
+	Remedy string // what to do about it, in a clause; may be empty
+}
+
+func (p Problem) Error() string {
+	s := p.Text
+	if p.Key != "" {
+		s = p.Key + ": " + s
+	}
+	if p.Remedy != "" {
+		s += " (" + p.Remedy + ")"
+	}
+	return s
+}
