@@ -1,0 +1,98 @@
+// Package omemo seals and opens end-to-end encrypted messages for devices that
+// this process owns, by XEP-0384 (OMEMO Encryption) in its widely deployed
+// form, version 0.3.0, namespace eu.siacs.conversations.axolotl.
+//
+// # Policy
+//
+// The package does no network I/O and keeps nothing in memory between calls.
+// Every byte of state goes through Store, whose transaction travels in the
+// context: the caller opens one transaction, calls one method of Manager (or
+// several), commits, and only then lets a sealed message leave the process.
+// Rolling the transaction back undoes the call completely.
+//
+// One identity key belongs to one (bare JID, device id) pair for ever: the
+// first one seen is pinned, another one is refused with ErrIdentityChanged
+// until an operator has the device forgotten.
+//
+// # Guarantees
+//
+//   - A message key is used once. The chain position that a sealed message
+//     consumed is in the same transaction as the message itself.
+//   - A message that cannot be opened changes nothing: neither a session nor a
+//     prekey, whatever it contains.
+//   - Messages may arrive late, twice and in any order: up to 1000 missing
+//     messages in a row, the last 5 chains of a session, and 8 earlier sessions
+//     of a device are kept for them. The number of messages in the previous
+//     chain that a peer announces is never relied on, since libsignal sends one
+//     too few.
+//   - Remote input never panics, and what it can make the package store is
+//     bounded: 1000 skipped keys a session, 9 sessions a device.
+//   - Sealing for any number of devices is one read and one write of the
+//     store as long as the own device knows at most some 4000 remote devices,
+//     and one read more for each sixteenfold of that.
+//
+// # Layout of the state
+//
+// All keys begin with "omemo/" and the own bare JID:
+//
+//	device                 device id and identity key
+//	l/stock                signed prekeys, one-time prekeys
+//	l/hot/PAGE             sending chain key and counter of up to 256 devices
+//	l/send/PAGE            address, identity and message header of the same devices
+//	l/ratchet/JID/DEVICE   root key and own ratchet key of the current session
+//	l/record/JID/DEVICE    receiving chains, skipped keys, archived sessions
+//
+// A message to n devices reads hot and send pages and rewrites the hot pages
+// only; the other values change when a session turns. See pages.go for how a
+// device finds its page.
+package omemo
+
+import "errors"
+
+// Errors that a caller may tell apart with errors.Is. Those that concern one
+// device are found in a Report, wrapped.
+var (
+	// ErrDuplicate: the message was opened before. Benign; archives and
+	// carbons cause it daily.
+	ErrDuplicate = errors.New("omemo: message already opened")
+	// ErrNotForUs: no key in the message is for the own device. Benign in
+	// history and for key transport.
+	ErrNotForUs = errors.New("omemo: no key for this device")
+	// ErrNoSession: there is no session with that device. On Seal: fetch its
+	// bundle. On Open: the peer believes in a session that we do not have.
+	ErrNoSession = errors.New("omemo: no session with the device")
+	// ErrBadMAC: no session of the device authenticates the message.
+	ErrBadMAC = errors.New("omemo: message does not authenticate")
+	// ErrTooManySkipped: more than 1000 messages before this one are missing.
+	ErrTooManySkipped = errors.New("omemo: too many skipped messages")
+	// ErrPreKeyUnknown: a key exchange names a prekey that we no longer or
+	// never had: a replay, a stale bundle, or a prekey used twice.
+	ErrPreKeyUnknown = errors.New("omemo: key exchange names an unknown prekey")
+	// ErrNoPreKey: a key exchange or a bundle comes without one-time prekey.
+	ErrNoPreKey = errors.New("omemo: no one-time prekey")
+	// ErrIdentityChanged: the device shows another identity key than the one
+	// pinned. Only an operator can settle it, by Manager.Forget.
+	ErrIdentityChanged = errors.New("omemo: identity key of the device changed")
+	// ErrSenderUnknown: a key exchange fits none of several possible senders.
+	ErrSenderUnknown = errors.New("omemo: sender cannot be determined")
+	// ErrMalformed: the element, a key in it or its key material breaks the format.
+	ErrMalformed = errors.New("omemo: malformed message")
+	// ErrNotEncrypted: the stanza has no element of our namespace.
+	ErrNotEncrypted = errors.New("omemo: not an encrypted stanza")
+	// ErrBadPayload: the key is ours, the payload does not belong to it.
+	ErrBadPayload = errors.New("omemo: payload does not authenticate")
+	// ErrBundle: a bundle is malformed or its signature is wrong.
+	ErrBundle = errors.New("omemo: unusable bundle")
+	// ErrDeviceList: a device list is malformed.
+	ErrDeviceList = errors.New("omemo: malformed device list")
+	// ErrFingerprint: a fingerprint or key URI cannot be read.
+	ErrFingerprint = errors.New("omemo: malformed fingerprint")
+	// ErrNoDevices: none of the wanted devices can be sealed for.
+	ErrNoDevices = errors.New("omemo: no device to seal for")
+	// ErrOwnDevice: the own device is among the wanted ones; it is left out.
+	ErrOwnDevice = errors.New("omemo: own device")
+	// ErrNoOwnDevice: EnsureDevice was never called for this JID.
+	ErrNoOwnDevice = errors.New("omemo: no own device for this JID")
+	// ErrState: a stored value is damaged or was written by a newer program.
+	ErrState = errors.New("omemo: damaged state")
+)
