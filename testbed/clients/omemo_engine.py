@@ -1,0 +1,177 @@
+"""OMEMO for a scripted client: python-omemo's SessionManager over four I/O coroutines of the client, trusting blindly.
+
+The client passed as `io` offers publish(node, item, element), fetch(jid, node, item) -> payloads, retract(node, item) and
+send_empty(jid, element). State lives in one JSON file, so that a client can stop and go on with the same sessions.
+"""
+import asyncio
+import json
+import os
+import xml.etree.ElementTree as ET
+
+import oldmemo
+import oldmemo.etree
+import omemo
+import omemo.storage
+import twomemo
+import twomemo.etree
+
+LEGACY = oldmemo.oldmemo.NAMESPACE
+V2 = twomemo.twomemo.NAMESPACE
+NAMESPACES = {"legacy": LEGACY, "omemo:2": V2}
+CODECS = {LEGACY: oldmemo.etree, V2: twomemo.etree}
+BACKENDS = {LEGACY: oldmemo.Oldmemo, V2: twomemo.Twomemo}
+DEVICE_NODES = {LEGACY: LEGACY + ".devicelist", V2: V2 + ":devices"}
+SCE = "{urn:xmpp:sce:1}"
+
+
+class FileStorage(omemo.storage.Storage):
+    """Key/value storage in memory, written through to a JSON file when one is named."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+        self.values = {}
+        if path and os.path.exists(path):
+            with open(path, encoding="utf-8") as f:
+                self.values = json.load(f)
+
+    def _write(self):
+        if self.path:
+            with open(self.path + ".new", "w", encoding="utf-8") as f:
+                json.dump(self.values, f)
+            os.replace(self.path + ".new", self.path)
+
+    async def _load(self, key):
+        return omemo.storage.Just(self.values[key]) if key in self.values else omemo.storage.Nothing()
+
+    async def _store(self, key, value):
+        self.values[key] = value
+        self._write()
+
+    async def _delete(self, key):
+        self.values.pop(key, None)
+        self._write()
+
+
+def bundle_place(namespace, device):
+    """Node and item id under which a device's bundle is published."""
+    return (f"{LEGACY}.bundles:{device}", "current") if namespace == LEGACY else (V2 + ":bundles", str(device))
+
+
+def session_manager(io):
+    class Manager(omemo.SessionManager):
+        @staticmethod
+        async def _upload_bundle(bundle):
+            node, item = bundle_place(bundle.namespace, bundle.device_id)
+            await io.publish(node, item, CODECS[bundle.namespace].serialize_bundle(bundle))
+
+        @staticmethod
+        async def _download_bundle(namespace, bare_jid, device_id):
+            node, item = bundle_place(namespace, device_id)
+            try:
+                payloads = await io.fetch(bare_jid, node, item if namespace == V2 else None)
+            except Exception as e:
+                raise omemo.BundleDownloadFailed(f"bundle of {bare_jid}/{device_id}: {e!r}") from e
+            if not payloads:
+                raise omemo.BundleNotFound(f"bundle of {bare_jid}/{device_id}: there is none")
+            return CODECS[namespace].parse_bundle(payloads[0], bare_jid, device_id)
+
+        @staticmethod
+        async def _delete_bundle(namespace, device_id):
+            await io.retract(*bundle_place(namespace, device_id))
+
+        @staticmethod
+        async def _upload_device_list(namespace, device_list):
+            await io.publish(DEVICE_NODES[namespace], "current", CODECS[namespace].serialize_device_list(device_list))
+
+        @staticmethod
+        async def _download_device_list(namespace, bare_jid):
+            try:
+                payloads = await io.fetch(bare_jid, DEVICE_NODES[namespace], None)
+            except Exception as e:
+                raise omemo.DeviceListDownloadFailed(f"device list of {bare_jid}: {e!r}") from e
+            return CODECS[namespace].parse_device_list(payloads[0]) if payloads and len(payloads[0]) else {}
+
+        async def _evaluate_custom_trust_level(self, device):
+            return omemo.TrustLevel.TRUSTED
+
+        async def _make_trust_decision(self, undecided, identifier):
+            raise omemo.TrustDecisionFailed("blind trust leaves nothing undecided")
+
+        @staticmethod
+        async def _send_message(message, bare_jid):
+            await io.send_empty(bare_jid, CODECS[message.namespace].serialize_message(message))
+
+    return Manager
+
+
+class Engine:
+    def __init__(self, io, jid, namespaces, path):
+        self.io, self.jid, self.namespaces, self.path = io, jid, namespaces, path
+        self.lock = asyncio.Lock()      # the manager's ratchets are not safe to use from two tasks at once
+        self.known = set()
+        self.manager = None
+        self.device_id = 0
+
+    async def start(self):
+        storage = FileStorage(self.path)
+        backends = [BACKENDS[ns](storage) for ns in self.namespaces]
+        self.manager = await session_manager(self.io).create(backends, storage, self.jid, None, "blind")
+        self.device_id = (await self.manager.get_own_device_information())[0].device_id
+
+    async def on_device_list(self, namespace, jid, element):
+        """Takes a pushed list; returns the device ids in it."""
+        devices = CODECS[namespace].parse_device_list(element) if len(element) else {}
+        if namespace in self.namespaces:
+            async with self.lock:
+                self.known.add((namespace, jid))
+                await self.manager.update_device_list(namespace, jid, devices)
+        return sorted(devices)
+
+    async def refresh(self, jids, namespaces=None):
+        for jid in jids:
+            for ns in namespaces or self.namespaces:
+                await self.manager.refresh_device_list(ns, jid)
+                self.known.add((ns, jid))
+
+    async def devices(self, jid):
+        async with self.lock:
+            return [{"id": d.device_id, "active": any(active for _, active in d.active), "namespaces": sorted(d.namespaces), "key": d.identity_key.hex()}
+                    for d in await self.manager.get_device_information(jid)]
+
+    async def encrypt(self, recipients, body, namespaces, room, refresh):
+        """Returns (namespace, <encrypted/>) for each namespace; fails when a recipient has no device, as strict clients do."""
+        async with self.lock:
+            await self.refresh([j for j in recipients if refresh or any((ns, j) not in self.known for ns in namespaces)], namespaces)
+            plain = {}
+            if LEGACY in namespaces:
+                plain[LEGACY] = body.encode()
+            if V2 in namespaces:
+                plain[V2] = self._envelope(body, room)
+            messages, errors = await self.manager.encrypt(frozenset(recipients), plain, namespaces)
+        return [(m.namespace, CODECS[m.namespace].serialize_message(m)) for m in messages], [repr(e) for e in errors]
+
+    def _envelope(self, body, room):
+        """XEP-0420 envelope of a text, padded as its section 5 asks."""
+        envelope = ET.Element(SCE + "envelope")
+        ET.SubElement(ET.SubElement(envelope, SCE + "content"), "{jabber:client}body").text = body
+        ET.SubElement(envelope, SCE + "rpad").text = os.urandom(8 + os.urandom(1)[0] % 50).hex()
+        ET.SubElement(envelope, SCE + "from", jid=self.jid)
+        if room:
+            ET.SubElement(envelope, SCE + "to", jid=room)
+        return ET.tostring(envelope)
+
+    async def decrypt(self, element, sender):
+        """Returns (text or None for a key transport, sending device id)."""
+        namespace = element.tag[1:].split("}")[0]
+        async with self.lock:
+            if namespace == LEGACY:
+                message = await oldmemo.etree.parse_message(element, sender, self.jid, self.manager)
+            else:
+                message = twomemo.etree.parse_message(element, sender)
+            plain, device, _ = await self.manager.decrypt(message)
+        if plain is None or namespace == LEGACY:
+            return None if plain is None else plain.decode(), device.device_id
+        content = ET.fromstring(plain).find(SCE + "content")
+        body = content.find("{jabber:client}body") if content is not None else None
+        return None if body is None else body.text or "", device.device_id
