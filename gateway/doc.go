@@ -1,2 +1,54 @@
 // Package gateway joins rooms of several chat networks through one durable journal.
+//
+// It is the leaf that everything else is written against: the nouns that all networks share (Event, Person, Ref and
+// the bodies), the two verbs that cross the border of a network (Inbox.Accept in, Side.Deliver out), and the
+// interfaces of the store behind them. It knows no network and no SQL.
+//
+// # The path
+//
+// A side hears something and calls Accept. In one transaction the gateway skips what it has seen, lets the side open
+// and decode the rest (Arrival.Read), resolves what it points at, decides where it goes, and appends the event with
+// one delivery a destination. When Accept returns nil all of it is durable, and the side acknowledges its source.
+//
+// A lane is one destination room. A courier takes the head of each lane that is due, fills in the room's own ids,
+// degrades what the room cannot show, and hands the run to the destination's side. What the network took is linked
+// and finished in one transaction.
+//
+//	source side ── Accept ──▶ journal ──▶ lane ──▶ courier ── Deliver ──▶ destination side
+//	                             ▲                                              │
+//	                             └────────── our own echo, by Accept ◀──────────┘
+//
+// # What is promised
+//
+// Order is promised per lane: by the sequence that the store gave the deliveries at commit, never by a clock or an id.
+// A failing head holds up its own lane and no other, until it succeeds or reaches its age limit; then its sender is
+// told and the lane goes on.
+//
+// Nothing is lost, and nothing is carried twice where the network lets us know what arrived:
+//
+//	the process dies          the source                          the destination
+//	before COMMIT of Accept   sends again: nothing had happened   hears nothing yet
+//	after it, before the      sends again: skipped by its         unaffected
+//	acknowledgement           seen-key
+//	during Deliver            unaffected                          Deliver runs again with the same Key; the side first
+//	                                                              looks whether the first try arrived (its echo in the
+//	                                                              room's history), then sends the same sealed bytes
+//	after Deliver, before     unaffected                          as above
+//	COMMIT of Finish
+//
+// IRC carries no id of ours: with echo-message it is confirmed by its echo, without it a line may be said twice after
+// a crash. A component's XMPP stream has no acknowledgement either; what was missed while it was down is read from the
+// room's history, by the stanza-ids that were seen.
+//
+// # What crosses in the clear
+//
+// A bridge with encryption = "required" has legs that are sealed and legs that its config names as clear. Content that
+// comes in plain on a sealed leg is not even journalled: its sender is told, privately. A delivery on a sealed leg is
+// marked with Seal, and a side that cannot seal it drops it. Bodies rest sealed in the journal and are wiped with
+// their last delivery; for quotes and corrections 300 bytes of them stay, sealed as well, until their retention ends.
+//
+// # Ownership
+//
+// Goroutines start in gateway.go (one courier and one side for each network that this process owns) and deliver.go
+// (one for each lane with something due). Run waits for all of them.
 package gateway

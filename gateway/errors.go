@@ -54,3 +54,14 @@ func laterThan(err error) (time.Duration, bool) {
 	}
 	return 0, false
 }
+
+type unreadableError struct {
+	sender Person
+	err    error
+}
+
+func (e *unreadableError) Error() string { return e.err.Error() }
+func (e *unreadableError) Unwrap() error { return e.err }
+
+// Unreadable is what Read returns when it knows who sent the message that it could not open: the notice names them.
+func Unreadable(sender Person, err error) error { return &unreadableError{sender, err} }

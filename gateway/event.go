@@ -129,6 +129,9 @@ type Event struct {
 	Expires time.Time `json:"expires,omitzero"` // zero: durable
 	Sealed  Sealing   `json:"sealed,omitzero"`
 	Body    Body      `json:"-"` // see codec.go
+
+	// own: made by the gateway itself, so it holds nobody's words and needs no protection.
+	own bool
 }
 
 // randomKey draws a delivery key: 128 random bits in lower-case hex. It must not be guessable, since an echo is

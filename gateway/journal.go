@@ -21,7 +21,8 @@ type Journal interface {
 	Seen(ctx context.Context, natives []Native) (map[Native]bool, error)
 	// Append writes events, their links and deliveries, and wakes the lanes after the commit. Tx.
 	Append(ctx context.Context, entries []Entry) error
-	// Targets resolves native ids to events. Natives that nobody knows, or that are only marked as seen, are absent. Tx.
+	// Targets resolves native ids to events. Natives that nobody knows, or that are only marked as seen, are absent. In
+	// a transaction or outside.
 	Targets(ctx context.Context, natives []Native) (map[Native]Target, error)
 	// Echoes resolves delivery keys to the events delivered. Tx.
 	Echoes(ctx context.Context, keys []string) (map[string]Target, error)

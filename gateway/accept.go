@@ -1,0 +1,294 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// inbox is the gateway's Inbox for one network.
+type inbox struct {
+	g       *Gateway
+	network string
+}
+
+// Accept implements Inbox.
+func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
+	if len(batch) == 0 {
+		return nil
+	}
+	var a *acceptance
+	err := in.g.journal.Do(ctx, in.network, func(ctx context.Context) error {
+		a = &acceptance{g: in.g, network: in.network, fresh: map[Native]Target{}, told: map[any]time.Duration{}}
+		return a.run(ctx, batch)
+	})
+	if err != nil {
+		return fmt.Errorf("accept %d arrivals of %s: %w", len(batch), in.network, err)
+	}
+	in.g.metrics.accepted.WithLabelValues(in.network).Add(float64(len(a.events)))
+	in.g.told.mark(a.told)
+	for _, bad := range a.unread {
+		in.g.metrics.unreadable.WithLabelValues(in.network).Inc()
+		in.g.log.Warn("message could not be read", "network", in.network, "room", bad.room.ID, "native", bad.native, "err", bad.err)
+	}
+	return nil
+}
+
+// acceptance is one batch on its way into the journal. A rollback throws it away.
+type acceptance struct {
+	g       *Gateway
+	network string
+
+	events  []*Event
+	echoes  []echoed
+	entries []Entry
+	unread  []unread
+	// fresh are the targets that this batch itself brought.
+	fresh map[Native]Target
+	// told are the notices and reports of this batch, with how long none like them may follow.
+	told map[any]time.Duration
+}
+
+type echoed struct {
+	arrival *Arrival
+	echo    Echo
+}
+
+type unread struct {
+	room   Address
+	native string
+	err    error
+}
+
+func (a *acceptance) run(ctx context.Context, batch []Arrival) error {
+	todo, err := a.unseen(ctx, batch)
+	if err != nil {
+		return err
+	}
+	for _, arrival := range todo {
+		if err := a.read(ctx, arrival); err != nil {
+			return err
+		}
+	}
+	if err := a.linkEchoes(ctx); err != nil {
+		return err
+	}
+	if err := a.resolveRefs(ctx); err != nil {
+		return err
+	}
+	for _, ev := range a.events {
+		if err := a.enqueue(ev); err != nil {
+			return err
+		}
+	}
+	return a.g.journal.Append(ctx, a.entries)
+}
+
+// unseen leaves out what was accepted before, or stands in the batch twice.
+func (a *acceptance) unseen(ctx context.Context, batch []Arrival) ([]*Arrival, error) {
+	var natives []Native
+	for i := range batch {
+		if batch[i].Native != "" {
+			natives = append(natives, Native{batch[i].At, batch[i].Native})
+		}
+	}
+	seen := map[Native]bool{}
+	if len(natives) > 0 {
+		var err error
+		if seen, err = a.g.journal.Seen(ctx, natives); err != nil {
+			return nil, err
+		}
+	}
+	todo := make([]*Arrival, 0, len(batch))
+	for i := range batch {
+		n := Native{batch[i].At, batch[i].Native}
+		if n.ID != "" && seen[n] {
+			continue
+		}
+		if n.ID != "" {
+			seen[n] = true
+		}
+		todo = append(todo, &batch[i])
+	}
+	return todo, nil
+}
+
+// read lets the side open one arrival. Only an error of the database is returned: it fails the batch.
+func (a *acceptance) read(ctx context.Context, arrival *Arrival) error {
+	var ev *Event
+	err := a.g.journal.Stage(ctx, func(ctx context.Context) (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("panic while reading: %v", p)
+			}
+		}()
+		ev, err = arrival.Read(ctx)
+		return err
+	})
+	switch {
+	case errors.Is(err, ErrStore), errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case err != nil:
+		a.markSeen(arrival)
+		return a.giveNotice(arrival, err)
+	case ev == nil || ev.Body == nil:
+		a.markSeen(arrival)
+		return nil
+	}
+	if echo, ok := ev.Body.(Echo); ok {
+		a.echoes = append(a.echoes, echoed{arrival, echo})
+		return nil
+	}
+	if !ev.Expires.IsZero() { // typing and presence wait in memory only, and nothing shows them yet
+		return nil
+	}
+	ev.At, ev.Native, ev.Also = arrival.At, arrival.Native, arrival.Also
+	return a.add(ev)
+}
+
+// add gives an event its id and makes it known to later references of the batch.
+func (a *acceptance) add(ev *Event) error {
+	id, err := NewID(a.g.rand)
+	if err != nil {
+		return err
+	}
+	ev.ID = id
+	if ev.Time.IsZero() {
+		ev.Time = a.g.now()
+	}
+	a.events = append(a.events, ev)
+	t := Target{Event: id, Room: ev.At, Native: ev.Native, Author: ev.Sender, Excerpt: excerpt(ev.Body)}
+	a.know(ev.At, ev.Native, ev.Also, t)
+	return nil
+}
+
+func (a *acceptance) know(at Address, native string, also []string, t Target) {
+	for _, n := range append([]string{native}, also...) {
+		if n != "" {
+			a.fresh[Native{at, n}] = t
+		}
+	}
+}
+
+// markSeen keeps an arrival that means nothing further from being read again.
+func (a *acceptance) markSeen(arrival *Arrival) {
+	if arrival.Native != "" {
+		a.entries = append(a.entries, Entry{Links: []Link{{Native: Native{arrival.At, arrival.Native}}}})
+	}
+}
+
+// noticePause is how long a room hears nothing more about unreadable messages after it was told of one.
+const noticePause = time.Minute
+
+// giveNotice tells the bridge's other rooms that something was said that could not be read.
+func (a *acceptance) giveNotice(arrival *Arrival, err error) error {
+	a.unread = append(a.unread, unread{arrival.At, arrival.Native, err})
+	if !a.may(arrival.At, noticePause) {
+		return nil
+	}
+	who := "somebody"
+	var u *unreadableError
+	if errors.As(err, &u) && u.sender.Label() != "" {
+		who = u.sender.Label()
+	}
+	return a.add(&Event{At: arrival.At, own: true, Body: Message{Style: StyleNotice, Text: Text{Plain: "A message from " + CleanName(who) + " could not be read."}}})
+}
+
+// linkEchoes ties our own deliveries' native ids to their events.
+func (a *acceptance) linkEchoes(ctx context.Context) error {
+	if len(a.echoes) == 0 {
+		return nil
+	}
+	keys := make([]string, len(a.echoes))
+	for i, e := range a.echoes {
+		keys[i] = e.echo.Key
+	}
+	known, err := a.g.journal.Echoes(ctx, keys)
+	if err != nil {
+		return err
+	}
+	for _, e := range a.echoes {
+		t, ok := known[e.echo.Key]
+		if !ok { // older than the journal's memory
+			a.markSeen(e.arrival)
+			continue
+		}
+		t.Part = e.echo.Part
+		a.entries = append(a.entries, Entry{Links: links(e.arrival.At, e.arrival.Native, e.arrival.Also, t.Event, t.Part)})
+		a.know(e.arrival.At, e.arrival.Native, e.arrival.Also, t)
+	}
+	return nil
+}
+
+// links ties a native id and its aliases to a part of an event.
+func links(at Address, native string, also []string, event ID, part string) []Link {
+	var out []Link
+	if native != "" {
+		out = append(out, Link{Native: Native{at, native}, Event: event, Part: part})
+	}
+	for _, alias := range also {
+		out = append(out, Link{Native: Native{at, alias}, Event: event, Part: part, Alias: true})
+	}
+	return out
+}
+
+// resolveRefs turns the native ids that the events point at into shared ones.
+func (a *acceptance) resolveRefs(ctx context.Context) error {
+	var ask []Native
+	for _, n := range nativesOf(a.events) {
+		if _, ok := a.fresh[n]; !ok {
+			ask = append(ask, n)
+		}
+	}
+	targets := map[Native]Target{}
+	if len(ask) > 0 {
+		var err error
+		if targets, err = a.g.journal.Targets(ctx, ask); err != nil {
+			return err
+		}
+	}
+	for n, t := range a.fresh {
+		targets[n] = t
+	}
+	for _, ev := range a.events {
+		resolve(ev, targets)
+	}
+	return nil
+}
+
+// may asks whether something may be told now, at most once per pause. It counts as told when the batch is committed.
+func (a *acceptance) may(key any, pause time.Duration) bool {
+	if _, now := a.told[key]; now || !a.g.told.free(key) {
+		return false
+	}
+	a.told[key] = pause
+	return true
+}
+
+// enqueue writes the event with one delivery for each room that it goes to.
+func (a *acceptance) enqueue(ev *Event) error {
+	to, reason := a.g.router.route(ev)
+	if reason != "" {
+		if !a.may(reportKey{ev.At, ev.Sender.ID, reason}, reportPause) {
+			a.entries = append(a.entries, Entry{Links: links(ev.At, ev.Native, nil, ID{}, "")})
+			return nil
+		}
+		// What was said in the clear is not even kept: the journal gets the refusal in its place.
+		ev.Body = Receipt{Target: Ref{Native: ev.Native, Author: ev.Sender}, State: Undeliverable, Reason: reason}
+		to, _ = a.g.router.route(ev)
+	}
+	if err := a.g.mintKeys(to); err != nil {
+		return err
+	}
+	entry := Entry{Event: ev, Links: links(ev.At, ev.Native, ev.Also, ev.ID, ""), Deliveries: to}
+	if e, ok := ev.Body.(Edit); ok && !e.Target.ID.IsZero() {
+		// An edit is known by its target, so that an edit of an edit, or an answer to one, finds the original.
+		entry.Links = links(ev.At, ev.Native, ev.Also, e.Target.ID, "")
+		for i := range entry.Links {
+			entry.Links[i].Alias = true
+		}
+	}
+	a.entries = append(a.entries, entry)
+	return nil
+}

@@ -1,0 +1,23 @@
+package gateway
+
+import "github.com/prometheus/client_golang/prometheus"
+
+// metrics are the gateway's counters, by network.
+type metrics struct {
+	accepted, unreadable, delivered, failed, retried *prometheus.CounterVec
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string) *prometheus.CounterVec {
+		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "lockbridge", Name: name, Help: help}, []string{"network"})
+		reg.MustRegister(c)
+		return c
+	}
+	return &metrics{
+		accepted:   counter("events_accepted_total", "Events accepted into the journal, by the network they came from."),
+		unreadable: counter("events_unreadable_total", "Arrivals that could not be opened or decoded, by the network they came from."),
+		delivered:  counter("deliveries_delivered_total", "Deliveries that the network took."),
+		failed:     counter("deliveries_failed_total", "Deliveries given up and reported to their sender."),
+		retried:    counter("deliveries_retried_total", "Attempts that failed and are tried again."),
+	}
+}
