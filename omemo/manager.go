@@ -2,7 +2,9 @@ package omemo
 
 import (
 	"context"
-	"errors"
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
 	"io"
 	"time"
 )
@@ -37,96 +39,162 @@ type Options struct {
 type Manager struct {
 	store Store
 	opts  Options
+	wire  *wire
 }
 
 // NewManager returns a Manager on store.
 func NewManager(store Store, opts Options) *Manager {
-	return &Manager{store: store, opts: opts}
+	if opts.Rand == nil {
+		opts.Rand = rand.Reader
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	return &Manager{store: store, opts: opts, wire: legacyWire()}
+}
+
+// book opens the state of an own device.
+func (m *Manager) book(own string) *book {
+	return &book{
+		store:  m.store,
+		root:   "omemo/" + own + "/",
+		prefix: "omemo/" + own + "/" + m.wire.space + "/",
+		values: make(map[string][]byte),
+		pages:  make(map[string]*page),
+		put:    make(map[string][]byte),
+	}
+}
+
+func (b *book) identityKey() string { return b.root + "device" }
+
+func (b *book) stockKey() string { return b.prefix + "stock" }
+
+// identity returns the own device, which must have been read.
+func (b *book) identity() (*identity, error) {
+	value, ok := b.values[b.identityKey()]
+	if !ok {
+		return nil, ErrNoOwnDevice
+	}
+	return unmarshalIdentity(value)
+}
+
+// stock returns the own prekeys, which must have been read.
+func (b *book) stock() (*stock, error) {
+	return unmarshalStock(b.values[b.stockKey()])
 }
 
 // EnsureDevice returns the device of own. The first call creates it: identity
 // key, device id, one signed prekey and 100 one-time prekeys. Commit before
 // the device or its bundle is shown to anybody.
 func (m *Manager) EnsureDevice(ctx context.Context, own string) (Device, error) {
-	return Device{}, errUnbuilt
+	b := m.book(own)
+	if err := b.read(ctx, []string{b.identityKey()}, nil); err != nil {
+		return Device{}, err
+	}
+	if _, ok := b.values[b.identityKey()]; ok {
+		id, err := b.identity()
+		if err != nil {
+			return Device{}, err
+		}
+		return Device{JID: own, ID: id.device, Identity: IdentityKey(id.keys.pub)}, nil
+	}
+	id, err := newIdentity(m.opts.Rand)
+	if err != nil {
+		return Device{}, err
+	}
+	st, err := newStock(m.opts.Rand, m.wire, id, m.opts.Now())
+	if err != nil {
+		return Device{}, err
+	}
+	b.put[b.identityKey()] = id.marshal()
+	b.put[b.stockKey()] = st.marshal()
+	if err := b.save(ctx); err != nil {
+		return Device{}, err
+	}
+	return Device{JID: own, ID: id.device, Identity: IdentityKey(id.keys.pub)}, nil
+}
+
+// newIdentity makes a device. Clients read device ids as positive signed
+// 32-bit numbers.
+func newIdentity(rand io.Reader) (*identity, error) {
+	var b [4]byte
+	for {
+		if _, err := io.ReadFull(rand, b[:]); err != nil {
+			return nil, fmt.Errorf("omemo: draw a device id: %w", err)
+		}
+		if id := binary.BigEndian.Uint32(b[:]) >> 1; id != 0 {
+			keys, err := newKeyPair(rand)
+			return &identity{device: id, keys: keys}, err
+		}
+	}
 }
 
 // Bundle returns what the own device publishes. Commit before it is served:
 // the call may have refilled the stock of prekeys.
 func (m *Manager) Bundle(ctx context.Context, own string) (*Bundle, error) {
-	return nil, errUnbuilt
+	b := m.book(own)
+	if err := b.read(ctx, []string{b.identityKey(), b.stockKey()}, nil); err != nil {
+		return nil, err
+	}
+	id, err := b.identity()
+	if err != nil {
+		return nil, err
+	}
+	st, err := b.stock()
+	if err != nil {
+		return nil, err
+	}
+	changed, err := st.refill(m.opts.Rand)
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		b.put[b.stockKey()] = st.marshal()
+	}
+	return st.bundle(id), b.save(ctx)
 }
 
 // Missing returns those devices of to that Seal would need a bundle for.
 func (m *Manager) Missing(ctx context.Context, own string, to []Address) ([]Address, error) {
-	return nil, errUnbuilt
-}
-
-// Skip says why a device cannot read a sealed message.
-type Skip struct {
-	Address Address
-	Err     error // wraps ErrNoSession, ErrIdentityChanged, ErrBundle, ErrNoPreKey or ErrOwnDevice
-}
-
-// Built is a session that sealing has started.
-type Built struct {
-	Address Address
-	PreKey  uint32 // the one-time prekey used: take it out of any cached bundle (Bundle.Without)
-}
-
-// Report says what sealing did, device by device.
-type Report struct {
-	Sealed  []Address // who can read the message
-	Skipped []Skip    // who cannot, and why
-	Built   []Built   // the sessions started among Sealed
-}
-
-// Seal encrypts plain, a body's UTF-8, for the devices to. A device without a
-// session gets one from its bundle in bundles; a bundle of a device that has a
-// session is not used. Devices that cannot be sealed for are left out and
-// reported. When none is left the error is ErrNoDevices, nothing is written
-// and the report is valid.
-//
-// Commit before the message leaves; a message that could not be sent may be
-// sent again as it is, but never sealed anew under rolled back state.
-func (m *Manager) Seal(ctx context.Context, own string, to []Address, bundles map[Address]*Bundle, plain []byte) (*Message, Report, error) {
-	return nil, Report{}, errUnbuilt
-}
-
-// SealEmpty makes a key transport message for one device: it carries no
-// content, only the ratchet's progress. Without bundle it uses the present
-// session (ErrNoSession if there is none), as Opened.SendEmpty asks for. With
-// bundle it starts a new session and archives the present one: the repair of
-// a broken session.
-func (m *Manager) SealEmpty(ctx context.Context, own string, to Address, bundle *Bundle) (*Message, error) {
-	return nil, errUnbuilt
-}
-
-// Opened is an opened message.
-type Opened struct {
-	Sender        Address // the owner of the session that opened it: the author
-	Identity      IdentityKey
-	Plain         []byte // as sent, unchecked; nil for key transport, empty but not nil for an empty text
-	NewSession    bool   // the message was a key exchange that built a session
-	SendEmpty     bool   // answer with SealEmpty to the sender, once committed
-	BundleChanged bool   // a prekey was used up and replaced: publish Bundle again
-}
-
-// Open decrypts msg for own. The senders are the bare JIDs that it may come
-// from: the sender's real JID alone where it is known, else those of all
-// members of the room; the session that opens the message tells the author. A
-// key exchange opens without anything fetched before, if there is one
-// possible sender or the identity key in it is known already.
-//
-// Any error leaves the state as it was.
-func (m *Manager) Open(ctx context.Context, own string, senders []string, msg *Message) (Opened, error) {
-	return Opened{}, errUnbuilt
+	b := m.book(own)
+	want := make(map[Address]struct{}, len(to))
+	for _, a := range to {
+		want[a] = struct{}{}
+	}
+	found, err := b.locate(ctx, []string{b.identityKey()}, want)
+	if err != nil {
+		return nil, err
+	}
+	id, err := b.identity()
+	if err != nil {
+		return nil, err
+	}
+	var missing []Address
+	for _, a := range to {
+		_, known := found[a]
+		_, first := want[a]
+		if first && !known && a != (Address{own, id.device}) {
+			missing = append(missing, a)
+		}
+		delete(want, a)
+	}
+	return missing, nil
 }
 
 // Forget drops everything known about a remote device, its pinned identity
 // key included: an operator's answer to ErrIdentityChanged.
 func (m *Manager) Forget(ctx context.Context, own string, device Address) error {
-	return errUnbuilt
+	b := m.book(own)
+	found, err := b.locate(ctx, nil, map[Address]struct{}{device: {}})
+	if err != nil {
+		return err
+	}
+	p, ok := found[device]
+	if !ok {
+		return nil
+	}
+	p.free()
+	b.put[b.deviceKey("record", device)] = nil
+	b.put[b.deviceKey("ratchet", device)] = nil
+	return b.save(ctx)
 }
-
-var errUnbuilt = errors.New("omemo: not available")

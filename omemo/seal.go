@@ -1,0 +1,292 @@
+package omemo
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// Skip says why a device cannot read a sealed message.
+type Skip struct {
+	Address Address
+	Err     error // wraps ErrNoSession, ErrIdentityChanged, ErrBundle, ErrNoPreKey or ErrOwnDevice
+}
+
+// Built is a session that sealing has started.
+type Built struct {
+	Address Address
+	PreKey  uint32 // the one-time prekey used: take it out of any cached bundle (Bundle.Without)
+}
+
+// Report says what sealing did, device by device.
+type Report struct {
+	Sealed  []Address // who can read the message
+	Skipped []Skip    // who cannot, and why
+	Built   []Built   // the sessions started among Sealed
+}
+
+// Seal encrypts plain, a body's UTF-8, for the devices to. A device without a
+// session gets one from its bundle in bundles; a bundle of a device that has a
+// session is not used. Devices that cannot be sealed for are left out and
+// reported. When none is left the error is ErrNoDevices, nothing is written
+// and the report is valid.
+//
+// Commit before the message leaves; a message that could not be sent may be
+// sent again as it is, but never sealed anew under rolled back state.
+func (m *Manager) Seal(ctx context.Context, own string, to []Address, bundles map[Address]*Bundle, plain []byte) (*Message, Report, error) {
+	payload, iv, material, err := sealPayload(m.opts.Rand, plain)
+	if err != nil {
+		return nil, Report{}, err
+	}
+	msg, report, err := m.sealMaterial(ctx, own, to, bundles, material)
+	if err != nil {
+		return nil, report, err
+	}
+	msg.IV, msg.Payload = iv, payload
+	return msg, report, nil
+}
+
+// SealEmpty makes a key transport message for one device: it carries no
+// content, only the ratchet's progress. Without bundle it uses the present
+// session (ErrNoSession if there is none), as Opened.SendEmpty asks for. With
+// bundle it starts a new session and archives the present one: the repair of
+// a broken session.
+func (m *Manager) SealEmpty(ctx context.Context, own string, to Address, bundle *Bundle) (*Message, error) {
+	// Clients drop a message without iv, so there is one; the key is for nothing.
+	random := make([]byte, payloadKeyLen+payloadIVLen)
+	if _, err := io.ReadFull(m.opts.Rand, random); err != nil {
+		return nil, fmt.Errorf("omemo: draw a message key: %w", err)
+	}
+	material, iv := random[:payloadKeyLen], random[payloadKeyLen:]
+	var msg *Message
+	var err error
+	if bundle == nil {
+		var report Report
+		if msg, report, err = m.sealMaterial(ctx, own, []Address{to}, nil, material); len(report.Skipped) > 0 {
+			err = report.Skipped[0].Err
+		}
+	} else {
+		msg, err = m.sealAnew(ctx, own, to, bundle, material)
+	}
+	if err != nil {
+		return nil, err
+	}
+	msg.IV = iv
+	return msg, nil
+}
+
+// sealer seals one message for device after device.
+type sealer struct {
+	*book
+	wire    *wire
+	rand    io.Reader
+	own     *identity
+	scratch sealScratch
+	inner   []byte // a message on its way into a key exchange
+	wires   []byte // the sealed keys, one after the other
+	msg     *Message
+	report  Report
+}
+
+func (m *Manager) newSealer(b *book, own *identity, devices int) *sealer {
+	const usual = 112 // a sealed key of 32 bytes; a key exchange takes 90 more
+	return &sealer{
+		book: b, wire: m.wire, rand: m.opts.Rand, own: own,
+		wires:  make([]byte, 0, devices*usual),
+		msg:    &Message{SID: own.device, Keys: make([]Key, 0, devices)},
+		report: Report{Sealed: make([]Address, 0, devices)},
+	}
+}
+
+// sealMaterial seals key material for devices: one read, one write.
+func (m *Manager) sealMaterial(ctx context.Context, own string, to []Address, bundles map[Address]*Bundle, material []byte) (*Message, Report, error) {
+	b := m.book(own)
+	want := make(map[Address]struct{}, len(to))
+	for _, a := range to {
+		want[a] = struct{}{}
+	}
+	found, err := b.locate(ctx, []string{b.identityKey()}, want)
+	if err != nil {
+		return nil, Report{}, err
+	}
+	id, err := b.identity()
+	if err != nil {
+		return nil, Report{}, err
+	}
+	s := m.newSealer(b, id, len(want))
+	for _, a := range to {
+		if _, first := want[a]; !first {
+			continue
+		}
+		delete(want, a)
+		if err := s.sealFor(own, a, found, bundles[a], material); err != nil {
+			return nil, Report{}, err
+		}
+	}
+	if len(s.msg.Keys) == 0 {
+		return nil, s.report, ErrNoDevices
+	}
+	return s.msg, s.report, s.save(ctx)
+}
+
+// sealFor seals for one device or reports why not. An error ends the whole
+// operation: it is not the device's fault.
+func (s *sealer) sealFor(own string, a Address, found map[Address]place, bundle *Bundle, material []byte) error {
+	if a == (Address{own, s.own.device}) {
+		s.skip(a, ErrOwnDevice)
+		return nil
+	}
+	p, ok := found[a]
+	if !ok {
+		if bundle == nil {
+			s.skip(a, ErrNoSession)
+			return nil
+		}
+		built, err := s.build(bundle)
+		if errors.Is(err, ErrBundle) {
+			s.skip(a, err)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		rec := &record{identity: [32]byte(bundle.Identity), sessions: []*session{built}}
+		if p, err = s.insert(a); err != nil {
+			s.skip(a, err)
+			return nil
+		}
+		s.keep(p, rec)
+		s.report.Built = append(s.report.Built, Built{a, built.preKey})
+	}
+	return s.seal(p, material)
+}
+
+func (s *sealer) skip(a Address, err error) {
+	s.report.Skipped = append(s.report.Skipped, Skip{a, err})
+}
+
+// build starts a session from a bundle on a prekey chosen at random, so that
+// two devices which hold the same bundle seldom take the same one.
+func (s *sealer) build(bundle *Bundle) (*session, error) {
+	if !bundle.verified {
+		return nil, fmt.Errorf("%w: not verified", ErrBundle)
+	}
+	if len(bundle.PreKeys) == 0 {
+		return nil, fmt.Errorf("%w: %w", ErrBundle, ErrNoPreKey)
+	}
+	chosen := 0
+	if n := len(bundle.PreKeys); n > 1 {
+		var b [8]byte
+		if _, err := io.ReadFull(s.rand, b[:]); err != nil {
+			return nil, fmt.Errorf("omemo: choose a prekey: %w", err)
+		}
+		chosen = int(binary.BigEndian.Uint64(b[:]) % uint64(n))
+	}
+	built, err := s.wire.initiate(s.rand, s.own, bundle, bundle.PreKeys[chosen])
+	if errors.Is(err, ErrMalformed) {
+		err = fmt.Errorf("%w: %w", ErrBundle, err)
+	}
+	return built, err
+}
+
+// seal appends the key for the device at p.
+func (s *sealer) seal(p place, material []byte) error {
+	slot := p.send()
+	if d := p.dueTurn(); d != nil {
+		if err := s.makeTurn(p, d); err != nil {
+			return err
+		}
+	}
+	s.scratch.header = header{ratchet: slot.ratchet, n: binary.BigEndian.Uint32(p.counter()), pn: slot.previous}
+	s.scratch.authenticated = s.wire.associated(s.scratch.authenticated[:0], &s.own.keys.pub, &slot.identity, true, slot.initiator)
+	s.scratch.associated = len(s.scratch.authenticated)
+	start := len(s.wires)
+	if slot.unconfirmed {
+		s.inner = s.wire.appendSealed(s.inner[:0], &s.scratch, p.chain(), material)
+		s.wires = s.wire.appendExchange(s.wires, &exchange{
+			preKey: slot.preKey, signedPreKey: slot.signedPreKey, device: s.own.device,
+			base: slot.base, identity: s.own.keys.pub, message: s.inner,
+		})
+	} else {
+		s.wires = s.wire.appendSealed(s.wires, &s.scratch, p.chain(), material)
+	}
+	binary.BigEndian.PutUint32(p.counter(), s.scratch.header.n+1)
+	p.hotChanged = true
+	s.msg.Keys = append(s.msg.Keys, Key{
+		RID: slot.address.Device, PreKey: slot.unconfirmed, Data: s.wires[start:len(s.wires):len(s.wires)],
+	})
+	s.report.Sealed = append(s.report.Sealed, slot.address)
+	return nil
+}
+
+// makeTurn makes the sending half of a turn that opening a message left due.
+// It also ends the wrapping: the peer has answered.
+func (s *sealer) makeTurn(p place, d *dueTurn) error {
+	next := session{root: d.root}
+	var err error
+	if next.own, next.send, err = s.wire.turn(s.rand, &next.root, &d.remote); err != nil {
+		return err
+	}
+	slot := p.send()
+	slot.previous = binary.BigEndian.Uint32(p.counter())
+	slot.ratchet, slot.unconfirmed = next.own.pub, false
+	slot.base, slot.preKey, slot.signedPreKey = [32]byte{}, 0, 0
+	*p.chain() = next.send
+	binary.BigEndian.PutUint32(p.counter(), 0)
+	p.clearDue()
+	p.sendChanged = true
+	s.put[s.deviceKey("ratchet", slot.address)] = next.marshalRatchet()
+	return nil
+}
+
+// keep writes a record whose current session has become so in this operation.
+func (b *book) keep(p place, rec *record) {
+	rec.page, rec.slot = p.path, p.slot
+	current := rec.sessions[0]
+	p.store(rec.identity, current)
+	b.put[b.deviceKey("record", p.send().address)] = rec.marshal()
+	b.put[b.deviceKey("ratchet", p.send().address)] = current.marshalRatchet()
+}
+
+// sealAnew seals in a new session even if there is one.
+func (m *Manager) sealAnew(ctx context.Context, own string, to Address, bundle *Bundle, material []byte) (*Message, error) {
+	b := m.book(own)
+	recordKey, ratchetKey := b.deviceKey("record", to), b.deviceKey("ratchet", to)
+	found, err := b.locate(ctx, []string{b.identityKey(), recordKey, ratchetKey}, map[Address]struct{}{to: {}})
+	if err != nil {
+		return nil, err
+	}
+	id, err := b.identity()
+	if err != nil {
+		return nil, err
+	}
+	if to == (Address{own, id.device}) {
+		return nil, ErrOwnDevice
+	}
+	s := m.newSealer(b, id, 1)
+	rec := &record{identity: [32]byte(bundle.Identity)}
+	p, ok := found[to]
+	if ok {
+		if rec, err = unmarshalRecord(b.values[recordKey], b.values[ratchetKey]); err != nil {
+			return nil, err
+		}
+		if rec.identity != [32]byte(bundle.Identity) {
+			return nil, ErrIdentityChanged
+		}
+		p.load(rec.sessions[0])
+	} else if p, err = b.insert(to); err != nil {
+		return nil, err
+	}
+	built, err := s.build(bundle)
+	if err != nil {
+		return nil, err
+	}
+	rec.add(built)
+	s.keep(p, rec)
+	if err := s.seal(p, material); err != nil {
+		return nil, err
+	}
+	return s.msg, s.save(ctx)
+}

@@ -1,0 +1,140 @@
+package omemo
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// record is everything about one remote device: its pinned identity and the
+// sessions with it. The first one is current: we send in it. The others are
+// the archive, the latest used first; what arrives in one of them makes it
+// current, as libsignal does, so that two parties who began sessions at the
+// same time, or one of whom began anew, end up in the same session.
+type record struct {
+	identity [32]byte // in the wire's own form
+	page     string   // where the current session's sending chain is
+	slot     int
+	sessions []*session
+}
+
+// marshal makes the value under "record". The current session's sending half
+// is not in it.
+func (rec *record) marshal() []byte {
+	dst := append([]byte{stateVersion}, rec.identity[:]...)
+	dst = appendText(dst, rec.page)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(rec.slot))
+	dst = rec.sessions[0].appendReceiving(dst)
+	dst = binary.BigEndian.AppendUint16(dst, uint16(len(rec.sessions)-1))
+	for _, s := range rec.sessions[1:] {
+		dst = s.appendSession(dst)
+	}
+	return dst
+}
+
+// unmarshalRecord reads the values under "record" and "ratchet". Of the
+// current session send, sent, previous and what an unconfirmed one repeats are
+// left out, and the root key while a turn is due: receiving needs none of them.
+func unmarshalRecord(value, ratchet []byte) (*record, error) {
+	r := newReader(value)
+	rec := &record{identity: r.key(), page: r.text(), slot: int(r.uint16())}
+	current := new(session)
+	r.receiving(current)
+	rec.sessions = append(make([]*session, 0, maxSessions+1), current)
+	for range r.count(180) {
+		rec.sessions = append(rec.sessions, r.session())
+	}
+	if err := r.end("record of a device"); err != nil {
+		return nil, err
+	}
+	return rec, current.unmarshalRatchet(ratchet)
+}
+
+// outcome is what opening a message did to a record.
+type outcome struct {
+	received
+	session    *session // the one that opened it; now current
+	newSession bool
+	preKey     uint32 // used up, with newSession
+}
+
+// open opens a plain message with the current session or one of the archive.
+func (rec *record) open(w *wire, own *identity, data []byte) (outcome, error) {
+	m, err := w.parse(data)
+	if err != nil {
+		return outcome{}, err
+	}
+	var failure error = ErrBadMAC
+	for i, s := range rec.sessions {
+		o, err := rec.openIn(w, own, s, &m)
+		if err == nil {
+			rec.promote(i)
+			return o, nil
+		}
+		if i == 0 || errors.Is(err, ErrDuplicate) {
+			failure = err
+		}
+		if errors.Is(err, ErrDuplicate) {
+			break // the chain is known: no other session has it
+		}
+	}
+	return outcome{}, failure
+}
+
+// openExchange opens a key exchange from the owner of the record, which has no
+// session yet when the device is new.
+func (rec *record) openExchange(w *wire, own *identity, st *stock, x *exchange) (outcome, error) {
+	if rec.identity != x.identity {
+		return outcome{}, ErrIdentityChanged
+	}
+	if !x.hasPreKey {
+		return outcome{}, fmt.Errorf("key exchange: %w", ErrNoPreKey)
+	}
+	m, err := w.parse(x.message)
+	if err != nil {
+		return outcome{}, err
+	}
+	for i, s := range rec.sessions {
+		if s.initiator || s.base != x.base {
+			continue
+		}
+		// The peer has not heard from us in this session, or this is a replay.
+		o, err := rec.openIn(w, own, s, &m)
+		if err == nil {
+			rec.promote(i)
+		}
+		return o, err
+	}
+	s, err := w.respond(own, st, x)
+	if err != nil {
+		return outcome{}, err
+	}
+	o, err := rec.openIn(w, own, s, &m)
+	if err != nil {
+		return outcome{}, err
+	}
+	o.newSession, o.preKey = true, x.preKey
+	rec.add(s)
+	return o, nil
+}
+
+func (rec *record) openIn(w *wire, own *identity, s *session, m *sealed) (outcome, error) {
+	var buf [80]byte
+	associated := w.associated(buf[:0], &own.keys.pub, &rec.identity, false, s.initiator)
+	r, err := s.receive(w, associated, m)
+	return outcome{received: r, session: s}, err
+}
+
+// promote makes the i-th session the current one.
+func (rec *record) promote(i int) {
+	s := rec.sessions[i]
+	rec.sessions = slices.Insert(slices.Delete(rec.sessions, i, i+1), 0, s)
+}
+
+// add makes a new session the current one and forgets the oldest if there are
+// too many.
+func (rec *record) add(s *session) {
+	rec.sessions = slices.Insert(rec.sessions, 0, s)
+	rec.sessions = rec.sessions[:min(len(rec.sessions), maxSessions)]
+}
