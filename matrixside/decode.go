@@ -1,0 +1,284 @@
+package matrixside
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"lockbridge/gateway"
+)
+
+// errEncrypted is why nothing of an encrypted room is read.
+var errEncrypted = errors.New("the Matrix room is encrypted, which is not bridged yet")
+
+// fields is a JSON object of which nothing is taken for granted: people's clients write it.
+type fields map[string]json.RawMessage
+
+// get decodes one member; what is missing or of another type is the zero value.
+func get[T any](f fields, name string) T {
+	var v T
+	if raw, ok := f[name]; !ok || json.Unmarshal(raw, &v) != nil {
+		var zero T
+		return zero
+	}
+	return v
+}
+
+// nativeEvent is an event as the homeserver pushes it (Client-Server API, "Room event format").
+type nativeEvent struct {
+	ID       id.EventID
+	Room     id.RoomID
+	Type     string
+	Sender   id.UserID
+	StateKey *string
+	Redacts  string
+	Time     time.Time // zero if the origin's clock is absurd
+	Content  fields
+	Previous fields // a state event's former content, where the homeserver tells it
+}
+
+// parseEvent reads one event of a room. It refuses what lacks an id, a room, a type or a sender.
+func parseEvent(raw json.RawMessage) (*nativeEvent, error) {
+	var f fields
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return nil, fmt.Errorf("not an object: %w", err)
+	}
+	ev := &nativeEvent{
+		ID:       id.EventID(get[string](f, "event_id")),
+		Room:     id.RoomID(get[string](f, "room_id")),
+		Type:     get[string](f, "type"),
+		Sender:   id.UserID(get[string](f, "sender")),
+		StateKey: get[*string](f, "state_key"),
+		Redacts:  get[string](f, "redacts"),
+		Content:  get[fields](f, "content"),
+		Previous: get[fields](get[fields](f, "unsigned"), "prev_content"),
+	}
+	switch {
+	case !saneID(string(ev.ID), '$'):
+		return nil, errors.New("no usable event_id")
+	case !saneID(string(ev.Room), '!'):
+		return nil, errors.New("no usable room_id")
+	case !saneID(string(ev.Sender), '@'):
+		return nil, errors.New("no usable sender")
+	case ev.Type == "":
+		return nil, errors.New("no type")
+	}
+	if ms := get[int64](f, "origin_server_ts"); ms > 0 && ms < maxTime {
+		ev.Time = time.UnixMilli(ms).UTC()
+	}
+	return ev, nil
+}
+
+// maxTime is the end of the year 9999 in milliseconds: the last time that the journal can write.
+const maxTime = 253402300800000
+
+// isState reports whether the event sets the room's one state of a type.
+func (ev *nativeEvent) isState(kind string) bool {
+	return ev.Type == kind && ev.StateKey != nil && *ev.StateKey == ""
+}
+
+// member is the user whose membership the event sets; empty if it sets none.
+func (ev *nativeEvent) member() id.UserID {
+	if ev.Type != event.StateMember.Type || ev.StateKey == nil || !saneID(*ev.StateKey, '@') {
+		return ""
+	}
+	return id.UserID(*ev.StateKey)
+}
+
+// scene is what decode must know beside the event.
+type scene struct {
+	at        gateway.Address
+	sender    gateway.Person
+	member    gateway.Person // of a membership event: who it is about
+	encrypted bool           // the room is
+}
+
+// decode turns an event of other people into what all networks share; nil means that there is nothing to pass on.
+func decode(ev *nativeEvent, sc scene) (*gateway.Event, error) {
+	var body gateway.Body
+	var err error
+	switch ev.Type {
+	case event.EventEncrypted.Type:
+		return nil, errEncrypted
+	case event.EventMessage.Type, event.EventSticker.Type:
+		if sc.encrypted {
+			return nil, errEncrypted
+		}
+		body, err = decodeMessage(ev, sc.at.Network)
+	case event.EventRedaction.Type:
+		body = decodeRedaction(ev)
+	case event.StateMember.Type:
+		body = decodeMember(ev, sc)
+	}
+	if body == nil || err != nil {
+		return nil, err
+	}
+	return &gateway.Event{At: sc.at, Native: string(ev.ID), Sender: sc.sender, Time: ev.Time, Body: body}, nil
+}
+
+// decodeEcho reads the delivery key that we wrote into the content of an event.
+func decodeEcho(ev *nativeEvent) (gateway.Echo, bool) {
+	f := get[fields](ev.Content, keyField)
+	echo := gateway.Echo{Key: get[string](f, "key"), Part: get[string](f, "part")}
+	return echo, echo.Key != ""
+}
+
+func decodeMessage(ev *nativeEvent, network string) (gateway.Body, error) {
+	relation := get[fields](ev.Content, "m.relates_to")
+	target := refTo(get[string](relation, "event_id"))
+	kind := get[string](relation, "rel_type")
+	if kind == string(event.RelReplace) && !target.IsZero() {
+		if content := get[fields](ev.Content, "m.new_content"); content != nil {
+			msg, err := decodeContent(ev.Type, content)
+			if err != nil || isEmpty(msg) {
+				return nil, err
+			}
+			return gateway.Edit{Target: target, Text: msg.Text, Files: msg.Files}, nil
+		}
+	}
+	replyTo := refTo(get[string](get[fields](relation, "m.in_reply_to"), "event_id"))
+	content := ev.Content
+	if !replyTo.IsZero() {
+		author, quote, rest := splitReply(get[string](content, "body"))
+		if rest != "" && author != "" {
+			content = withBody(content, rest)
+			replyTo.Author = gateway.Person{Network: network, ID: gateway.Clean(author)}
+			replyTo.Excerpt = gateway.Shorten(gateway.Clean(quote), gateway.MaxExcerpt)
+		}
+	}
+	msg, err := decodeContent(ev.Type, content)
+	if err != nil || isEmpty(msg) {
+		return nil, err
+	}
+	if kind == string(event.RelThread) {
+		msg.Thread = target
+		if get[bool](relation, "is_falling_back") {
+			replyTo = gateway.Ref{}
+		}
+	}
+	msg.ReplyTo = replyTo
+	return msg, nil
+}
+
+// withBody returns the content with another body.
+func withBody(content fields, body string) fields {
+	out := make(fields, len(content))
+	for name, raw := range content {
+		out[name] = raw
+	}
+	raw, err := json.Marshal(body)
+	if err != nil { // a string always has a JSON form
+		return content
+	}
+	out["body"] = raw
+	return out
+}
+
+// decodeContent reads text, caption and file of one content. A msgtype that nobody here knows is shown by its body, as
+// the specification asks of clients.
+func decodeContent(kind string, content fields) (gateway.Message, error) {
+	text, err := cleanText(get[string](content, "body"))
+	if err != nil {
+		return gateway.Message{}, err
+	}
+	msg := gateway.Message{Text: gateway.Text{Plain: text}}
+	msgtype := event.MessageType(get[string](content, "msgtype"))
+	if kind == event.EventSticker.Type {
+		msgtype = event.MsgImage
+	}
+	switch msgtype {
+	case event.MsgEmote:
+		msg.Style = gateway.StyleEmote
+	case event.MsgNotice:
+		msg.Style = gateway.StyleNotice
+	case event.MsgVerificationRequest:
+		return gateway.Message{}, nil
+	case event.MsgImage, event.MsgVideo, event.MsgAudio, event.MsgFile:
+		file := decodeFile(content, text)
+		msg.Files = []gateway.File{file}
+		if name := get[string](content, "filename"); name == "" || name == get[string](content, "body") {
+			msg.Text = gateway.Text{} // the body is the file's name and no caption
+		}
+	}
+	return msg, nil
+}
+
+func decodeFile(content fields, body string) gateway.File {
+	info := get[fields](content, "info")
+	name := get[string](content, "filename")
+	if name == "" {
+		name = body
+	}
+	return gateway.File{
+		Name:   gateway.CleanName(name),
+		MIME:   gateway.Shorten(gateway.CleanName(get[string](info, "mimetype")), 100),
+		Size:   max(get[int64](info, "size"), 0),
+		Width:  max(get[int](info, "w"), 0),
+		Height: max(get[int](info, "h"), 0),
+	}
+}
+
+func isEmpty(msg gateway.Message) bool { return msg.Text.Plain == "" && len(msg.Files) == 0 }
+
+// refTo points at another event of the room; a reference that no event can have is none.
+func refTo(native string) gateway.Ref {
+	if !saneID(native, '$') {
+		return gateway.Ref{}
+	}
+	return gateway.Ref{Native: native}
+}
+
+// decodeRedaction reads what is taken back: in the content since room version 11, beside it before.
+func decodeRedaction(ev *nativeEvent) gateway.Body {
+	target := refTo(get[string](ev.Content, "redacts"))
+	if target.IsZero() {
+		target = refTo(ev.Redacts)
+	}
+	if target.IsZero() {
+		return nil
+	}
+	return gateway.Retract{Target: target, Reason: cleanReason(ev.Content)}
+}
+
+func cleanReason(content fields) string {
+	return gateway.Shorten(gateway.Clean(get[string](content, "reason")), gateway.MaxExcerpt)
+}
+
+// decodeMember reads a change of membership (Client-Server API, "m.room.member"). What changes nothing for the people
+// in the room (a new avatar, a lifted ban, a knock) is nil.
+func decodeMember(ev *nativeEvent, sc scene) gateway.Body {
+	now, before := get[event.Membership](ev.Content, "membership"), get[event.Membership](ev.Previous, "membership")
+	own := sc.member.ID == sc.sender.ID
+	out := gateway.Membership{Who: sc.member, Reason: cleanReason(ev.Content)}
+	if !own {
+		out.By = sc.sender
+	}
+	switch {
+	case sc.member.IsZero():
+		return nil
+	case now == event.MembershipJoin && before == event.MembershipJoin:
+		if get[string](ev.Content, "displayname") == get[string](ev.Previous, "displayname") {
+			return nil
+		}
+		out.Change = gateway.Rename
+	case now == event.MembershipJoin:
+		out.Change = gateway.Join
+	case now == event.MembershipInvite:
+		out.Change = gateway.Invite
+	case now == event.MembershipBan:
+		out.Change = gateway.Ban
+	case now == event.MembershipLeave && before == event.MembershipBan:
+		return nil
+	case now == event.MembershipLeave && !own && before != event.MembershipInvite:
+		out.Change = gateway.Kick
+	case now == event.MembershipLeave:
+		out.Change = gateway.Leave
+	default:
+		return nil
+	}
+	return out
+}

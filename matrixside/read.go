@@ -1,0 +1,324 @@
+package matrixside
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"lockbridge/gateway"
+)
+
+const (
+	// maxTransaction bounds the body of a transaction, in bytes. Synapse sends 100 events of 64 KiB at most.
+	maxTransaction = 32 << 20
+	// settleTime is how long a transaction waits for rooms that are being entered just after a start.
+	settleTime = 20 * time.Second
+)
+
+// transaction is what the homeserver pushes (Application Service API, "Pushing events"). Each part stays unread until
+// its turn, so that one malformed event spoils only itself. To-device messages come before events: they bring keys.
+type transaction struct {
+	ToDevice  []json.RawMessage `json:"to_device"`
+	Events    []json.RawMessage `json:"events"`
+	Ephemeral []json.RawMessage `json:"ephemeral"`
+}
+
+func parseTransaction(body []byte) (transaction, error) {
+	var f fields
+	if err := json.Unmarshal(body, &f); err != nil {
+		return transaction{}, fmt.Errorf("the transaction is no JSON object: %w", err)
+	}
+	events, ok := f["events"]
+	if !ok {
+		return transaction{}, errors.New("the transaction has no events")
+	}
+	t := transaction{ToDevice: get[[]json.RawMessage](f, "to_device"), Ephemeral: get[[]json.RawMessage](f, "ephemeral")}
+	if err := json.Unmarshal(events, &t.Events); err != nil {
+		return transaction{}, fmt.Errorf("the transaction's events are no list: %w", err)
+	}
+	return t, nil
+}
+
+// handler answers the homeserver, on today's paths and on those before Matrix 1.0.
+func (s *Side) handler(in gateway.Inbox) http.Handler {
+	mux := http.NewServeMux()
+	for _, base := range []string{"/_matrix/app/v1", ""} {
+		mux.HandleFunc("PUT "+base+"/transactions/{txn}", func(w http.ResponseWriter, r *http.Request) { s.receive(w, r, in) })
+		mux.HandleFunc("GET "+base+"/users/{user}", unknownName)
+		mux.HandleFunc("GET "+base+"/rooms/{alias}", unknownName)
+	}
+	mux.HandleFunc("POST /_matrix/app/v1/ping", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "", "") })
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusNotFound, "M_UNRECOGNIZED", "no such endpoint")
+	})
+	return s.authorized(mux)
+}
+
+// unknownName answers queries for users and aliases. Ghosts are made when their person speaks or is invited, never by a
+// query, and we host no rooms.
+func unknownName(w http.ResponseWriter, _ *http.Request) {
+	answer(w, http.StatusNotFound, "M_NOT_FOUND", "nobody here by that name")
+}
+
+// answer writes a JSON answer; an empty errcode is an empty object.
+func answer(w http.ResponseWriter, code int, errcode, text string) {
+	body := map[string]string{}
+	if errcode != "" {
+		body["errcode"], body["error"] = errcode, text
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body) // whoever asked has gone; it will ask again
+}
+
+// authorized lets only the homeserver through: hs_token in the Authorization header, or in the query before Matrix 1.4.
+func (s *Side) authorized(next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(s.reg.HSToken))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if !ok {
+			token = r.URL.Query().Get("access_token")
+		}
+		got := sha256.Sum256([]byte(token))
+		switch {
+		case token == "":
+			answer(w, http.StatusUnauthorized, "M_MISSING_TOKEN", "the homeserver's token is missing")
+		case subtle.ConstantTimeCompare(got[:], want[:]) != 1:
+			s.log.Debug("a request with a wrong homeserver token", "from", r.RemoteAddr)
+			answer(w, http.StatusForbidden, "M_FORBIDDEN", "the homeserver's token is wrong")
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+// receive takes one transaction: 200 means that everything in it is durable. Its id decides nothing.
+func (s *Side) receive(w http.ResponseWriter, r *http.Request, in gateway.Inbox) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxTransaction))
+	if err != nil {
+		var tooLarge *http.MaxBytesError
+		if errors.As(err, &tooLarge) {
+			s.log.Error("a transaction of the homeserver is too large", "limit", maxTransaction)
+			answer(w, http.StatusRequestEntityTooLarge, "M_TOO_LARGE", "the transaction is too large")
+			return
+		}
+		answer(w, http.StatusBadRequest, "M_NOT_JSON", "the transaction could not be read")
+		return
+	}
+	txn, err := parseTransaction(body)
+	if err != nil {
+		s.log.Error("a transaction of the homeserver cannot be read", "error", err)
+		answer(w, http.StatusBadRequest, "M_NOT_JSON", err.Error())
+		return
+	}
+	if err := s.accept(r.Context(), txn, in); err != nil {
+		s.log.Error("a transaction of the homeserver was not accepted; it will be sent again", "events", len(txn.Events), "error", err)
+		answer(w, http.StatusServiceUnavailable, "M_UNKNOWN", "the events could not be stored; send them again")
+		return
+	}
+	answer(w, http.StatusOK, "", "")
+}
+
+// accept makes one transaction durable. Transactions are read one at a time: a homeserver that gave up waiting and sends
+// again must not overtake itself.
+func (s *Side) accept(ctx context.Context, txn transaction, in gateway.Inbox) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	events := make([]*nativeEvent, 0, len(txn.Events))
+	for _, raw := range txn.Events {
+		ev, err := parseEvent(raw)
+		if err != nil {
+			s.log.Warn("a malformed event was skipped", "bytes", len(raw), "error", err)
+			continue
+		}
+		events = append(events, ev)
+	}
+	if err := s.settle(ctx, events); err != nil {
+		return err
+	}
+	var batch []gateway.Arrival
+	for _, ev := range events {
+		if a, ok := s.arrival(ev); ok {
+			batch = append(batch, a)
+		}
+	}
+	if len(batch) == 0 {
+		return nil
+	}
+	return in.Accept(ctx, batch)
+}
+
+// settle waits, just after a start, until the rooms of the events are known by name and by their members.
+func (s *Side) settle(ctx context.Context, events []*nativeEvent) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	for _, ev := range events {
+		if rm := s.roomOf(ev.Room); rm != nil {
+			select {
+			case <-rm.tried:
+			case <-ctx.Done(): // its people are called by their user ids, then
+			}
+			continue
+		}
+		for _, rm := range s.allRooms() {
+			select {
+			case <-rm.resolved:
+			case <-ctx.Done():
+				return errors.New("the bridged rooms are not known yet")
+			}
+		}
+	}
+	return nil
+}
+
+// roomOf finds the bridged room with a native id; nil if it is none.
+func (s *Side) roomOf(native id.RoomID) *room {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byNative[native]
+}
+
+func (s *Side) allRooms() []*room {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := make([]*room, 0, len(s.rooms))
+	for _, rm := range s.rooms {
+		out = append(out, rm)
+	}
+	return out
+}
+
+// arrival takes note of an event and says what is to be accepted of it, if anything. What Read will need of the room is
+// taken along now, in stream order: a message carries the name that its sender had when it was said.
+func (s *Side) arrival(ev *nativeEvent) (gateway.Arrival, bool) {
+	member := ev.member()
+	rm := s.roomOf(ev.Room)
+	if rm == nil {
+		if member == s.names.bot && get[event.Membership](ev.Content, "membership") == event.MembershipInvite {
+			s.botInvited(ev)
+		}
+		return gateway.Arrival{}, false
+	}
+	sc := scene{at: rm.Address, member: rm.memberOf(ev, member)}
+	s.observe(rm, ev, member)
+	sc.sender = rm.person(ev.Sender)
+	_, _, sc.encrypted = rm.standing()
+	a := gateway.Arrival{At: rm.Address, Native: string(ev.ID)}
+	if s.names.ours(ev.Sender) {
+		echo, ok := decodeEcho(ev)
+		a.Read = func(context.Context) (*gateway.Event, error) {
+			return &gateway.Event{At: rm.Address, Native: string(ev.ID), Time: ev.Time, Body: echo}, nil
+		}
+		return a, ok
+	}
+	if member != "" && s.names.ours(member) {
+		return gateway.Arrival{}, false
+	}
+	a.Read = func(context.Context) (*gateway.Event, error) { return decode(ev, sc) }
+	return a, isRead(ev.Type)
+}
+
+// isRead reports whether decode may make something of a type of event.
+func isRead(kind string) bool {
+	switch kind {
+	case event.EventMessage.Type, event.EventSticker.Type, event.EventRedaction.Type, event.EventEncrypted.Type, event.StateMember.Type:
+		return true
+	}
+	return false
+}
+
+// memberOf is who a membership event is about: called as the event says, else as they were called before it.
+func (rm *room) memberOf(ev *nativeEvent, member id.UserID) gateway.Person {
+	if member == "" {
+		return gateway.Person{}
+	}
+	p := rm.person(member)
+	if name := gateway.CleanName(get[string](ev.Content, "displayname")); name != "" {
+		p.Name = name
+	}
+	return p
+}
+
+// observe keeps what the side knows of a room in step with the stream.
+func (s *Side) observe(rm *room, ev *nativeEvent, member id.UserID) {
+	switch {
+	case member != "" && !s.names.ours(member):
+		rm.observeMember(ev, member)
+	case member == s.names.bot:
+		s.observeBot(rm, ev)
+	case member != "":
+		s.observeGhost(rm, ev, member)
+	case ev.isState(event.StateEncryption.Type):
+		rm.mu.Lock()
+		rm.encrypted = true // for good: encryption cannot be switched off again
+		rm.mu.Unlock()
+		rm.wake()
+	case ev.isState(event.StateTombstone.Type):
+		s.log.Warn("the room was replaced by another one; name the new one in the configuration", "room", rm.ID)
+	}
+}
+
+func (rm *room) observeMember(ev *nativeEvent, member id.UserID) {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	switch get[event.Membership](ev.Content, "membership") {
+	case event.MembershipJoin:
+		remember(rm.names, member, gateway.CleanName(get[string](ev.Content, "displayname")))
+	case event.MembershipLeave, event.MembershipBan:
+		delete(rm.names, member)
+	}
+}
+
+func (s *Side) observeBot(rm *room, ev *nativeEvent) {
+	switch membership := get[event.Membership](ev.Content, "membership"); membership {
+	case event.MembershipInvite:
+		rm.wake()
+	case event.MembershipLeave, event.MembershipBan:
+		rm.mu.Lock()
+		rm.joined = false
+		rm.mu.Unlock()
+		s.log.Error("the bot was taken out of the room; invite it to go on", "room", rm.ID, "bot", s.names.bot, "membership", membership)
+	}
+}
+
+func (s *Side) observeGhost(rm *room, ev *nativeEvent, ghost id.UserID) {
+	switch get[event.Membership](ev.Content, "membership") {
+	case event.MembershipJoin:
+		rm.setGhost(ghost, true)
+	case event.MembershipLeave, event.MembershipBan:
+		rm.setGhost(ghost, false)
+	case event.MembershipInvite:
+		if s.names.ours(ev.Sender) {
+			return // we are bringing it in ourselves
+		}
+		rm.mu.Lock()
+		remember(rm.invites, ghost, true)
+		rm.mu.Unlock()
+		rm.wake()
+	}
+}
+
+// botInvited has another look at the rooms that could not be entered: the invitation may be to one whose alias we could
+// not see.
+func (s *Side) botInvited(ev *nativeEvent) {
+	s.log.Info("the bot was invited to a room that is not known to be bridged", "id", ev.Room, "by", ev.Sender)
+	for _, rm := range s.allRooms() {
+		if native, _, _ := rm.standing(); native == "" {
+			rm.wake()
+		}
+	}
+}
