@@ -103,8 +103,8 @@ go_step() {
 chosen=${HOMESERVER:-}
 HOMESERVER=${chosen:-$(installed_homeserver)}
 [ -n "$chosen" ] || [ "${CI:-}" != true ] || HOMESERVER=synapse
-stamp=$(cat "$HERE/setup.sh" "$HERE/apt.txt" "$HERE/requirements.txt" "$HERE/dendrite/go.mod" "$HERE/dendrite/go.sum" | sha256sum | cut -c1-16)-$HOMESERVER
-if [ "$(cat "$LOCKBRIDGE_CACHE/stamp" 2>/dev/null)" = "$stamp" ] && command -v prosody inspircd profanity tmux go >/dev/null; then
+stamp=$(cat "$HERE/setup.sh" "$HERE/apt.txt" "$HERE/requirements.txt" "$HERE/dendrite/go.mod" "$HERE/dendrite/go.sum" | sha256sum | cut -c1-16)
+if [ "$(cat "$LOCKBRIDGE_CACHE/stamp-$HOMESERVER" 2>/dev/null)" = "$stamp" ] && command -v prosody inspircd profanity tmux go >/dev/null; then
   echo "testbed: everything is installed ($HOMESERVER)"
   exit 0
 fi
@@ -117,10 +117,10 @@ if [ "$HOMESERVER" = dendrite ]; then
 elif ! synapse_step; then
   if [ -n "$chosen" ] || [ "${CI:-}" = true ]; then exit 1; fi
   echo "testbed: PyPI cannot be used, so Dendrite takes Synapse's place: only the text scenarios run on it (HOMESERVER=synapse tries again)"
-  HOMESERVER=dendrite stamp=${stamp%-*}-dendrite steps=5
+  HOMESERVER=dendrite steps=5
   apt_step
   dendrite_step
 fi
-echo "$HOMESERVER" >"$LOCKBRIDGE_CACHE/homeserver"
-echo "$stamp" >"$LOCKBRIDGE_CACHE/stamp"
+[ -n "$chosen" ] || echo "$HOMESERVER" >"$LOCKBRIDGE_CACHE/homeserver"
+echo "$stamp" >"$LOCKBRIDGE_CACHE/stamp-$HOMESERVER"
 echo "testbed: set up in $((SECONDS - begin)) s"
