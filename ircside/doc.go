@@ -1,0 +1,22 @@
+// Package ircside is the IRC half of the gateway: one connection, the relay, says what others said as "<nick> text" and
+// hears what is said in the channels of the bridges.
+//
+// Guarantees. Lines of one channel leave in order, and never faster than the pace of the config, so that no server cuts
+// us off for flooding; channels share the pace fairly. What leaves is always one line, valid UTF-8, and short enough
+// that no server cuts it.
+//
+// Where the server offers echo-message and labeled-response (IRCv3), a delivery counts as sent when its labelled echo
+// has come back and is recorded; the echo also tells the line's msgid. Elsewhere each batch of lines is followed by a
+// PING, and it counts as sent when the PONG has come back: the server has read the lines by then, and whatever it had
+// to refuse it has refused. Either way IRC is at-least-once: a connection that breaks between a line and its
+// confirmation leaves no way to ask, so the line is said again. Lines of a longer message that were confirmed before
+// are not repeated by the same process.
+//
+// Inbound, IRC keeps nothing for us: what is said while we are away is lost, and what arrives while the journal refuses
+// to take it waits in a bounded queue, whose overflow is counted (lockbridge_irc_lost_total) and logged. Only lines
+// with a msgid are de-duplicated; replayed history is not read.
+//
+// The protocol's grammar (messages, tags, sources, numerics) is girc's. Its client is not used: it drops what it cannot
+// write without telling, ends the connection at a malformed line, and answers JOINs and CTCP queries at a pace of its
+// own, which none of the guarantees above would survive.
+package ircside

@@ -1,0 +1,145 @@
+package ircside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lockbridge/gateway"
+)
+
+// inlet is the bounded queue between the reader, which must not wait, and the journal.
+type inlet struct {
+	lost prometheus.Counter
+
+	mu      sync.Mutex
+	waiting []heard
+	dropped int // since the last batch
+	wake    chan struct{}
+}
+
+// heard is an arrival, and what to do once it is recorded.
+type heard struct {
+	gateway.Arrival
+	after func()
+}
+
+const (
+	maxWaiting = 8192 // arrivals before the journal
+	maxBatch   = 512  // arrivals in one Accept
+)
+
+func newInlet(lost prometheus.Counter) *inlet {
+	return &inlet{lost: lost, wake: make(chan struct{}, 1)}
+}
+
+// add queues an arrival and reports whether there was room. Membership, which is told again, leaves half of the room to
+// what people say.
+func (q *inlet) add(a gateway.Arrival, after func(), membership bool) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.waiting) >= maxWaiting || membership && len(q.waiting) >= maxWaiting/2 {
+		q.dropped++
+		q.lost.Inc()
+		return false
+	}
+	q.waiting = append(q.waiting, heard{a, after})
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// take removes the first arrivals, and tells how many were lost since the last time.
+func (q *inlet) take() (batch []heard, dropped int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(len(q.waiting), maxBatch)
+	batch, dropped = q.waiting[:n:n], q.dropped
+	q.waiting, q.dropped = q.waiting[n:], 0
+	return batch, dropped
+}
+
+// feed brings what was heard into the journal, in order: whatever queued up while the last batch was written goes into
+// the next one. It returns nil when ctx ends, after a last try with what is left, or the error that no retry can mend.
+func (s *Side) feed(ctx context.Context, in gateway.Inbox) error {
+	const parting = 2 * time.Second
+	for {
+		batch, dropped := s.inlet.take()
+		if dropped > 0 {
+			s.deps.Log.Error("the journal took too long; lines heard on IRC are lost", "lost", dropped)
+		}
+		switch {
+		case ctx.Err() != nil && len(batch) == 0:
+			return nil
+		case ctx.Err() != nil:
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
+			err := accept(last, in, batch)
+			cancel()
+			if err != nil {
+				s.deps.Log.Error("what was heard last could not be recorded", "lost", len(batch), "error", err)
+				return nil
+			}
+		case len(batch) == 0:
+			select {
+			case <-s.inlet.wake:
+			case <-ctx.Done():
+			}
+		default:
+			if err := s.acceptUntil(ctx, in, batch); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// acceptUntil tries again until the journal takes the batch or ctx ends; then it makes feed's last try.
+func (s *Side) acceptUntil(ctx context.Context, in gateway.Inbox, batch []heard) error {
+	const first = 50 * time.Millisecond
+	for pause := first; ; pause = min(2*pause, s.timings.acceptMost) {
+		err := accept(ctx, in, batch)
+		switch {
+		case err == nil:
+			return nil
+		case errors.Is(err, gateway.ErrLeaseLost):
+			return fmt.Errorf("record what was heard: %w", err)
+		case pause == first:
+			s.deps.Log.Error("the journal does not take what was heard; trying again", "arrivals", len(batch), "error", err)
+		}
+		select {
+		case <-s.clock.after(pause):
+		case <-ctx.Done():
+			s.inlet.putBack(batch)
+			return nil
+		}
+	}
+}
+
+// putBack returns a batch to the head of the queue.
+func (q *inlet) putBack(batch []heard) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.waiting = append(batch, q.waiting...)
+}
+
+// accept records a batch and tells those who wait for it.
+func accept(ctx context.Context, in gateway.Inbox, batch []heard) error {
+	arrivals := make([]gateway.Arrival, len(batch))
+	for i, h := range batch {
+		arrivals[i] = h.Arrival
+	}
+	if err := in.Accept(ctx, arrivals); err != nil {
+		return err
+	}
+	for _, h := range batch {
+		if h.after != nil {
+			h.after()
+		}
+	}
+	return nil
+}

@@ -1,0 +1,124 @@
+package ircside
+
+import "time"
+
+// pacer decides which line leaves when. It holds a token bucket, one queue a lane, and serves the lanes in turn, so
+// that a loud channel does not starve the others. Its owner guards it.
+type pacer struct {
+	burst  float64
+	every  time.Duration
+	tokens float64
+	at     time.Time // when tokens was right
+
+	first []*line // JOIN, NICK and the like: before every lane, but not faster
+	lanes map[string][]*line
+	turns []string // lanes that have lines, in the order of their turns
+}
+
+func newPacer(p Pace, now time.Time) *pacer {
+	return &pacer{burst: float64(p.Burst), every: p.Every, tokens: float64(p.Burst), at: now, lanes: map[string][]*line{}}
+}
+
+// push queues lines in a lane, behind what it has.
+func (p *pacer) push(lane string, lines ...*line) {
+	if len(lines) == 0 {
+		return
+	}
+	if len(p.lanes[lane]) == 0 {
+		p.turns = append(p.turns, lane)
+	}
+	p.lanes[lane] = append(p.lanes[lane], lines...)
+}
+
+// pushFirst queues lines that go before all lanes.
+func (p *pacer) pushFirst(lines ...*line) { p.first = append(p.first, lines...) }
+
+// charge counts a line that could not wait, a PONG: what follows it waits the longer.
+func (p *pacer) charge(now time.Time) {
+	p.refill(now)
+	p.tokens--
+}
+
+// take removes the lines that may leave now, at most limit, and returns how long to wait for the next one. The wait is
+// zero if nothing is queued.
+func (p *pacer) take(now time.Time, limit int) (out []*line, wait time.Duration) {
+	p.refill(now)
+	for len(out) < limit && p.tokens >= 1 {
+		l := p.next()
+		if l == nil {
+			return out, 0
+		}
+		p.tokens--
+		out = append(out, l)
+	}
+	if len(p.first) == 0 && len(p.turns) == 0 {
+		return out, 0
+	}
+	if p.tokens >= 1 {
+		return out, time.Nanosecond
+	}
+	return out, time.Duration((1-p.tokens)*float64(p.every)) + 1
+}
+
+func (p *pacer) refill(now time.Time) {
+	if gone := now.Sub(p.at); gone > 0 {
+		p.tokens = min(p.burst, p.tokens+float64(gone)/float64(p.every))
+	}
+	p.at = now
+}
+
+func (p *pacer) next() *line {
+	if len(p.first) > 0 {
+		l := p.first[0]
+		p.first = p.first[1:]
+		return l
+	}
+	if len(p.turns) == 0 {
+		return nil
+	}
+	lane := p.turns[0]
+	p.turns = p.turns[1:]
+	queue := p.lanes[lane]
+	if len(queue) > 1 {
+		p.lanes[lane] = queue[1:]
+		p.turns = append(p.turns, lane)
+	} else {
+		delete(p.lanes, lane)
+	}
+	return queue[0]
+}
+
+// queued counts the lines of a lane.
+func (p *pacer) queued(lane string) int { return len(p.lanes[lane]) }
+
+// withdraw removes the lines of a lane that gone selects.
+func (p *pacer) withdraw(lane string, gone func(*line) bool) {
+	kept := p.lanes[lane][:0:0]
+	for _, l := range p.lanes[lane] {
+		if !gone(l) {
+			kept = append(kept, l)
+		}
+	}
+	p.lanes[lane] = kept
+	if len(kept) > 0 {
+		return
+	}
+	delete(p.lanes, lane)
+	for i, turn := range p.turns {
+		if turn == lane {
+			p.turns = append(p.turns[:i:i], p.turns[i+1:]...)
+			return
+		}
+	}
+}
+
+// withdrawAll empties the pacer, telling each line.
+func (p *pacer) withdrawAll(tell func(*line)) {
+	for _, queue := range p.lanes {
+		for _, l := range queue {
+			tell(l)
+		}
+	}
+	p.first, p.turns = nil, nil
+	clear(p.lanes)
+}

@@ -1,0 +1,165 @@
+package ircside
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lrstanley/girc"
+
+	"lockbridge/gateway"
+)
+
+// maxMembers bounds how many members of a channel are tracked; who comes beyond is heard all the same.
+const maxMembers = 20_000
+
+// person makes a Person of a clean nick.
+func (s *session) person(nick string) gateway.Person {
+	return gateway.Person{Network: s.c.side.deps.Network, ID: s.c.casemap.fold(nick), Name: nick}
+}
+
+func (s *session) isMe(nick string) bool {
+	return nick != "" && s.c.casemap.fold(nick) == s.c.casemap.fold(s.nick)
+}
+
+// enter tells that somebody is in a channel. e is nil for what NAMES told.
+func (s *session) enter(r *room, e *girc.Event, p gateway.Person) {
+	if r.members[p.ID] == p || len(r.members) >= maxMembers {
+		return
+	}
+	r.members[p.ID] = p
+	s.tell(r, e, p, gateway.Membership{Who: p, Change: gateway.Join})
+}
+
+// depart tells that nick is no longer in a channel, if it was.
+func (s *session) depart(r *room, e *girc.Event, nick string, m gateway.Membership) {
+	p, ok := r.members[s.c.casemap.fold(nick)]
+	if !ok {
+		return
+	}
+	delete(r.members, p.ID)
+	m.Who = p
+	sender := p
+	if !m.By.IsZero() {
+		sender = m.By
+	}
+	s.tell(r, e, sender, m)
+}
+
+// tell passes a change of membership on.
+func (s *session) tell(r *room, e *girc.Event, sender gateway.Person, m gateway.Membership) {
+	now := s.c.side.clock.now()
+	ev := gateway.Event{At: r.Address, Sender: sender, Time: now, Body: m}
+	if e != nil {
+		ev.Time = timeOf(e, now)
+	}
+	s.c.side.inlet.add(arrival(ev), nil, true)
+}
+
+// quit handles QUIT: a departure from every channel.
+func (s *session) quit(e *girc.Event) {
+	nick := nickOf(e)
+	for _, r := range s.c.list {
+		s.depart(r, e, nick, gateway.Membership{Change: gateway.Leave, Reason: cleanReason(param(e, 0))})
+	}
+	s.maybeRegain(nick)
+}
+
+// renamed handles NICK, ours included. The event's sender is the person under the old nick, Who under the new one.
+func (s *session) renamed(e *girc.Event) {
+	from, to := nickOf(e), cleanNick(param(e, 0))
+	if from == "" || !validTarget(to) {
+		return
+	}
+	if s.isMe(from) {
+		s.nick = to
+		s.c.side.deps.Log.Info("our nick is now another", "nick", to)
+		return
+	}
+	now := s.person(to)
+	for _, r := range s.c.list {
+		was, ok := r.members[s.c.casemap.fold(from)]
+		if !ok {
+			continue
+		}
+		delete(r.members, was.ID)
+		r.members[now.ID] = now
+		s.tell(r, e, was, gateway.Membership{Who: now, Change: gateway.Rename})
+	}
+	s.maybeRegain(from)
+}
+
+// maybeRegain takes our nick back as soon as its holder gave it up.
+func (s *session) maybeRegain(freed string) {
+	if s.c.casemap.fold(freed) == s.c.casemap.fold(s.c.side.cfg.Nick) {
+		s.regainAt = s.c.side.clock.now()
+	}
+}
+
+// names handles one line of the NAMES reply: "353 me = #channel :@nick +nick nick!user@host".
+func (s *session) names(e *girc.Event) {
+	if len(e.Params) < 4 {
+		return
+	}
+	r := s.room(param(e, 2))
+	if r == nil || r.listed == nil {
+		return
+	}
+	for _, name := range strings.Fields(e.Last()) {
+		name, _, _ = strings.Cut(strings.TrimLeft(name, s.prefixes), "!")
+		if name = cleanNick(name); validTarget(name) && !s.isMe(name) && len(r.listed) < maxMembers {
+			p := s.person(name)
+			r.listed[p.ID] = p
+		}
+	}
+}
+
+// namesEnd handles the end of the NAMES reply: who is not in it has left while we were away.
+func (s *session) namesEnd(e *girc.Event) {
+	r := s.room(param(e, 1))
+	if r == nil || r.listed == nil {
+		return
+	}
+	for id, p := range r.members {
+		if _, ok := r.listed[id]; !ok {
+			s.depart(r, nil, p.ID, gateway.Membership{Change: gateway.Leave})
+		}
+	}
+	for _, p := range r.listed {
+		s.enter(r, nil, p)
+	}
+	r.listed = nil
+}
+
+// private answers a direct message: once a person and hour, since nobody reads it. A NOTICE is never answered, and
+// neither is CTCP, so that no two machines can talk to each other for ever.
+func (s *session) private(e *girc.Event) {
+	const lane, most, again = "\x00private", 4, time.Hour
+	nick := nickOf(e)
+	if e.Command != girc.PRIVMSG || nick == "" || e.Source.Host == "" || strings.HasPrefix(e.Last(), "\x01") || s.isMe(nick) {
+		return
+	}
+	now, id := s.c.side.clock.now(), s.c.casemap.fold(nick)
+	if at, ok := s.c.answered[id]; ok && now.Sub(at) < again || s.pace.queued(lane) >= most {
+		return
+	}
+	if len(s.c.answered) >= maxUnfinished {
+		clear(s.c.answered)
+	}
+	s.c.answered[id] = now
+	text := fmt.Sprintf("I pass on what is said in %s; direct messages are not bridged yet, and nobody has read yours", s.c.channels())
+	s.pace.push(lane, &line{text: "NOTICE " + nick + " :" + gateway.Shorten(text, s.payload("NOTICE", nick))})
+}
+
+// channels names some of the bridged channels.
+func (c *conn) channels() string {
+	var names []string
+	for _, r := range c.list {
+		if len(names) == 3 {
+			names = append(names, "…")
+			break
+		}
+		names = append(names, r.ID)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,192 @@
+package ircside
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lrstanley/girc"
+
+	"lockbridge/gateway"
+)
+
+// roomState is where we stand with a channel.
+type roomState int
+
+const (
+	roomOut   roomState = iota // not in; asked again at due
+	roomAsked                  // JOIN is on its way, answered before due
+	roomIn
+)
+
+// room is a channel of a bridge. The connection's mutex guards it.
+type room struct {
+	gateway.Room
+	folded string
+	state  roomState
+	due    time.Time
+	pause  time.Duration // before the next try
+	since  time.Time     // when we came in
+	reason error         // why we are not in; nil: not tried yet
+	told   string        // the reason that was logged last
+
+	members map[string]gateway.Person // by folded nick; kept over a reconnect to see who left meanwhile
+	listed  map[string]gateway.Person // what the NAMES reply has told so far; nil: none is under way
+}
+
+var errNotJoined = errors.New("we are not in the channel yet")
+
+// absence says why we are not in.
+func (r *room) absence() error {
+	if r.reason != nil {
+		return fmt.Errorf("%s: %w", r.ID, r.reason)
+	}
+	return fmt.Errorf("%s: %w", r.ID, errNotJoined)
+}
+
+// leave notes that we are out, and when to try again: after least, and longer each time until a stay was a stable one.
+// A reason is logged when it is news.
+func (s *session) leave(r *room, least time.Duration, reason error) {
+	now, t := s.c.side.clock.now(), s.c.side.timings
+	if r.state == roomIn && now.Sub(r.since) > t.stable {
+		r.pause = 0
+	}
+	r.pause = min(max(least, 2*r.pause), t.rejoinMost)
+	r.state, r.reason, r.listed = roomOut, reason, nil
+	r.due = now.Add(r.pause)
+	s.c.forgetQueued(r) // what was written already, the server answers
+	if told := reason.Error(); told != r.told {
+		r.told = told
+		s.c.side.deps.Log.Warn("not in the channel; what is said for it waits", "room", r.ID, "reason", told, "retry_in", r.pause)
+	}
+	s.ready()
+}
+
+// forgetQueued fails the lines that wait for a channel in which we are no longer.
+func (c *conn) forgetQueued(r *room) {
+	c.sess.pace.withdraw(r.folded, func(l *line) bool {
+		if l.target != r.folded {
+			return false
+		}
+		l.settle(gateway.Later(r.pause, r.absence()))
+		return true
+	})
+}
+
+// joinDue asks to be let into the channels whose time has come. It returns when the next one is due (zero: none).
+func (s *session) joinDue(now time.Time) (next time.Time) {
+	var keyed, plain []*room
+	for _, r := range s.c.list {
+		if r.state == roomIn {
+			continue
+		}
+		if !now.Before(r.due) {
+			if r.state == roomAsked {
+				s.leave(r, s.c.side.timings.knock, errors.New("the server does not answer the JOIN"))
+			} else {
+				r.state, r.due = roomAsked, now.Add(s.c.side.timings.answer)
+				if r.Password != "" {
+					keyed = append(keyed, r)
+				} else {
+					plain = append(plain, r)
+				}
+			}
+		}
+		next = earliest(next, r.due)
+	}
+	// The passwords of a JOIN belong to its first channels (RFC 2812, section 3.2.1).
+	s.join(append(keyed, plain...))
+	return next
+}
+
+// join writes the JOINs, several channels a line.
+func (s *session) join(rooms []*room) {
+	const length, most = 400, 10 // bytes of names and passwords; channels
+	var names, keys []string
+	size := 0
+	flush := func() {
+		if len(names) > 0 {
+			s.pace.pushFirst(&line{text: strings.TrimSpace("JOIN " + strings.Join(names, ",") + " " + strings.Join(keys, ","))})
+		}
+		names, keys, size = nil, nil, 0
+	}
+	perLine := most
+	if s.joinMax > 0 {
+		perLine = min(most, s.joinMax)
+	}
+	for _, r := range rooms {
+		need := len(r.ID) + len(r.Password) + 2
+		if len(names) == perLine || size+need > length {
+			flush()
+		}
+		names, size = append(names, r.ID), size+need
+		if r.Password != "" {
+			keys = append(keys, r.Password)
+		}
+	}
+	flush()
+}
+
+// joined handles a JOIN.
+func (s *session) joined(e *girc.Event) {
+	nick, r := nickOf(e), s.room(param(e, 0))
+	switch {
+	case nick == "":
+	case !s.isMe(nick):
+		if r != nil {
+			s.enter(r, e, s.person(nick))
+		}
+	case r == nil:
+		// Somebody forced us in, or a channel forwards there: nobody bridged it, so we do not listen.
+		if name := param(e, 0); validTarget(name) {
+			s.pace.pushFirst(&line{text: "PART " + name})
+		}
+	default:
+		s.learnMask(e.Source)
+		r.state, r.reason, r.told, r.since = roomIn, nil, "", s.c.side.clock.now()
+		r.listed = map[string]gateway.Person{}
+		s.ready()
+	}
+}
+
+// parted handles PART and KICK.
+func (s *session) parted(e *girc.Event) {
+	r := s.room(param(e, 0))
+	if r == nil {
+		return
+	}
+	who, by, change := nickOf(e), gateway.Person{}, gateway.Leave
+	reason := param(e, 1)
+	if e.Command == girc.KICK {
+		if nick := nickOf(e); nick != "" {
+			by = s.person(nick)
+		}
+		who, change, reason = cleanNick(param(e, 1)), gateway.Kick, param(e, 2)
+	}
+	if !s.isMe(who) {
+		s.depart(r, e, who, gateway.Membership{Change: change, By: by, Reason: cleanReason(reason)})
+		return
+	}
+	why := errors.New("the server took us out of it")
+	if change == gateway.Kick {
+		why = fmt.Errorf("kicked by %s", gateway.CleanName(by.Label()))
+	}
+	s.leave(r, s.c.side.timings.rejoin, why)
+}
+
+func cleanReason(s string) string { return gateway.CleanName(toUTF8(stripFormat(s))) }
+
+// refusedJoin handles the numerics that say why we may not enter.
+func (s *session) refusedJoin(e *girc.Event) bool {
+	name, err, ok := joinRefusal(e)
+	if !ok {
+		return false
+	}
+	r := s.room(name)
+	if r == nil || r.state == roomIn {
+		return false
+	}
+	s.leave(r, s.c.side.timings.knock, err)
+	return true
+}

@@ -1,0 +1,195 @@
+package ircside
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+// line is one line on its way out. The connection's mutex guards it until done is closed.
+type line struct {
+	text      string    // without label and line end
+	target    string    // folded nick or channel; "" for a command
+	key, part string    // of the delivery; "" for what nobody waits for
+	sent      time.Time // zero: not yet written
+	heard     bool      // its echo came, and is on its way into the journal
+
+	done    chan struct{} // closed when it is known what became of the line; nil: nobody waits
+	settled bool
+	native  string // the msgid, where the server told it
+	err     error
+}
+
+// settle records what became of a line; only the first word counts.
+func (l *line) settle(err error) {
+	if l.done == nil || l.settled {
+		return
+	}
+	l.settled, l.err = true, err
+	close(l.done)
+}
+
+// utterance is one delivery on its way out.
+type utterance struct {
+	key   string
+	lane  string
+	lines []*line
+	err   error // it was never queued, for this reason
+}
+
+// parts are the ids that the lines got.
+func (u *utterance) parts() []gateway.Part {
+	var out []gateway.Part
+	for _, l := range u.lines {
+		if l.native != "" {
+			out = append(out, gateway.Part{Name: l.part, Native: l.native})
+		}
+	}
+	return out
+}
+
+var errWithdrawn = errors.New("not said because something before it failed")
+
+// say queues the lines of a run. What cannot be said now ends it.
+func (c *conn) say(run []gateway.Delivery) []*utterance {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var out []*utterance
+	for _, d := range run {
+		u := c.prepare(d)
+		out = append(out, u)
+		if u.err != nil && !gateway.IsDrop(u.err) {
+			break
+		}
+		for _, l := range u.lines {
+			if !l.settled {
+				c.sess.pace.push(u.lane, l)
+			}
+		}
+	}
+	if c.sess != nil {
+		c.sess.nudge()
+	}
+	return out
+}
+
+// prepare makes the lines of a delivery, or finds those that an earlier attempt has not brought through.
+func (c *conn) prepare(d gateway.Delivery) *utterance {
+	u := &utterance{key: d.Key}
+	r := c.rooms[c.casemap.fold(d.Room.ID)]
+	_, private := d.Event.Body.(gateway.Receipt)
+	switch {
+	case r == nil:
+		u.err = gateway.Dropf("%s is not bridged", d.Room.ID)
+	case c.sess == nil || !c.sess.registered:
+		u.err = gateway.Later(2*time.Second, c.away)
+	case r.state != roomIn && !private:
+		u.err = gateway.Later(max(r.due.Sub(c.side.clock.now()), time.Second), r.absence())
+	}
+	if u.err != nil {
+		return u
+	}
+	u.lane = r.folded
+	if old := c.unfinished[d.Key]; old != nil {
+		u.lines = old.again()
+	} else {
+		said, err := encode(d, limits{payload: c.sess.payload, lines: c.side.cfg.MaxLines})
+		if err != nil {
+			u.err = err
+			return u
+		}
+		for i, text := range said.lines {
+			u.lines = append(u.lines, &line{
+				text: said.command + " " + said.target + " :" + text, target: c.casemap.fold(said.target),
+				key: d.Key, part: partName(i), done: make(chan struct{}),
+			})
+		}
+	}
+	if len(u.lines) > 1 {
+		c.remember(u)
+	}
+	return u
+}
+
+// again returns the lines of an utterance for another attempt: those that were confirmed stay so.
+func (u *utterance) again() []*line {
+	out := make([]*line, len(u.lines))
+	for i, l := range u.lines {
+		out[i] = l
+		if !l.settled || l.err != nil {
+			out[i] = &line{text: l.text, target: l.target, key: l.key, part: l.part, done: make(chan struct{})}
+		}
+	}
+	return out
+}
+
+// maxUnfinished bounds how many deliveries of several lines are remembered; one a lane is in use.
+const maxUnfinished = 1024
+
+func (c *conn) remember(u *utterance) {
+	if len(c.unfinished) >= maxUnfinished {
+		for key := range c.unfinished {
+			delete(c.unfinished, key) // it will be said from its start
+			break
+		}
+	}
+	c.unfinished[u.key] = u
+}
+
+// begun reports whether a line of u was written in this attempt, or the delivery has its outcome already.
+func (c *conn) begun(u *utterance) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u.err != nil {
+		return gateway.IsDrop(u.err)
+	}
+	for _, l := range u.lines {
+		if !l.sent.IsZero() {
+			return true
+		}
+	}
+	return false
+}
+
+// await waits until it is known what became of u. After the first line that failed the rest is not written any more.
+func (c *conn) await(ctx context.Context, u *utterance) error {
+	first := u.err
+	for _, l := range u.lines {
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			c.withdraw([]*utterance{u})
+			return ctx.Err()
+		}
+		if l.err != nil && first == nil {
+			first = l.err
+			c.withdraw([]*utterance{u})
+		}
+	}
+	if first == nil || gateway.IsDrop(first) {
+		c.mu.Lock()
+		delete(c.unfinished, u.key)
+		c.mu.Unlock()
+	}
+	return first
+}
+
+// withdraw takes back the lines that were not written yet.
+func (c *conn) withdraw(said []*utterance) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, u := range said {
+		mine := map[*line]bool{}
+		for _, l := range u.lines {
+			if l.sent.IsZero() && !l.settled {
+				mine[l] = true
+				l.settle(errWithdrawn)
+			}
+		}
+		if c.sess != nil && len(mine) > 0 {
+			c.sess.pace.withdraw(u.lane, func(l *line) bool { return mine[l] })
+		}
+	}
+}

@@ -1,0 +1,238 @@
+package ircside
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lrstanley/girc"
+)
+
+// session is the state of one connection. The mutex of its conn guards it.
+type session struct {
+	c     *conn
+	wake  chan struct{}
+	begun time.Time
+	pace  *pacer
+	now   []string // what must not wait: PONG and the registration
+
+	// Registration and what the server told about itself.
+	nick, user, host string
+	masked           bool // user and host are known
+	tries            int  // nicks tried
+	caps             map[string]bool
+	offered          map[string]string
+	asked            int // CAP REQs without answer
+	registered, told bool
+	regainAt         time.Time
+	lineLen, joinMax int
+	prefixes         string
+
+	// What is under way.
+	lastHeard, pinged time.Time
+	inflight          []*line // written, not settled, in order
+	barrier           []*line // those that the outstanding PING will confirm
+	barrierToken      string
+	barriers          int
+	batches           map[string]batch
+}
+
+func newSession(c *conn) *session {
+	now := c.side.clock.now()
+	return &session{
+		c: c, wake: make(chan struct{}, 1), begun: now, lastHeard: now, pace: newPacer(c.side.cfg.Pace, now),
+		nick: c.side.cfg.Nick, caps: map[string]bool{}, offered: map[string]string{}, batches: map[string]batch{},
+		lineLen: 512, prefixes: "~&@%+!",
+	}
+}
+
+// nudge lets the writer look again.
+func (s *session) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// labelled reports whether lines are confirmed by their labelled echo.
+func (s *session) labelled() bool {
+	return s.caps["echo-message"] && s.caps["labeled-response"] && s.caps["batch"] && s.caps["message-tags"]
+}
+
+// next returns what to write now, or how long to wait (zero: until nudged).
+func (s *session) next() (out string, wait time.Duration, err error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	now := s.c.side.clock.now()
+	due, err := s.upkeep(now)
+	if err != nil {
+		return "", 0, err
+	}
+	var b strings.Builder
+	for _, text := range s.now {
+		b.WriteString(text + "\r\n")
+		s.pace.charge(now)
+	}
+	s.now = nil
+	const most = 64 // lines in one write
+	var lines []*line
+	if s.registered {
+		lines, wait = s.pace.take(now, most)
+	}
+	for _, l := range lines {
+		if s.labelled() && l.key != "" {
+			b.WriteString("@label=" + escapeTag(makeLabel(l.key, l.part)) + " ")
+		}
+		b.WriteString(l.text + "\r\n")
+		if l.done != nil {
+			l.sent = now
+			s.inflight = append(s.inflight, l)
+		}
+	}
+	s.raiseBarrier(&b, now, wait > 0)
+	if !due.IsZero() {
+		wait = least(wait, max(due.Sub(now), 1))
+	}
+	return b.String(), wait, nil
+}
+
+// raiseBarrier asks for a sign that the server has read what was written, where echoes do not tell: the PONG to our
+// PING. While more is queued it waits for a handful of lines, since a PING counts against the pace, too.
+func (s *session) raiseBarrier(b *strings.Builder, now time.Time, more bool) {
+	const handful = 8
+	if s.labelled() || s.barrierToken != "" || len(s.inflight) == 0 || more && len(s.inflight) < handful {
+		return
+	}
+	s.barriers++
+	s.barrierToken = fmt.Sprintf("lb-%d", s.barriers)
+	s.barrier = append([]*line(nil), s.inflight...)
+	fmt.Fprintf(b, "PING :%s\r\n", s.barrierToken)
+	s.pace.charge(now)
+}
+
+// upkeep does what is due and returns when something is due next. An error ends the session.
+func (s *session) upkeep(now time.Time) (next time.Time, err error) {
+	t := s.c.side.timings
+	if !s.registered {
+		end := s.begun.Add(t.register)
+		if !now.Before(end) {
+			return next, errors.New("the server did not welcome us in time")
+		}
+		return end, nil
+	}
+	switch quiet := s.lastHeard.Add(t.quiet); {
+	case s.pinged.After(s.lastHeard):
+		end := s.pinged.Add(t.answer)
+		if !now.Before(end) {
+			return next, fmt.Errorf("the server has been silent for %v", now.Sub(s.lastHeard).Round(time.Second))
+		}
+		next = end
+	case !now.Before(quiet):
+		s.now, s.pinged = append(s.now, "PING :alive"), now
+		next = now.Add(t.answer)
+	default:
+		next = quiet
+	}
+	next = earliest(next, s.overdue(now))
+	next = earliest(next, s.joinDue(now))
+	if !s.isMe(s.c.side.cfg.Nick) {
+		if !now.Before(s.regainAt) {
+			s.pace.pushFirst(&line{text: "NICK " + s.c.side.cfg.Nick})
+			s.regainAt = now.Add(t.regain)
+		}
+		next = earliest(next, s.regainAt)
+	}
+	return next, nil
+}
+
+var errUnconfirmed = errors.New("the server did not confirm the line in time")
+
+// overdue fails the lines whose confirmation does not come, and returns when the next one would be overdue.
+func (s *session) overdue(now time.Time) (next time.Time) {
+	for _, l := range s.inflight {
+		if l.heard || l.settled {
+			continue
+		}
+		end := l.sent.Add(s.c.side.timings.answer)
+		if now.Before(end) {
+			next = end
+			break
+		}
+		l.settle(errUnconfirmed)
+		s.barrier, s.barrierToken = nil, "" // its PONG is lost, too
+	}
+	s.prune()
+	return next
+}
+
+// prune forgets the lines whose fate is known.
+func (s *session) prune() {
+	kept := s.inflight[:0]
+	for _, l := range s.inflight {
+		if !l.settled && !l.heard {
+			kept = append(kept, l)
+		}
+	}
+	clear(s.inflight[len(kept):])
+	s.inflight = kept
+}
+
+// payload is how many bytes of text a line to target may have, so that the server can pass it on with our full source
+// in front of it (RFC 2812, section 2.3: 512 bytes with CR and LF, or LINELEN).
+func (s *session) payload(command, target string) int {
+	return s.lineLen - len("\r\n") - s.sourceLen() - len(command) - len(" ") - len(target) - len(" :")
+}
+
+// sourceLen is the length of ":nick!user@host ", at its worst as long as we have not seen it.
+func (s *session) sourceLen() int {
+	const user, host = 12, 63
+	userLen, hostLen := user, host
+	if s.masked {
+		userLen, hostLen = min(len(s.user), 32), min(len(s.host), 128)
+	}
+	// We may get our own nick back while the line is queued.
+	nickLen := min(max(len(s.nick), len(s.c.side.cfg.Nick)), 64)
+	return len(":") + nickLen + len("!") + userLen + len("@") + hostLen + len(" ")
+}
+
+// learnMask takes our own user and host from a line of ours.
+func (s *session) learnMask(src *girc.Source) {
+	if src != nil && src.Host != "" {
+		s.user, s.host, s.masked = src.Ident, src.Host, true
+	}
+}
+
+// ready tells once that we are in, or told why not, everywhere.
+func (s *session) ready() {
+	in := 0
+	for _, r := range s.c.list {
+		switch {
+		case r.state == roomIn:
+			in++
+		case r.reason == nil:
+			return
+		}
+	}
+	if s.registered && !s.told {
+		s.told = true
+		s.c.side.deps.Log.Info("joined", "nick", s.nick, "channels", in, "of", len(s.c.list), "confirmed_by_echo", s.labelled())
+		s.c.side.notify(nil)
+	}
+}
+
+// earliest returns the earlier of two times, of which a zero one is none.
+func earliest(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// least returns the shorter of two waits, of which a zero one is none.
+func least(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,136 @@
+package ircside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"lockbridge/gateway"
+)
+
+// Side is an IRC network's half of the gateway.
+type Side struct {
+	cfg     Config
+	deps    gateway.Deps
+	clock   clock
+	jitter  func() float64 // from [0, 1)
+	timings timings
+	inlet   *inlet
+	relay   *conn
+}
+
+// clock is the time as the side sees it.
+type clock struct {
+	now   func() time.Time
+	after func(time.Duration) <-chan time.Time
+}
+
+// timings are the side's waits.
+type timings struct {
+	dial       time.Duration // until the connection, TLS included, stands
+	register   time.Duration // from then until the server welcomes us
+	quiet      time.Duration // of silence, after which we ask whether the server lives
+	answer     time.Duration // for that answer, for a JOIN's, and for the confirmation of a line
+	retryLeast time.Duration // the pause before the first reconnect; doubles
+	retryMost  time.Duration
+	refused    time.Duration // the least pause after a login that was refused
+	stable     time.Duration // after which a connection or a channel counts as good, and pauses begin anew
+	rejoin     time.Duration // the pause before the first return to a channel that threw us out; doubles
+	knock      time.Duration // the pause before the first retry of a channel that does not let us in; doubles
+	rejoinMost time.Duration
+	regain     time.Duration // between tries to get our nick back
+	acceptMost time.Duration // the longest pause between tries of a journal that does not take what we heard
+}
+
+func defaultTimings() timings {
+	return timings{
+		dial: 20 * time.Second, register: 45 * time.Second, quiet: 60 * time.Second, answer: 30 * time.Second,
+		retryLeast: 500 * time.Millisecond, retryMost: 5 * time.Minute, refused: time.Minute, stable: 2 * time.Minute,
+		rejoin: 5 * time.Second, knock: time.Minute, rejoinMost: 15 * time.Minute, regain: time.Minute,
+		acceptMost: 10 * time.Second,
+	}
+}
+
+// New makes a side of a checked config. It fails if a room is no channel that IRC can name.
+func New(cfg Config, deps gateway.Deps) (*Side, error) {
+	s := &Side{
+		cfg: cfg, deps: deps, jitter: rand.Float64, timings: defaultTimings(),
+		clock: clock{now: time.Now, after: time.After},
+	}
+	var wrong []error
+	for _, r := range deps.Rooms {
+		if !validTarget(r.ID) || len(r.ID) > maxChannel {
+			wrong = append(wrong, fmt.Errorf("bridge %s: %q cannot be an IRC channel", r.Bridge, r.ID))
+		}
+		if r.Password != "" && !validTarget(r.Password) {
+			wrong = append(wrong, fmt.Errorf("bridge %s: the password of %s holds a character that no channel's password may have", r.Bridge, r.ID))
+		}
+	}
+	if len(wrong) > 0 {
+		return nil, errors.Join(wrong...)
+	}
+	lost := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "lockbridge_irc_lost_total",
+		Help: "Lines heard on IRC that found the queue before the journal full and were lost.",
+	})
+	if deps.Metrics != nil {
+		if err := deps.Metrics.Register(lost); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	s.inlet = newInlet(lost)
+	s.relay = newConn(s, gateway.Person{})
+	return s, nil
+}
+
+// maxChannel is the longest channel name, in bytes: RFC 2812's 50 are often exceeded, and 200 leave a line some text.
+const maxChannel = 200
+
+// conn returns the connection that speaks for a person. The relay speaks for everybody.
+func (s *Side) conn(gateway.Person) *conn { return s.relay }
+
+// Caps implements gateway.Side. A run is as long as the pace lets us say in some seconds, so that one lane's run holds
+// its deliveries no longer than that.
+func (s *Side) Caps(gateway.Address) gateway.Caps {
+	const seconds = 10 * time.Second
+	most := s.cfg.Pace.Burst + int(min(seconds/max(s.cfg.Pace.Every, 1), 64))
+	return gateway.Caps{RunLength: min(most, 64)}
+}
+
+// Deliver implements gateway.Side: it queues the lines of the whole run and then waits for each to be confirmed.
+func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
+	if len(run) == 0 {
+		return nil
+	}
+	c := s.conn(run[0].Event.Sender)
+	said := c.say(run)
+	var out []gateway.Outcome
+	stopped := false
+	for i, u := range said {
+		if stopped && !c.begun(u) {
+			break
+		}
+		err := c.await(ctx, u)
+		if err != nil && !gateway.IsDrop(err) && !stopped {
+			stopped = true
+			c.withdraw(said[i+1:])
+		}
+		if err != nil {
+			out = append(out, gateway.Failed(err))
+			continue
+		}
+		out = append(out, gateway.Sent(u.parts()...))
+	}
+	return out
+}
+
+// notify tells the gateway whether the network is there.
+func (s *Side) notify(away error) {
+	if s.deps.Ready != nil {
+		s.deps.Ready(away)
+	}
+}
