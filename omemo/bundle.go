@@ -85,10 +85,10 @@ func parseBundle(xml []byte) (*Bundle, error) {
 			b.SignedPreKey.Key, err = s.publicKey(&seen.signed)
 		case s.is(Namespace, "signedPreKeySignature"):
 			var data []byte
-			data, err = s.once(&seen.signature)
-			if err == nil && copy(b.Signature[:], data) != len(data) || len(data) < len(b.Signature) {
-				return nil, fmt.Errorf("%w: signature of %d bytes", errXML, len(data))
+			if data, err = s.once(&seen.signature); err == nil && len(data) != len(b.Signature) {
+				err = fmt.Errorf("%w: signature of %d bytes", errXML, len(data))
 			}
+			copy(b.Signature[:], data)
 		case s.is(Namespace, "prekeys"):
 			if seen.preKeys {
 				return nil, fmt.Errorf("%w: prekeys twice", errXML)

@@ -262,14 +262,41 @@ func ParseDeviceList(xml []byte) ([]uint32, error) {
 	return ids, nil
 }
 
+// parseDeviceList prefers the item with id current when there are several:
+// some servers keep old ones, which come first.
 func parseDeviceList(xml []byte) ([]uint32, error) {
 	s, err := newScanner(xml)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.find("list"); err != nil {
-		return nil, err
+	var ids []uint32
+	found, current := false, false
+	for {
+		if err := s.next(); err != nil {
+			return nil, err
+		}
+		switch {
+		case s.kind == tokenEOF && !found:
+			return nil, fmt.Errorf("%w: no list element", errXML)
+		case s.kind == tokenEOF:
+			return ids, nil
+		case s.kind == tokenStart && string(s.local) == "item":
+			id, _ := s.attr("id")
+			current = string(id) == "current"
+		case s.kind == tokenStart && s.is(Namespace, "list"):
+			list, err := s.deviceList()
+			if err != nil {
+				return nil, err
+			}
+			if !found || current {
+				ids = list
+			}
+			found = true
+		}
 	}
+}
+
+func (s *scanner) deviceList() ([]uint32, error) {
 	var ids []uint32
 	for depth := len(s.open); ; {
 		ok, err := s.child(depth)
@@ -282,21 +309,6 @@ func parseDeviceList(xml []byte) ([]uint32, error) {
 		}
 		if err := s.skip(); err != nil {
 			return nil, err
-		}
-	}
-}
-
-// find moves to the first start tag of our namespace with a name.
-func (s *scanner) find(local string) error {
-	for {
-		if err := s.next(); err != nil {
-			return err
-		}
-		switch {
-		case s.kind == tokenStart && s.is(Namespace, local):
-			return nil
-		case s.kind == tokenEOF:
-			return fmt.Errorf("%w: no %s element", errXML, local)
 		}
 	}
 }

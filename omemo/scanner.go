@@ -323,6 +323,21 @@ func (s *scanner) child(depth int) (ok bool, err error) {
 	}
 }
 
+// find moves to the first start tag of our namespace with a name.
+func (s *scanner) find(local string) error {
+	for {
+		if err := s.next(); err != nil {
+			return err
+		}
+		switch {
+		case s.kind == tokenStart && s.is(Namespace, local):
+			return nil
+		case s.kind == tokenEOF:
+			return fmt.Errorf("%w: no %s element", errXML, local)
+		}
+	}
+}
+
 func trimSpace(b []byte) []byte {
 	for len(b) > 0 && isSpace(b[0]) {
 		b = b[1:]

@@ -3,6 +3,7 @@ package omemo
 import (
 	"encoding/hex"
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -48,7 +49,7 @@ func ParseFingerprint(s string) (IdentityKey, error) {
 
 // URI formats the xmpp: URI by which clients verify a device's key.
 func URI(device Address, key IdentityKey) string {
-	return "xmpp:" + device.JID + "?omemo-sid-" + strconv.FormatUint(uint64(device.Device), 10) + "=" + hex.EncodeToString(key[:])
+	return "xmpp:" + url.PathEscape(device.JID) + "?omemo-sid-" + strconv.FormatUint(uint64(device.Device), 10) + "=" + hex.EncodeToString(key[:])
 }
 
 // ParseURI reads an xmpp: URI with any number of keys, those of unnamed
@@ -56,7 +57,8 @@ func URI(device Address, key IdentityKey) string {
 func ParseURI(s string) (jid string, keys map[uint32]IdentityKey, err error) {
 	scheme, rest, _ := strings.Cut(s, ":")
 	jid, query, ok := strings.Cut(rest, "?")
-	if !strings.EqualFold(scheme, "xmpp") || !ok || jid == "" {
+	jid, err = url.PathUnescape(jid)
+	if !strings.EqualFold(scheme, "xmpp") || !ok || jid == "" || err != nil {
 		return "", nil, fmt.Errorf("%w: not an xmpp: URI with keys", ErrFingerprint)
 	}
 	keys = make(map[uint32]IdentityKey)

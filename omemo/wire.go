@@ -53,7 +53,7 @@ type exchange struct {
 	preKey       uint32
 	hasPreKey    bool
 	signedPreKey uint32
-	device       uint32   // the sender's device id; informative
+	device       uint32   // the sender's device id; written, not read
 	base         [32]byte // the ephemeral key of X3DH: names the session
 	identity     [32]byte
 	message      []byte
