@@ -158,7 +158,7 @@ func (a *acceptance) add(ev *Event) error {
 		ev.Time = a.g.now()
 	}
 	a.events = append(a.events, ev)
-	t := Target{Event: id, Room: ev.At, Native: ev.Native, Author: ev.Sender, Excerpt: excerpt(ev.Body)}
+	t := Target{Event: id, Room: ev.At, Native: ev.Native, Author: ev.Sender, Excerpt: Excerpt(ev.Body)}
 	a.know(ev.At, ev.Native, ev.Also, t)
 	return nil
 }

@@ -104,8 +104,8 @@ func Shorten(s string, limit int) string {
 	return s[:cut] + mark
 }
 
-// excerpt is what the journal keeps of a body for quotes and corrections.
-func excerpt(b Body) string {
+// Excerpt is what the journal keeps of a body for quotes and corrections.
+func Excerpt(b Body) string {
 	var t string
 	switch b := b.(type) {
 	case Message:

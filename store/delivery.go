@@ -1,0 +1,200 @@
+package store
+
+import (
+	"context"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"go.mau.fi/util/dbutil"
+
+	"lockbridge/gateway"
+)
+
+// The states of a delivery.
+const (
+	pending int64 = iota
+	delivered
+	dead
+)
+
+// maxReason bounds the reason that a dead delivery keeps, in bytes.
+const maxReason = 500
+
+func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
+
+// asText makes s fit a text column, which takes no NUL and only UTF-8.
+func asText(s string) string {
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
+// deliveryRows are the staged deliveries, in their order.
+func (l *layer) deliveryRows() query {
+	rows := make([][]any, len(l.deliveries))
+	for i, d := range l.deliveries {
+		rows[i] = append([]any{int64(i)}, d...)
+	}
+	return query{
+		doing:   "write deliveries",
+		columns: []string{"n bigint", "key text", "event bytea", "network text", "room bytea", "seal boolean", "accepted bigint"},
+		rows:    rows,
+		sql: `INSERT INTO delivery (key, event, network, room, seal, due, accepted)
+			SELECT key, event, network, room, seal, accepted, accepted FROM q ORDER BY n`,
+	}
+}
+
+// Finish implements gateway.Journal. A delivery that has ended already stays as it ended.
+func (s *Store) Finish(ctx context.Context, done []gateway.Finished) error {
+	v := s.view(ctx)
+	if v == nil {
+		return errNoTx
+	}
+	if err := v.enter(); err != nil {
+		return err
+	}
+	defer v.mu.Unlock()
+	for _, f := range done {
+		for _, link := range f.Links {
+			v.top.link(link)
+		}
+		if !f.Retry {
+			v.top.dropOut(f.Key)
+		}
+		v.top.done = append(v.top.done, f)
+	}
+	return nil
+}
+
+// finishRows record what became of deliveries and wipe the events that wait for no other. On Postgres two networks may
+// end the last two deliveries of an event at once: the rows of the events are locked first, so that the second sees
+// what the first did.
+func (l *layer) finishRows(now int64) []query {
+	var again, ended, seqs [][]any
+	for _, f := range l.done {
+		if f.Retry {
+			again = append(again, []any{f.Seq, int64(f.Attempt), f.Due.UnixMilli()})
+			continue
+		}
+		state, reason := delivered, any(nil)
+		if f.Dead {
+			state, reason = dead, asText(gateway.Shorten(f.Reason, maxReason))
+		}
+		ended = append(ended, []any{f.Seq, state, reason})
+		seqs = append(seqs, []any{f.Seq})
+	}
+	return []query{
+		{
+			doing: "put deliveries off", columns: []string{"seq bigint", "attempt bigint", "due bigint"}, rows: again,
+			sql: `UPDATE delivery SET attempt = q.attempt, due = q.due FROM q WHERE delivery.seq = q.seq AND delivery.state = 0`,
+		},
+		{
+			doing: "lock events", columns: []string{"seq bigint"}, rows: seqs, postgresOnly: true,
+			sql: `SELECT 1 FROM event WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq) ORDER BY id FOR NO KEY UPDATE`,
+		},
+		{
+			doing: "end deliveries", columns: []string{"seq bigint", "state bigint", "reason text"}, rows: ended,
+			sql: `UPDATE delivery SET state = q.state, reason = q.reason FROM q WHERE delivery.seq = q.seq AND delivery.state = 0`,
+		},
+		{
+			doing: "wipe bodies", columns: []string{"seq bigint"}, rows: seqs, fixed: []any{now},
+			sql: `UPDATE event SET data = NULL
+				WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq) AND data IS NOT NULL AND keep_until <= $1
+				AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 0)`,
+		},
+	}
+}
+
+// Lanes implements gateway.Journal. It steps from lane to lane in the index, so its cost grows with the lanes and not
+// with what waits in them.
+func (s *Store) Lanes(ctx context.Context, network string, now time.Time) (due []gateway.Address, next time.Time, err error) {
+	const q = `WITH RECURSIVE lane(room) AS (
+			SELECT (SELECT room FROM delivery WHERE network = $1 AND state = 0 ORDER BY room LIMIT 1)
+			UNION ALL
+			SELECT (SELECT d.room FROM delivery d WHERE d.network = $1 AND d.state = 0 AND d.room > lane.room ORDER BY d.room LIMIT 1)
+			FROM lane WHERE lane.room IS NOT NULL
+		)
+		SELECT room, (SELECT d.due FROM delivery d WHERE d.network = $1 AND d.state = 0 AND d.room = lane.room ORDER BY d.seq LIMIT 1)
+		FROM lane WHERE room IS NOT NULL`
+	err = s.scan(ctx, s.readers, "look for lanes", q, []any{network}, func(rows dbutil.Rows) error {
+		var (
+			room []byte
+			ms   int64
+		)
+		if err := rows.Scan(&room, &ms); err != nil {
+			return err
+		}
+		switch at := time.UnixMilli(ms); {
+		case !at.After(now):
+			due = append(due, gateway.Address{Network: network, ID: string(room)})
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+		return nil
+	})
+	return due, next, err
+}
+
+// Head implements gateway.Journal. A delivery whose event cannot be read (a kind that this version does not know, a
+// value that does not open) has a nil Event; it is for the caller to give it up.
+func (s *Store) Head(ctx context.Context, lane gateway.Address, limit int) ([]gateway.Queued, error) {
+	const q = `SELECT d.seq, d.key, d.seal, d.attempt, d.due, d.accepted, d.event, e.data
+		FROM delivery d LEFT JOIN event e ON e.id = d.event
+		WHERE d.network = $1 AND d.room = $2 AND d.state = 0 ORDER BY d.seq LIMIT $3`
+	var out []gateway.Queued
+	err := s.scan(ctx, s.readers, "read lane", q, []any{lane.Network, []byte(lane.ID), limit}, func(rows dbutil.Rows) error {
+		var (
+			d             gateway.Queued
+			due, accepted int64
+			event, data   []byte
+		)
+		if err := rows.Scan(&d.Seq, &d.Key, &d.Seal, &d.Attempt, &due, &accepted, &event, &data); err != nil {
+			return err
+		}
+		d.Room, d.Due, d.Accepted = lane, time.UnixMilli(due), time.UnixMilli(accepted)
+		d.Event = s.readEvent(d.Seq, event, data)
+		out = append(out, d)
+		return nil
+	})
+	return out, err
+}
+
+func (s *Store) readEvent(seq int64, id, data []byte) *gateway.Event {
+	plain, err := s.seal.open(data, colData, string(id))
+	if err != nil {
+		s.log.Error("the event of a delivery does not open", "seq", seq, "err", err)
+		return nil
+	}
+	ev, err := gateway.DecodeEvent(plain)
+	if err != nil {
+		s.log.Error("the event of a delivery cannot be decoded", "seq", seq, "err", err)
+		return nil
+	}
+	return ev
+}
+
+// LaneStats is how much waits in one lane.
+type LaneStats struct {
+	Lane    gateway.Address
+	Pending int
+	Oldest  time.Time // when the oldest of them was accepted
+}
+
+// Stats lists the lanes in which something waits. It reads everything that waits.
+func (s *Store) Stats(ctx context.Context) ([]LaneStats, error) {
+	const q = `SELECT network, room, count(*), min(accepted) FROM delivery WHERE state = 0 GROUP BY network, room ORDER BY network, room`
+	var out []LaneStats
+	err := s.scan(ctx, s.readers, "count deliveries", q, nil, func(rows dbutil.Rows) error {
+		var (
+			l    LaneStats
+			room []byte
+			ms   int64
+		)
+		if err := rows.Scan(&l.Lane.Network, &room, &l.Pending, &ms); err != nil {
+			return err
+		}
+		l.Lane.ID, l.Oldest = string(room), time.UnixMilli(ms)
+		out = append(out, l)
+		return nil
+	})
+	return out, err
+}

@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"go.mau.fi/util/dbutil"
+	"golang.org/x/sys/unix"
+	_ "modernc.org/sqlite" // registers the driver "sqlite"
+)
+
+// maxConns bounds the connections of a pool: one writer a network and what reads beside them.
+const maxConns = 12
+
+func (s *Store) openSQLite(file string) error {
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return fmt.Errorf("find the database file: %w", err)
+	}
+	if err := s.lockFile(file); err != nil {
+		return err
+	}
+	// Made here, so that nobody else may read it; SQLite gives its side files the same mode.
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("create the database file: %w", err)
+	}
+	if err := f.Close(); err != nil {
+		return fmt.Errorf("create the database file: %w", err)
+	}
+	if s.db, err = sqlitePool(file, "_txlock=immediate", 1); err != nil {
+		return err
+	}
+	s.readers, err = sqlitePool(file, "_query_only=1", 4)
+	return err
+}
+
+func sqlitePool(file, option string, conns int) (*dbutil.Database, error) {
+	dsn := url.URL{Scheme: "file", Path: file, RawQuery: "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_dqs=0&" + option}
+	raw, err := sql.Open("sqlite", dsn.String())
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", file, err)
+	}
+	raw.SetMaxOpenConns(conns)
+	raw.SetMaxIdleConns(conns)
+	return dbutil.NewWithDB(raw, "sqlite")
+}
+
+// lockFile takes the file for this process. The lock lies beside the database: SQLite's own locks are on the database.
+func (s *Store) lockFile(file string) error {
+	name := file + ".lock"
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("create the lock file: %w", err)
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return fmt.Errorf("another process uses the database %s (it holds %s); stop it first, or use Postgres to have one stand by", file, name)
+		}
+		return fmt.Errorf("lock %s: %w", name, err)
+	}
+	s.lock = f
+	return nil
+}
+
+func (s *Store) openPostgres(dsn string) error {
+	cfg, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return fmt.Errorf("read the database's URL: %w", err)
+	}
+	setDefault := func(name, value string) {
+		if _, ok := cfg.RuntimeParams[name]; !ok {
+			cfg.RuntimeParams[name] = value
+		}
+	}
+	setDefault("application_name", "lockbridge")
+	// A process that hangs inside a transaction must not keep another from taking its networks over.
+	setDefault("idle_in_transaction_session_timeout", "15000")
+	setDefault("jit", "off") // its compile time exceeds all of our queries
+	s.postgres = cfg
+	raw := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(durable))
+	raw.SetMaxOpenConns(maxConns)
+	raw.SetMaxIdleConns(maxConns)
+	if s.db, err = dbutil.NewWithDB(raw, "pgx"); err != nil {
+		return fmt.Errorf("open database: %w", err)
+	}
+	s.readers = s.db
+	return nil
+}
+
+// durable overrules a server whose default is to lose the last commits in a crash.
+func durable(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
+	return err
+}
+
+// alone runs fn while no other process runs one: two that start together must not both bring the schema up to date.
+func (s *Store) alone(ctx context.Context, fn func(context.Context) error) error {
+	if s.postgres == nil {
+		return fn(ctx)
+	}
+	conn, err := pgx.ConnectConfig(ctx, s.postgres)
+	if err != nil {
+		return fmt.Errorf("connect to the database: %w", err)
+	}
+	defer conn.Close(context.WithoutCancel(ctx))
+	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtext('lockbridge schema'))"); err != nil {
+		return fmt.Errorf("lock the schema: %w", err)
+	}
+	return fn(ctx)
+}
+
+// chunk is how many rows one statement takes on SQLite, whose parameters are limited (32,766) and cost more the more
+// there are. Postgres takes any number as arrays.
+const chunk = 250
+
+// source writes the head of a statement, "WITH q(columns) AS (rows)", in the database's own way. This is the only
+// place where the SQL of the two differs. columns are "name type"; fixed are the statement's $1, $2, …; the rows'
+// parameters follow.
+func (s *Store) source(columns []string, fixed []any, rows [][]any) (with string, args []any) {
+	var b strings.Builder
+	b.WriteString("WITH q(")
+	for i, c := range columns {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		name, _, _ := strings.Cut(c, " ")
+		b.WriteString(name)
+	}
+	b.WriteString(") AS (")
+	n := len(fixed)
+	if s.postgres != nil {
+		args = append(make([]any, 0, n+len(columns)), fixed...)
+		b.WriteString("SELECT * FROM unnest(")
+		for i, c := range columns {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			_, kind, _ := strings.Cut(c, " ")
+			b.WriteString("$" + strconv.Itoa(n+i+1) + "::" + kind + "[]")
+			column := make([]any, len(rows))
+			for j, row := range rows {
+				column[j] = row[i]
+			}
+			args = append(args, column)
+		}
+		b.WriteString(")) ")
+		return b.String(), args
+	}
+	args = append(make([]any, 0, n+len(columns)*len(rows)), fixed...)
+	b.WriteString("VALUES ")
+	for j, row := range rows {
+		if j > 0 {
+			b.WriteByte(',')
+		}
+		b.WriteByte('(')
+		for i, v := range row {
+			if i > 0 {
+				b.WriteByte(',')
+			}
+			n++
+			b.WriteString("$" + strconv.Itoa(n))
+			args = append(args, v)
+		}
+		b.WriteByte(')')
+	}
+	b.WriteString(") ")
+	return b.String(), args
+}
+
+// chunks cuts rows into what one statement takes.
+func (s *Store) chunks(rows [][]any) [][][]any {
+	if s.postgres != nil || len(rows) <= chunk {
+		return [][][]any{rows}
+	}
+	var out [][][]any
+	for len(rows) > chunk {
+		out, rows = append(out, rows[:chunk]), rows[chunk:]
+	}
+	return append(out, rows)
+}

@@ -1,0 +1,151 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+// maxRoom bounds a room's native id, in bytes, so that the indexes take it. XMPP's longest JID is longer, but no
+// server makes rooms of such names.
+const maxRoom = 1000
+
+// said is what is known of an event after its body is wiped. It is sealed.
+type said struct {
+	Author  gateway.Person `json:"a"`
+	Excerpt string         `json:"x,omitempty"`
+}
+
+// Append implements gateway.Journal. An event without deliveries keeps no body. A Retract wipes its target's author and
+// excerpt. A room's id that is longer than 1,000 bytes is an error.
+func (s *Store) Append(ctx context.Context, entries []gateway.Entry) error {
+	v := s.view(ctx)
+	if v == nil {
+		return errNoTx
+	}
+	if err := v.enter(); err != nil {
+		return err
+	}
+	defer v.mu.Unlock()
+	now := s.now()
+	for i := range entries {
+		e := &entries[i]
+		if e.Event == nil && len(e.Deliveries) > 0 {
+			return errors.New("append: deliveries without an event")
+		}
+		if err := checkRooms(e); err != nil {
+			return fmt.Errorf("append: %w", err)
+		}
+		if e.Event != nil {
+			if err := s.appendEvent(v.top, e, now); err != nil {
+				return fmt.Errorf("append: %w", err)
+			}
+		}
+		for _, link := range e.Links {
+			v.top.link(link)
+		}
+	}
+	return nil
+}
+
+func checkRooms(e *gateway.Entry) error {
+	check := func(a gateway.Address) error {
+		if a.Network == "" || a.ID == "" || len(a.ID) > maxRoom {
+			return fmt.Errorf("a room's id must have 1 to %d bytes and a network: %.100q", maxRoom, a)
+		}
+		return nil
+	}
+	var errs []error
+	if e.Event != nil {
+		errs = append(errs, check(e.Event.At))
+	}
+	for i := range e.Links {
+		errs = append(errs, check(e.Links[i].Room))
+	}
+	for i := range e.Deliveries {
+		errs = append(errs, check(e.Deliveries[i].Room))
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
+	ev := e.Event
+	var data any // NULL
+	if len(e.Deliveries) > 0 {
+		plain, err := gateway.EncodeEvent(ev)
+		if err != nil {
+			return err
+		}
+		if data, err = s.seal.seal(plain, colData, string(ev.ID[:])); err != nil {
+			return err
+		}
+	}
+	about := said{Author: ev.Sender, Excerpt: gateway.Excerpt(ev.Body)}
+	plain, err := json.Marshal(about)
+	if err != nil {
+		return fmt.Errorf("encode excerpt: %w", err)
+	}
+	excerpt, err := s.seal.seal(plain, colExcerpt, string(ev.ID[:]))
+	if err != nil {
+		return err
+	}
+	id, accepted := ev.ID[:], now.UnixMilli()
+	l.events = append(l.events, []any{id, ev.At.Network, []byte(ev.At.ID), nativeKey(ev.Native), data, excerpt, accepted})
+	l.targets = merged(l.targets, map[gateway.ID]gateway.Target{ev.ID: {
+		Event: ev.ID, Room: ev.At, Native: ev.Native, Author: about.Author, Excerpt: about.Excerpt,
+	}})
+	for _, d := range e.Deliveries {
+		l.deliveries = append(l.deliveries, []any{d.Key, id, d.Room.Network, []byte(d.Room.ID), d.Seal, accepted})
+		l.wakes = merged(l.wakes, map[string]bool{d.Room.Network: true})
+	}
+	if r, ok := ev.Body.(gateway.Retract); ok && !r.Target.ID.IsZero() {
+		l.retracted = merged(l.retracted, map[gateway.ID]bool{r.Target.ID: true})
+	}
+	return nil
+}
+
+// flush writes everything that was staged, in few statements.
+func (t *tx) flush() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	l, now := t.base, t.s.now().UnixMilli()
+	var stmts []query
+	add := func(q query) {
+		if len(q.rows) > 0 && (t.s.postgres != nil || !q.postgresOnly) {
+			stmts = append(stmts, q)
+		}
+	}
+	add(query{
+		doing:   "write events",
+		columns: []string{"id bytea", "network text", "room bytea", "native bytea", "data bytea", "excerpt bytea", "accepted bigint"},
+		rows:    l.events,
+		sql: `INSERT INTO event (id, network, room, native, data, excerpt, accepted, keep_until)
+			SELECT id, network, room, native, data, excerpt, accepted, 0 FROM q`,
+	})
+	add(l.linkRows(now))
+	add(l.deliveryRows())
+	for _, q := range l.finishRows(now) {
+		add(q)
+	}
+	retracted := make([][]any, 0, len(l.retracted))
+	for id := range l.retracted {
+		retracted = append(retracted, []any{id[:]})
+	}
+	add(query{
+		doing: "wipe excerpts", columns: []string{"id bytea"}, rows: retracted,
+		sql: `UPDATE event SET excerpt = NULL WHERE id IN (SELECT id FROM q)`,
+	})
+	state, err := t.stateRows()
+	if err != nil {
+		return err
+	}
+	for _, q := range state {
+		add(q)
+	}
+	add(t.notifyRows())
+	return t.write(stmts)
+}

@@ -1,0 +1,323 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+
+	"go.mau.fi/util/dbutil"
+
+	"lockbridge/gateway"
+)
+
+const (
+	// maxNative is the longest native id that is kept as it is, in bytes. A longer one is recognised by its hash, so
+	// that no peer can choose an id that the database refuses, but it cannot be named again.
+	maxNative = 1000
+	hashed    = "sha256:"
+)
+
+func nativeKey(id string) []byte {
+	if len(id) <= maxNative {
+		return []byte(id)
+	}
+	sum := sha256.Sum256([]byte(id))
+	return []byte(hashed + hex.EncodeToString(sum[:]))
+}
+
+func isHash(native string) bool {
+	return strings.HasPrefix(native, hashed) && len(native) == len(hashed)+2*sha256.Size
+}
+
+var nativeColumns = []string{"n bigint", "network text", "room bytea", "native bytea"}
+
+// nativeRows numbers the ids, so that answers name them by n.
+func nativeRows(natives []gateway.Native) [][]any {
+	rows := make([][]any, 0, len(natives))
+	for i, n := range natives {
+		if n.ID != "" {
+			rows = append(rows, []any{int64(i), n.Room.Network, []byte(n.Room.ID), nativeKey(n.ID)})
+		}
+	}
+	return rows
+}
+
+// linkRows are the staged links.
+func (l *layer) linkRows(now int64) query {
+	rows := make([][]any, 0, len(l.linkOrder))
+	for i, n := range l.linkOrder {
+		link := l.links[n]
+		var event any // NULL: seen only
+		if !link.Event.IsZero() {
+			event = link.Event[:]
+		}
+		if n.ID != "" {
+			rows = append(rows, []any{int64(i), n.Room.Network, []byte(n.Room.ID), nativeKey(n.ID), event, []byte(link.Part), link.Alias, now})
+		}
+	}
+	return query{
+		doing:   "write links",
+		columns: append(nativeColumns[:4:4], "event bytea", "part bytea", "alias boolean", "accepted bigint"),
+		rows:    rows,
+		sql: `INSERT INTO link (network, room, native, event, part, alias, accepted)
+			SELECT network, room, native, event, part, alias, accepted FROM q WHERE true ORDER BY n
+			ON CONFLICT (network, room, native) DO UPDATE
+				SET event = excluded.event, part = excluded.part, accepted = excluded.accepted
+				WHERE link.alias AND excluded.alias`,
+	}
+}
+
+// Seen implements gateway.Journal.
+func (s *Store) Seen(ctx context.Context, natives []gateway.Native) (map[gateway.Native]bool, error) {
+	v := s.view(ctx)
+	if v == nil {
+		return nil, errNoTx
+	}
+	if err := v.enter(); err != nil {
+		return nil, err
+	}
+	defer v.mu.Unlock()
+	seen := make(map[gateway.Native]bool)
+	ask := make([]gateway.Native, 0, len(natives))
+	for _, n := range natives {
+		if _, ok := v.top.linked(n, gateway.Link{}, false); ok {
+			seen[n] = true
+		} else {
+			ask = append(ask, n)
+		}
+	}
+	q := query{
+		doing: "look for what was seen", columns: nativeColumns, rows: nativeRows(ask),
+		sql: `SELECT q.n FROM q CROSS JOIN link l WHERE l.network = q.network AND l.room = q.room AND l.native = q.native`,
+	}
+	if len(q.rows) == 0 {
+		return seen, nil
+	}
+	err := v.query(q, func(rows dbutil.Rows) error {
+		var i int64
+		err := rows.Scan(&i)
+		if err == nil {
+			seen[ask[i]] = true
+		}
+		return err
+	})
+	return seen, err
+}
+
+// Targets implements gateway.Journal.
+func (s *Store) Targets(ctx context.Context, natives []gateway.Native) (map[gateway.Native]gateway.Target, error) {
+	q := query{
+		doing: "resolve native ids", columns: nativeColumns, rows: nativeRows(natives),
+		sql: `SELECT q.n, l.part, l.alias, l.event, e.network, e.room, e.native, e.excerpt
+			FROM q CROSS JOIN link l LEFT JOIN event e ON e.id = l.event
+			WHERE l.network = q.network AND l.room = q.room AND l.native = q.native`,
+	}
+	known := make(map[gateway.Native]gateway.Link)
+	events := make(map[gateway.ID]gateway.Target)
+	scan := func(rows dbutil.Rows) error {
+		var (
+			i     int64
+			part  []byte
+			link  gateway.Link
+			event foundEvent
+		)
+		if err := rows.Scan(append([]any{&i, &part, &link.Alias}, event.fields()...)...); err != nil {
+			return err
+		}
+		link.Native, link.Part = natives[i], string(part)
+		if t, ok := event.target(s); ok {
+			link.Event, events[t.Event] = t.Event, t
+		}
+		known[link.Native] = link
+		return nil
+	}
+	out := make(map[gateway.Native]gateway.Target)
+	if len(q.rows) == 0 {
+		return out, nil
+	}
+	v := s.view(ctx)
+	if v == nil {
+		if err := s.query(ctx, s.readers, q, scan); err != nil {
+			return nil, err
+		}
+		return resolved(out, known, events), nil
+	}
+	if err := v.enter(); err != nil {
+		return nil, err
+	}
+	defer v.mu.Unlock()
+	if err := v.query(q, scan); err != nil {
+		return nil, err
+	}
+	if err := v.overlay(natives, known, events); err != nil {
+		return nil, err
+	}
+	return resolved(out, known, events), nil
+}
+
+func resolved(out map[gateway.Native]gateway.Target, known map[gateway.Native]gateway.Link, events map[gateway.ID]gateway.Target) map[gateway.Native]gateway.Target {
+	for n, link := range known {
+		if t, ok := events[link.Event]; ok && !link.Event.IsZero() {
+			t.Part = link.Part
+			out[n] = t
+		}
+	}
+	return out
+}
+
+// overlay lays what is staged over what the database knows of natives.
+func (v *view) overlay(natives []gateway.Native, known map[gateway.Native]gateway.Link, events map[gateway.ID]gateway.Target) error {
+	var ask [][]any
+	for _, n := range natives {
+		link, ok := known[n]
+		link, ok = v.top.linked(n, link, ok)
+		if !ok {
+			continue
+		}
+		known[n] = link
+		if t, ok := v.top.target(link.Event); ok {
+			events[link.Event] = t
+		} else if _, ok := events[link.Event]; !ok && !link.Event.IsZero() {
+			ask = append(ask, []any{link.Event[:]})
+		}
+	}
+	if len(ask) == 0 {
+		return nil
+	}
+	q := query{
+		doing: "look events up", columns: []string{"id bytea"}, rows: ask,
+		sql: `SELECT e.id, e.network, e.room, e.native, e.excerpt FROM q CROSS JOIN event e WHERE e.id = q.id`,
+	}
+	return v.query(q, func(rows dbutil.Rows) error {
+		var event foundEvent
+		if err := rows.Scan(event.fields()...); err != nil {
+			return err
+		}
+		if t, ok := event.target(v.s); ok {
+			events[t.Event] = t
+		}
+		return nil
+	})
+}
+
+// foundEvent is a row of event, all NULL where there is none.
+type foundEvent struct {
+	id      []byte
+	network *string
+	room    []byte
+	native  []byte
+	excerpt []byte
+}
+
+func (f *foundEvent) fields() []any {
+	return []any{&f.id, &f.network, &f.room, &f.native, &f.excerpt}
+}
+
+// target returns what is known of the event; false: it is not known any more. An excerpt that was wiped, or that does
+// not open, leaves Author and Excerpt empty.
+func (f *foundEvent) target(s *Store) (gateway.Target, bool) {
+	if len(f.id) != 16 || f.network == nil {
+		return gateway.Target{}, false
+	}
+	t := gateway.Target{Event: gateway.ID(f.id), Room: gateway.Address{Network: *f.network, ID: string(f.room)}, Native: string(f.native)}
+	if plain, err := s.seal.open(f.excerpt, colExcerpt, string(f.id)); err == nil {
+		var about said
+		if err := json.Unmarshal(plain, &about); err == nil {
+			t.Author, t.Excerpt = about.Author, about.Excerpt
+		}
+	}
+	return t, true
+}
+
+// Echoes implements gateway.Journal. It knows committed deliveries only: none is sent before.
+func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.Target, error) {
+	v := s.view(ctx)
+	if v == nil {
+		return nil, errNoTx
+	}
+	if err := v.enter(); err != nil {
+		return nil, err
+	}
+	defer v.mu.Unlock()
+	out := make(map[string]gateway.Target)
+	q := query{
+		doing: "resolve delivery keys", columns: []string{"n bigint", "key text"},
+		sql: `SELECT q.n, e.id, e.network, e.room, e.native, e.excerpt
+			FROM q CROSS JOIN delivery d JOIN event e ON e.id = d.event WHERE d.key = q.key`,
+	}
+	for i, key := range keys {
+		if isText(key) { // an echo's key is what a peer sent
+			q.rows = append(q.rows, []any{int64(i), key})
+		}
+	}
+	if len(q.rows) == 0 {
+		return out, nil
+	}
+	err := v.query(q, func(rows dbutil.Rows) error {
+		var (
+			i     int64
+			event foundEvent
+		)
+		if err := rows.Scan(append([]any{&i}, event.fields()...)...); err != nil {
+			return err
+		}
+		if t, ok := event.target(s); ok {
+			out[keys[i]] = t
+		}
+		return nil
+	})
+	return out, err
+}
+
+// Parts implements gateway.Journal. Aliases stand in Also of the part that they name.
+func (s *Store) Parts(ctx context.Context, room gateway.Address, events []gateway.ID) (map[gateway.ID][]gateway.Part, error) {
+	out := make(map[gateway.ID][]gateway.Part)
+	q := query{
+		doing: "look for native ids", columns: []string{"event bytea"},
+		fixed: []any{room.Network, []byte(room.ID)},
+		sql: `SELECT l.event, l.native, l.part, l.alias FROM q CROSS JOIN link l
+			WHERE l.event = q.event AND l.network = $1 AND l.room = $2 ORDER BY l.seq`,
+	}
+	asked := make(map[gateway.ID]bool)
+	for _, id := range events {
+		if !asked[id] && !id.IsZero() {
+			asked[id] = true
+			q.rows = append(q.rows, []any{id[:]})
+		}
+	}
+	if len(q.rows) == 0 {
+		return out, nil
+	}
+	err := s.query(ctx, s.readers, q, func(rows dbutil.Rows) error {
+		var (
+			event, native, part []byte
+			alias               bool
+		)
+		if err := rows.Scan(&event, &native, &part, &alias); err != nil {
+			return err
+		}
+		id, p := gateway.ID(event), gateway.Part{Name: string(part), Native: string(native)}
+		if isHash(p.Native) {
+			return nil
+		}
+		if !alias {
+			out[id] = append(out[id], p)
+		} else if of := lastPart(out[id], p.Name); of != nil {
+			of.Also = append(of.Also, p.Native)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// lastPart finds the newest part of that name: aliases are linked right behind the id that they stand for.
+func lastPart(parts []gateway.Part, name string) *gateway.Part {
+	for i := len(parts) - 1; i >= 0; i-- {
+		if parts[i].Name == name {
+			return &parts[i]
+		}
+	}
+	return nil
+}

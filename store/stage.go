@@ -1,0 +1,138 @@
+package store
+
+import (
+	"maps"
+	"strings"
+
+	"lockbridge/gateway"
+)
+
+// layer is what one function staged, on top of what was staged before it. Reads look through the layers from the top
+// and then into the database.
+type layer struct {
+	below *layer
+
+	values map[string][]byte // state; nil: deleted
+	outs   map[string]bool   // delivery keys whose state "out/<key>…" is deleted
+
+	links     map[gateway.Native]gateway.Link
+	linkOrder []gateway.Native
+	targets   map[gateway.ID]gateway.Target // of events
+	retracted map[gateway.ID]bool           // events whose excerpt is wiped
+
+	events     [][]any
+	deliveries [][]any
+	done       []gateway.Finished
+	wakes      map[string]bool // networks with new deliveries
+}
+
+// value looks a key up. ok: the layers know it; a nil value means that it is deleted.
+func (l *layer) value(key string) (value []byte, ok bool) {
+	for ; l != nil; l = l.below {
+		if v, ok := l.values[key]; ok {
+			return v, true
+		}
+		if l.outs[outKey(key)] {
+			return nil, true
+		}
+	}
+	return nil, false
+}
+
+// outPrefix is where a side keeps the bytes of a delivery; see gateway.Journal.Finish.
+const outPrefix = "out/"
+
+// outKey returns the delivery key of "out/<key>" and "out/<key>/…", else "".
+func outKey(key string) string {
+	rest, ok := strings.CutPrefix(key, outPrefix)
+	if !ok {
+		return ""
+	}
+	out, _, _ := strings.Cut(rest, "/")
+	return out
+}
+
+func (l *layer) put(key string, value []byte) {
+	if l.values == nil {
+		l.values = map[string][]byte{}
+	}
+	l.values[key] = value
+}
+
+// dropOut deletes the state of a delivery that has ended.
+func (l *layer) dropOut(key string) {
+	if l.outs == nil {
+		l.outs = map[string]bool{}
+	}
+	l.outs[key] = true
+	for k := range l.values {
+		if outKey(k) == key {
+			delete(l.values, k)
+		}
+	}
+}
+
+// link applies the rule for native ids: the first link stays, but an alias yields to a newer alias.
+func (l *layer) link(link gateway.Link) {
+	old, ok := l.links[link.Native]
+	if ok && (!old.Alias || !link.Alias) {
+		return
+	}
+	if l.links == nil {
+		l.links = map[gateway.Native]gateway.Link{}
+	}
+	if !ok {
+		l.linkOrder = append(l.linkOrder, link.Native)
+	}
+	l.links[link.Native] = link
+}
+
+// linked looks a native id up through the layers, on top of what the database says.
+func (l *layer) linked(n gateway.Native, link gateway.Link, ok bool) (gateway.Link, bool) {
+	if l == nil {
+		return link, ok
+	}
+	link, ok = l.below.linked(n, link, ok)
+	mine, staged := l.links[n]
+	if staged && (!ok || link.Alias && mine.Alias) {
+		return mine, true
+	}
+	return link, ok
+}
+
+// target looks an event up through the layers.
+func (l *layer) target(id gateway.ID) (gateway.Target, bool) {
+	for ; l != nil; l = l.below {
+		if t, ok := l.targets[id]; ok {
+			return t, true
+		}
+	}
+	return gateway.Target{}, false
+}
+
+// settle adds what l holds to the layer below it.
+func (l *layer) settle(below *layer) {
+	for key := range l.outs {
+		below.dropOut(key)
+	}
+	for key, value := range l.values {
+		below.put(key, value)
+	}
+	for _, n := range l.linkOrder {
+		below.link(l.links[n])
+	}
+	below.targets = merged(below.targets, l.targets)
+	below.retracted = merged(below.retracted, l.retracted)
+	below.wakes = merged(below.wakes, l.wakes)
+	below.events = append(below.events, l.events...)
+	below.deliveries = append(below.deliveries, l.deliveries...)
+	below.done = append(below.done, l.done...)
+}
+
+func merged[K comparable, V any](into, from map[K]V) map[K]V {
+	if into == nil {
+		return from
+	}
+	maps.Copy(into, from)
+	return into
+}

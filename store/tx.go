@@ -1,0 +1,267 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"go.mau.fi/util/dbutil"
+
+	"lockbridge/gateway"
+)
+
+// maxTransaction bounds a transaction, so that a database that hangs is an error. SQLite waits on the disk only, and
+// there a ctx that can end costs a goroutine for each statement.
+const maxTransaction = time.Minute
+
+var (
+	errNoTx  = errors.New("the call belongs in a transaction: use the ctx that Do or Update gives")
+	errEnded = errors.New("the transaction of this ctx has ended")
+)
+
+// tx is one database transaction, shared by a group of callers. Nothing is written before its end: what the callers
+// stage lies in layers, which makes it cheap to drop and lets it go out in a few statements.
+type tx struct {
+	s       *Store
+	network string
+	ctx     context.Context //nolint:containedctx // carries the database's transaction, as dbutil wants it
+	base    *layer
+
+	mu    sync.Mutex // a function may share its ctx with goroutines of its own
+	err   error      // the first error of the database: the transaction never commits
+	ended bool
+}
+
+// view is what a ctx carries: a transaction and the layer that is written to.
+type view struct {
+	*tx
+	top *layer
+}
+
+type viewKey struct{ s *Store }
+
+// joined has the transaction's deadline and values, and the caller's values behind them. A caller whose ctx ends while
+// its function runs must not cut off a statement, as that would fail the transaction for all others.
+type joined struct {
+	context.Context
+	caller context.Context //nolint:containedctx // a context made of two
+}
+
+func (j joined) Value(key any) any {
+	if v := j.Context.Value(key); v != nil {
+		return v
+	}
+	return j.caller.Value(key)
+}
+
+// view returns what ctx carries; nil: no transaction.
+func (s *Store) view(ctx context.Context) *view {
+	v, _ := ctx.Value(viewKey{s}).(*view)
+	return v
+}
+
+// Do implements gateway.Journal. Inside a transaction of the same network it joins it, as Stage does.
+//
+// fn runs on any goroutine, with the values of ctx but not its end. A panic in it is its error. On Postgres the
+// network's lease must have been acquired.
+func (s *Store) Do(ctx context.Context, network string, fn func(ctx context.Context) error) error {
+	if v := s.view(ctx); v != nil {
+		if v.network != network {
+			return fmt.Errorf("a transaction of %s cannot be opened inside one of %s", network, v.network)
+		}
+		return v.run(ctx, v.top, fn)
+	}
+	return s.group(network).do(ctx, fn)
+}
+
+// Stage implements gateway.Journal. What fn appends or finishes is staged as well, and a panic is its error.
+func (s *Store) Stage(ctx context.Context, fn func(ctx context.Context) error) error {
+	v := s.view(ctx)
+	if v == nil {
+		return errNoTx
+	}
+	return v.run(ctx, v.top, fn)
+}
+
+func (s *Store) group(network string) *group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	g := s.groups[network]
+	if g == nil {
+		g = &group{transact: func(calls []*call) error { return s.transact(network, calls) }}
+		s.groups[network] = g
+	}
+	return g
+}
+
+// transact runs the calls in one transaction.
+func (s *Store) transact(network string, calls []*call) error {
+	ctx := context.Background()
+	if s.postgres != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, maxTransaction)
+		defer cancel()
+	}
+	t := &tx{s: s, network: network, base: &layer{}}
+	err := s.db.DoTxn(ctx, nil, func(ctx context.Context) error {
+		t.ctx = ctx
+		defer t.end()
+		if err := t.checkLease(); err != nil {
+			return err
+		}
+		for _, c := range calls {
+			c.err = t.run(joined{ctx, c.ctx}, t.base, c.fn)
+			if err := t.failure(); err != nil {
+				return err
+			}
+		}
+		return t.flush()
+	})
+	switch {
+	case err == nil:
+		s.wakeAll(maps.Keys(t.base.wakes))
+	case !errors.Is(err, gateway.ErrStore) && !errors.Is(err, gateway.ErrLeaseLost):
+		err = failed("transaction", err) // begin or commit; a commit whose result is unknown is an error, too
+	}
+	return err
+}
+
+// run calls fn with a layer of its own and keeps what it staged if it returns nil.
+func (t *tx) run(ctx context.Context, below *layer, fn func(ctx context.Context) error) (err error) {
+	top := &layer{below: below}
+	returned := false
+	defer func() {
+		if returned {
+			return
+		}
+		if p := recover(); p != nil {
+			t.s.log.Error("panic in a transaction", "network", t.network, "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = fmt.Errorf("panic in a transaction of %s: %T", t.network, p) // the value may quote a message
+			return
+		}
+		t.abandon()
+	}()
+	err = fn(context.WithValue(ctx, viewKey{t.s}, &view{t, top}))
+	returned = true
+	if errors.Is(err, gateway.ErrStore) {
+		t.poison(err)
+	}
+	if bad := t.failure(); bad != nil {
+		return bad
+	}
+	if err == nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		top.settle(below)
+	}
+	return err
+}
+
+// abandon rolls back when fn ends its goroutine, since then nothing returns to whoever opened the transaction.
+func (t *tx) abandon() {
+	t.poison(failed("run transaction", errAbandoned))
+	if open, ok := t.s.db.Execable(t.ctx).(*dbutil.LoggingTxn); ok {
+		if err := open.Rollback(); err != nil {
+			t.s.log.Error("cannot roll an abandoned transaction back", "network", t.network, "err", err)
+		}
+	}
+}
+
+func (t *tx) poison(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+func (t *tx) failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
+}
+
+func (t *tx) end() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ended = true
+}
+
+// enter locks the transaction for one call of its ctx. The caller unlocks t.mu if there is no error.
+func (t *tx) enter() error {
+	t.mu.Lock()
+	err := t.err
+	if err == nil && t.ended {
+		err = errEnded
+	}
+	if err != nil {
+		t.mu.Unlock()
+	}
+	return err
+}
+
+// query reads with a statement that begins with a source of rows; t.mu is held.
+func (t *tx) query(q query, scan func(dbutil.Rows) error) error {
+	err := t.s.query(t.ctx, t.s.db, q, scan)
+	if err != nil && t.err == nil && errors.Is(err, gateway.ErrStore) {
+		t.err = err
+	}
+	return err
+}
+
+// query is a statement over rows of parameters; see source.
+type query struct {
+	doing   string
+	sql     string
+	columns []string
+	fixed   []any
+	rows    [][]any
+	// postgresOnly: SQLite, which has one writer, needs no such statement.
+	postgresOnly bool
+}
+
+func (s *Store) query(ctx context.Context, db *dbutil.Database, q query, scan func(dbutil.Rows) error) error {
+	for _, part := range s.chunks(q.rows) {
+		with, args := s.source(q.columns, q.fixed, part)
+		if err := s.scan(ctx, db, q.doing, with+q.sql, args, scan); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scan reads all rows of one statement.
+func (s *Store) scan(ctx context.Context, db *dbutil.Database, doing, sql string, args []any, scan func(dbutil.Rows) error) error {
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		return failed(doing, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := scan(rows); err != nil {
+			return failed(doing, err)
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return failed(doing, err)
+	}
+	return nil
+}
+
+// write runs statements over rows; t.mu is held.
+func (t *tx) write(stmts []query) error {
+	for _, q := range stmts {
+		for _, part := range t.s.chunks(q.rows) {
+			with, args := t.s.source(q.columns, q.fixed, part)
+			if _, err := t.s.db.Exec(t.ctx, with+q.sql, args...); err != nil {
+				t.err = failed(q.doing, err)
+				return t.err
+			}
+		}
+	}
+	return nil
+}

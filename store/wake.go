@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const (
+	// channel carries the names of networks that have new deliveries (Postgres: NOTIFY, section "SQL Commands").
+	channel = "lockbridge"
+	// pollPause is how long a wake-up that got lost stays lost.
+	pollPause = 5 * time.Second
+	// sweepPause is the time between two sweeps.
+	sweepPause = time.Hour
+	// firstReconnect and lastReconnect bound the pause before the listener connects again; it doubles in between.
+	firstReconnect = time.Second
+	lastReconnect  = 30 * time.Second
+)
+
+// Run does what has to be done in the background until ctx ends: it hears other processes' wake-ups, polls behind them,
+// and sweeps. Without it everything works, but wake-ups come from this process only and nothing is ever forgotten.
+func (s *Store) Run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		s.every(ctx, pollPause, func() { s.wakeEverybody() })
+	})
+	wg.Go(func() {
+		s.every(ctx, sweepPause, func() {
+			if _, err := s.Sweep(ctx); err != nil && ctx.Err() == nil {
+				s.log.Error("cannot sweep the journal", "err", err)
+			}
+		})
+	})
+	if s.postgres != nil {
+		wg.Go(func() { s.hear(ctx) })
+	}
+	return nil
+}
+
+// every calls f now and then once a pause, until ctx ends.
+func (s *Store) every(ctx context.Context, pause time.Duration, f func()) {
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		f()
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// hear listens for other processes' wake-ups and reconnects while ctx lasts.
+func (s *Store) hear(ctx context.Context) {
+	for pause := firstReconnect; ; pause = min(2*pause, lastReconnect) {
+		began := time.Now()
+		err := s.listen(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > lastReconnect {
+			pause = firstReconnect
+		}
+		s.log.Warn("the database does not tell of new deliveries; polling meanwhile", "err", err, "again_in", pause)
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
+}
+
+func (s *Store) listen(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, s.postgres)
+	if err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	defer func() {
+		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := conn.Close(closing); err != nil {
+			s.log.Debug("listening connection did not close cleanly", "err", err)
+		}
+	}()
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return fmt.Errorf("listen: %w", err)
+	}
+	s.wakeEverybody() // for what was missed until now
+	for {
+		note, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return fmt.Errorf("wait for a notification: %w", err)
+		}
+		s.wake(note.Payload)
+	}
+}
+
+// Wake implements gateway.Journal. The channel holds one value: several notices become one.
+func (s *Store) Wake(network string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.wakes[network]
+	if c == nil {
+		c = make(chan struct{}, 1)
+		s.wakes[network] = c
+	}
+	return c
+}
+
+func (s *Store) wake(network string) {
+	s.mu.Lock()
+	c := s.wakes[network]
+	s.mu.Unlock()
+	if c == nil { // nobody waits for it here
+		return
+	}
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+func (s *Store) wakeAll(networks iter.Seq[string]) {
+	for network := range networks {
+		s.wake(network)
+	}
+}
+
+func (s *Store) wakeEverybody() {
+	s.mu.Lock()
+	all := maps.Clone(s.wakes)
+	s.mu.Unlock()
+	s.wakeAll(maps.Keys(all))
+}
+
+// notifyRows tell other processes about new deliveries when the transaction commits. Networks that this process owns
+// itself need no notice, and a NOTIFY makes its commit wait for all others that notify.
+func (t *tx) notifyRows() query {
+	q := query{
+		doing: "notify", columns: []string{"network text"}, fixed: []any{channel}, postgresOnly: true,
+		sql: "SELECT pg_notify($1, network) FROM q",
+	}
+	t.s.mu.Lock()
+	defer t.s.mu.Unlock()
+	for network := range t.base.wakes {
+		if _, ours := t.s.epochs[network]; !ours {
+			q.rows = append(q.rows, []any{network})
+		}
+	}
+	return q
+}
