@@ -15,11 +15,15 @@ sender_localpart: $(nick_of "$n")
 rate_limited: false
 receive_ephemeral: true
 de.sorunome.msc2409.push_ephemeral: true
+org.matrix.msc3202: true
+io.element.msc4190: true
 namespaces:
   users:
-    - regex: '@$prefix.*:$TESTBED_HOST'
+    - regex: '@$prefix.+:$TESTBED_HOST'
       exclusive: true
-  aliases: []
+  aliases:
+    - regex: '#$prefix.+:$TESTBED_HOST'
+      exclusive: true
   rooms: []
 C
 }

@@ -92,6 +92,19 @@ func sourceFolder() (string, error) {
 // Addr is host:port of one of the bed's doors, by its name in the env file: C2S, COMPONENT, MATRIX, IRC, IRC_TLS, POSTGRES.
 func (b *Bed) Addr(door string) string { return net.JoinHostPort(b.IP, b.values[door+"_PORT"]) }
 
+// Split is Addr in its two parts.
+func (b *Bed) Split(door string) (host, port string) { return b.IP, b.values[door+"_PORT"] }
+
+// Up says whether the bed is running, not only was once.
+func (b *Bed) Up(ctx context.Context) bool {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", b.Addr("C2S"))
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
+}
+
 func (b *Bed) port(door string) int {
 	n, _ := strconv.Atoi(b.values[door+"_PORT"])
 	return n

@@ -144,6 +144,7 @@ func (p *Profanity) follow(ctx context.Context) {
 
 var (
 	recordStart = regexp.MustCompile(`(?m)^\d{4}-\d\d-\d\dT\S+Z(: \w+: \w+:| -) `)
+	blankLines  = regexp.MustCompile(`\s*\n`)
 	speaker     = regexp.MustCompile(`(?s)^([^:]+): (.*)`)
 )
 
@@ -246,7 +247,7 @@ func (p *Profanity) AwaitScreen(ctx context.Context, pattern string) error {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%s: %q is not on the screen: %w; it shows:\n%s", p.owner, pattern, context.Cause(ctx), strings.TrimSpace(last))
+			return fmt.Errorf("%s: %q is not on the screen: %w; it shows:\n%s", p.owner, pattern, context.Cause(ctx), blankLines.ReplaceAllString(last, "\n"))
 		}
 	}
 }
@@ -280,7 +281,8 @@ func (p *Profanity) JoinSealed(ctx context.Context, room string) error {
 	if err := p.Type(ctx, "/join "+room); err != nil {
 		return err
 	}
-	if err := p.awaitDebug(ctx, mark, "the join of "+room, `RECV:.*<presence.*status code="110"`); err != nil {
+	// It refuses OMEMO until the room's own answer has told it that everybody's address is shown.
+	if err := p.awaitDebug(ctx, mark, "the features of "+room, `RECV: <iq .*from="`+regexp.QuoteMeta(room)+`".*muc_nonanonymous`); err != nil {
 		return err
 	}
 	if err := p.Type(ctx, "/omemo start"); err != nil {

@@ -17,8 +17,9 @@ import (
 // XMPPClient is a scripted client with OMEMO: testbed/clients/xmpp_client.py in a process of its own.
 type XMPPClient struct {
 	*Feed[XMPPEvent]
-	JID    string // bare
-	Device int64  // own OMEMO device id, 0 without OMEMO
+	JID      string // bare
+	Password string
+	Device   int64 // own OMEMO device id, 0 without OMEMO
 
 	cmd        *exec.Cmd
 	stdin      io.WriteCloser
@@ -108,7 +109,7 @@ func StartXMPP(ctx context.Context, b *Bed, o XMPPOptions) (*XMPPClient, error) 
 	if o.OMEMO == nil {
 		o.OMEMO = []string{}
 	}
-	c := &XMPPClient{JID: o.JID, transcript: o.Transcript, pending: map[int]chan reply{}}
+	c := &XMPPClient{JID: o.JID, Password: o.Password, transcript: o.Transcript, pending: map[int]chan reply{}}
 	owner := "XMPP " + o.JID
 	if o.Resource != "test" {
 		owner += "/" + o.Resource

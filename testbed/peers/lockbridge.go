@@ -1,0 +1,255 @@
+package peers
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Lockbridge is the real program with a configuration of its own, in a slot of the bed. Its feed is its log.
+type Lockbridge struct {
+	*Feed[string]
+	Slot   *Slot
+	Config string // the configuration file, in a folder with key and database
+
+	binary string
+	cmd    *exec.Cmd
+	exited chan struct{} // closed when the process has ended; err is set then
+	err    error
+	done   sync.WaitGroup
+}
+
+// Setup is what a configuration says beyond the addresses of the bed and the slot.
+type Setup struct {
+	Store   string // a store URL; "": SQLite in the configuration's folder
+	Bridges []Bridge
+	SASL    bool // log in to IRC over TLS with the slot's account; else the plain port
+	Extra   string
+}
+
+// Bridge is a [[bridge]] block. Rooms are by network: xmpp, matrix, irc.
+type Bridge struct {
+	Name       string
+	Rooms      map[string]string
+	Encryption string // required or off
+	Puppets    string // "": the program's default
+}
+
+// BuildLockbridge builds the program into dir, as it is released: static, without cgo. LOCKBRIDGE_BINARY names one that exists instead.
+func BuildLockbridge(ctx context.Context, b *Bed, dir string) (binary string, err error) {
+	if binary = os.Getenv("LOCKBRIDGE_BINARY"); binary != "" {
+		return binary, nil
+	}
+	binary = filepath.Join(dir, "lockbridge")
+	cmd := exec.CommandContext(ctx, "go", "build", "-tags", "goolm", "-o", binary, "./cmd/lockbridge")
+	cmd.Dir = b.Root()
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building lockbridge: %w\n%s", err, out)
+	}
+	return binary, nil
+}
+
+// NewLockbridge writes configuration and key into dir, for a slot of the bed. It does not start the program.
+func NewLockbridge(b *Bed, binary, dir string, slot *Slot, s Setup) (*Lockbridge, error) {
+	key := make([]byte, 32)
+	rand.Read(key)
+	l := &Lockbridge{Slot: slot, binary: binary, Config: filepath.Join(dir, "lockbridge.toml")}
+	l.Feed = newFeed("lockbridge"+fmt.Sprintf(" (slot %d)", slot.Number), func(line string) string { return line })
+	if err := os.WriteFile(filepath.Join(dir, "lockbridge.key"), []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
+		return nil, err
+	}
+	return l, os.WriteFile(l.Config, []byte(s.text(b, slot)), 0o600)
+}
+
+func (s Setup) text(b *Bed, slot *Slot) string {
+	var t strings.Builder
+	store := s.Store
+	if store == "" {
+		store = "sqlite:lockbridge.db"
+	}
+	fmt.Fprintf(&t, "[store]\nurl = %q\nkey = \"file:lockbridge.key\"\n\n[http]\nlisten = %q\n\n[log]\nlevel = \"debug\"\n\n", store, slot.HTTP)
+	fmt.Fprintf(&t, "[network.xmpp]\nkind = \"xmpp\"\ncomponent = %q\nserver = %q\nsecret = %q\nnick = %q\n\n",
+		slot.Component, b.Addr("COMPONENT"), slot.ComponentSecret, slot.Nick)
+	fmt.Fprintf(&t, "[network.matrix]\nkind = \"matrix\"\nhomeserver = %q\ndomain = %q\nlisten = %q\nurl = \"http://%s\"\nregistration = %q\nuser_prefix = %q\nnick = %q\n\n",
+		b.HomeserverURL(), b.Host, slot.Appservice, slot.Appservice, slot.Registration, slot.UserPrefix, slot.Nick)
+	fmt.Fprintf(&t, "[network.irc]\nkind = \"irc\"\nnick = %q\npace = { burst = 20, every = \"50ms\" }\n", slot.Nick)
+	if s.SASL {
+		fmt.Fprintf(&t, "server = %q\ntls_ca = %q\nsasl = { user = %q, password = %q }\n", b.Addr("IRC_TLS"), b.Certificate(), slot.Nick, "pw-"+slot.Nick)
+	} else {
+		fmt.Fprintf(&t, "server = %q\ntls = false\n", b.Addr("IRC"))
+	}
+	for _, bridge := range s.Bridges {
+		bridge.write(&t)
+	}
+	t.WriteString("\n" + s.Extra)
+	return t.String()
+}
+
+func (br Bridge) write(w io.Writer) {
+	var rooms, clear []string
+	for _, network := range slices.Sorted(maps.Keys(br.Rooms)) {
+		rooms = append(rooms, fmt.Sprintf("%s = %q", network, br.Rooms[network]))
+		if network != "xmpp" {
+			clear = append(clear, fmt.Sprintf("%q", network))
+		}
+	}
+	fmt.Fprintf(w, "\n[[bridge]]\nname = %q\nrooms = { %s }\nencryption = %q\n", br.Name, strings.Join(rooms, ", "), br.Encryption)
+	if br.Encryption == "required" {
+		fmt.Fprintf(w, "clear = [%s]\n", strings.Join(clear, ", "))
+	}
+	if br.Puppets != "" {
+		fmt.Fprintf(w, "puppets = %q\n", br.Puppets)
+	}
+}
+
+// Command runs another command of the program (check, registration, init) and returns what it printed.
+func (l *Lockbridge) Command(ctx context.Context, args ...string) (string, error) {
+	out, err := exec.CommandContext(ctx, l.binary, args...).CombinedOutput()
+	return string(out), err
+}
+
+// Start runs the program without waiting for anything.
+func (l *Lockbridge) Start() error {
+	l.cmd = exec.Command(l.binary, "run", "--config", l.Config)
+	output, err := l.cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	l.cmd.Stdout = l.cmd.Stderr
+	l.exited, l.err = make(chan struct{}), nil
+	if err := l.cmd.Start(); err != nil {
+		return fmt.Errorf("starting lockbridge: %w", err)
+	}
+	l.done.Go(func() {
+		lines := bufio.NewScanner(output)
+		lines.Buffer(nil, 1<<20)
+		for lines.Scan() {
+			l.add(lines.Text())
+		}
+		io.Copy(io.Discard, output)
+		l.err = l.cmd.Wait()
+		l.add(fmt.Sprintf("(the process has ended: %v)", l.cmd.ProcessState))
+		close(l.exited)
+	})
+	return nil
+}
+
+// StartReady is Start, then AwaitReady.
+func (l *Lockbridge) StartReady(ctx context.Context) error {
+	if err := l.Start(); err != nil {
+		return err
+	}
+	return l.AwaitReady(ctx)
+}
+
+// AwaitReady waits until /readyz says that every network is up. Readiness has no event outside the program, so it is asked for.
+func (l *Lockbridge) AwaitReady(ctx context.Context) error {
+	ticker := time.NewTicker(50 * time.Millisecond)
+	defer ticker.Stop()
+	answer := "nothing"
+	for {
+		status, text, err := l.Get(ctx, "/readyz")
+		if status == http.StatusOK {
+			return nil
+		}
+		if err == nil {
+			answer = text
+		}
+		select {
+		case <-ticker.C:
+		case <-l.exited:
+			return fmt.Errorf("%s ended before it was ready; its log:\n%s", l.owner, l.text(0))
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not ready: %w; /readyz says %s; its log:\n%s", l.owner, context.Cause(ctx), answer, l.text(0))
+		}
+	}
+}
+
+// Get asks the program's HTTP door.
+func (l *Lockbridge) Get(ctx context.Context, path string) (status int, text string, err error) {
+	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.Slot.HTTP+path, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), err
+}
+
+// AwaitLog waits for a log line that holds all of the words.
+func (l *Lockbridge) AwaitLog(ctx context.Context, words ...string) (string, error) {
+	return l.AwaitLogAfter(ctx, 0, words...)
+}
+
+// AwaitLogAfter is AwaitLog for lines after a mark.
+func (l *Lockbridge) AwaitLogAfter(ctx context.Context, mark int, words ...string) (string, error) {
+	return l.AwaitAfter(ctx, mark, fmt.Sprintf("a log line with %q", words), func(line string) bool {
+		return !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) })
+	})
+}
+
+// Log is everything that the program has logged.
+func (l *Lockbridge) Log() string { return strings.Join(l.Events(), "\n") + "\n" }
+
+// stopWithin is how long a SIGTERM may take: what Lockbridge promises to service managers.
+const stopWithin = 5 * time.Second
+
+// Stop sends SIGTERM; an error says that the program did not end with status 0 in time.
+func (l *Lockbridge) Stop() error {
+	if l.cmd == nil || l.cmd.Process == nil {
+		return nil
+	}
+	defer l.done.Wait()
+	if err := l.cmd.Process.Signal(syscall.SIGTERM); errors.Is(err, os.ErrProcessDone) {
+		<-l.exited
+		return l.err
+	}
+	select {
+	case <-l.exited:
+		if l.err != nil {
+			return fmt.Errorf("%s after SIGTERM: %w; its log:\n%s", l.owner, l.err, l.text(0))
+		}
+		return nil
+	case <-time.After(stopWithin):
+		l.cmd.Process.Kill()
+		<-l.exited
+		return fmt.Errorf("%s did not end within %v of SIGTERM; its log:\n%s", l.owner, stopWithin, l.text(0))
+	}
+}
+
+// Kill ends the program as a crash would.
+func (l *Lockbridge) Kill() error {
+	err := l.cmd.Process.Kill()
+	<-l.exited
+	l.done.Wait()
+	return err
+}
+
+// Wait returns when the program has ended by itself, with its error.
+func (l *Lockbridge) Wait(ctx context.Context) error {
+	select {
+	case <-l.exited:
+		return l.err
+	case <-ctx.Done():
+		return fmt.Errorf("%s still runs: %w; its log:\n%s", l.owner, context.Cause(ctx), l.text(0))
+	}
+}
