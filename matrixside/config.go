@@ -12,7 +12,6 @@ import (
 
 // Config is one [network.NAME] block of kind "matrix".
 type Config struct {
-	Kind         string `toml:"kind"`
 	Homeserver   string `toml:"homeserver"`   // base URL of the client-server API
 	Domain       string `toml:"domain"`       // the server name: what follows the colon in a user id
 	Listen       string `toml:"listen"`       // host:port where we listen for the homeserver

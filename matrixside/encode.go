@@ -57,7 +57,7 @@ func encodeMessage(msg gateway.Message, speaker string) content {
 func encodeFailure(r gateway.Receipt) content {
 	text := "Your message was not delivered."
 	if r.Reason != "" {
-		text = "Your message was not delivered: " + gateway.Shorten(gateway.Clean(r.Reason), 500)
+		text = "Your message: " + gateway.Shorten(gateway.Clean(r.Reason), 500)
 	}
 	c := content{MsgType: event.MsgNotice, Body: text, Mentions: &event.Mentions{}}
 	if saneID(r.Target.Author.ID, '@') {

@@ -228,7 +228,13 @@ func (s *Side) arrival(ev *nativeEvent) (gateway.Arrival, bool) {
 	if member != "" && s.names.ours(member) {
 		return gateway.Arrival{}, false
 	}
-	a.Read = func(context.Context) (*gateway.Event, error) { return decode(ev, sc) }
+	a.Read = func(context.Context) (*gateway.Event, error) {
+		out, err := decode(ev, sc)
+		if err != nil {
+			return nil, gateway.Unreadable(sc.sender, err)
+		}
+		return out, nil
+	}
 	return a, isRead(ev.Type)
 }
 

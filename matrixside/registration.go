@@ -67,25 +67,25 @@ func newRegistration(cfg Config) registration {
 	}
 }
 
-// WriteRegistration makes the registration file at path, with mode 0600 and random tokens, and reports whether it did:
-// a file that exists is kept, since the homeserver has its tokens.
-func WriteRegistration(cfg Config, path string) (made bool, err error) {
+// WriteRegistration makes the registration file at path, with mode 0600 and random tokens. A file that exists is kept,
+// since the homeserver has its tokens.
+func WriteRegistration(cfg Config, path string) error {
 	body, err := yaml.Marshal(newRegistration(cfg))
 	if err != nil {
-		return false, fmt.Errorf("write registration: %w", err)
+		return fmt.Errorf("write registration: %w", err)
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return false, nil
+		return nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("write registration: %w", err)
+		return fmt.Errorf("write registration: %w", err)
 	}
 	_, err = io.WriteString(f, registrationHead+string(body))
 	if err = errors.Join(err, f.Close()); err != nil {
-		return false, fmt.Errorf("write registration: %w", errors.Join(err, os.Remove(path)))
+		return fmt.Errorf("write registration: %w", errors.Join(err, os.Remove(path)))
 	}
-	return true, nil
+	return nil
 }
 
 // CheckRegistration compares the registration file that cfg names with cfg.
