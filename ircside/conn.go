@@ -20,20 +20,21 @@ type conn struct {
 	side *Side
 	who  gateway.Person
 
-	mu         sync.Mutex // guards what follows, and the session
-	sess       *session   // nil while there is none
-	away       error      // why there is none
-	casemap    casemap    // of the last session
-	list       []*room    // in the order of the config
-	rooms      map[string]*room
-	unfinished map[string]*utterance // by delivery key; see prepare
-	answered   map[string]time.Time  // when a direct message was answered, by folded nick
+	mu        sync.Mutex // guards what follows, and the session
+	sess      *session   // nil while there is none
+	away      error      // why there is none
+	casemap   casemap    // of the last session
+	list      []*room    // in the order of the config
+	rooms     map[string]*room
+	said      map[string]*utterance // the last deliveries, by key
+	saidOrder []string
+	answered  map[string]time.Time // when a direct message was answered, by folded nick
 }
 
 func newConn(s *Side, who gateway.Person) *conn {
 	c := &conn{
 		side: s, who: who, away: errors.New("not connected yet"), casemap: casemapRFC1459,
-		unfinished: map[string]*utterance{}, answered: map[string]time.Time{},
+		said: map[string]*utterance{}, answered: map[string]time.Time{},
 	}
 	for _, r := range s.deps.Rooms {
 		c.list = append(c.list, &room{Room: r})

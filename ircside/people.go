@@ -2,6 +2,8 @@ package ircside
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,13 +122,13 @@ func (s *session) namesEnd(e *girc.Event) {
 	if r == nil || r.listed == nil {
 		return
 	}
-	for id, p := range r.members {
+	for _, id := range slices.Sorted(maps.Keys(r.members)) {
 		if _, ok := r.listed[id]; !ok {
-			s.depart(r, nil, p.ID, gateway.Membership{Change: gateway.Leave})
+			s.depart(r, nil, id, gateway.Membership{Change: gateway.Leave})
 		}
 	}
-	for _, p := range r.listed {
-		s.enter(r, nil, p)
+	for _, id := range slices.Sorted(maps.Keys(r.listed)) {
+		s.enter(r, nil, r.listed[id])
 	}
 	r.listed = nil
 }
@@ -143,7 +145,7 @@ func (s *session) private(e *girc.Event) {
 	if at, ok := s.c.answered[id]; ok && now.Sub(at) < again || s.pace.queued(lane) >= most {
 		return
 	}
-	if len(s.c.answered) >= maxUnfinished {
+	if len(s.c.answered) >= maxSaid {
 		clear(s.c.answered)
 	}
 	s.c.answered[id] = now

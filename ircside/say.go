@@ -92,7 +92,7 @@ func (c *conn) prepare(d gateway.Delivery) *utterance {
 		return u
 	}
 	u.lane = r.folded
-	if old := c.unfinished[d.Key]; old != nil {
+	if old := c.said[d.Key]; old != nil {
 		u.lines = old.again()
 	} else {
 		said, err := encode(d, limits{payload: c.sess.payload, lines: c.side.cfg.MaxLines})
@@ -107,35 +107,34 @@ func (c *conn) prepare(d gateway.Delivery) *utterance {
 			})
 		}
 	}
-	if len(u.lines) > 1 {
-		c.remember(u)
-	}
+	c.remember(u)
 	return u
 }
 
-// again returns the lines of an utterance for another attempt: those that were confirmed stay so.
+// again returns the lines of an utterance for another attempt: those that were confirmed, or refused for good, stay so.
 func (u *utterance) again() []*line {
 	out := make([]*line, len(u.lines))
 	for i, l := range u.lines {
 		out[i] = l
-		if !l.settled || l.err != nil {
+		if !l.settled || l.err != nil && !gateway.IsDrop(l.err) {
 			out[i] = &line{text: l.text, target: l.target, key: l.key, part: l.part, done: make(chan struct{})}
 		}
 	}
 	return out
 }
 
-// maxUnfinished bounds how many deliveries of several lines are remembered; one a lane is in use.
-const maxUnfinished = 1024
+// maxSaid is how many deliveries are remembered, so that one whose outcome was lost is not said again.
+const maxSaid = 1024
 
 func (c *conn) remember(u *utterance) {
-	if len(c.unfinished) >= maxUnfinished {
-		for key := range c.unfinished {
-			delete(c.unfinished, key) // it will be said from its start
-			break
-		}
+	if c.said[u.key] == nil {
+		c.saidOrder = append(c.saidOrder, u.key)
 	}
-	c.unfinished[u.key] = u
+	c.said[u.key] = u
+	if len(c.saidOrder) > maxSaid {
+		delete(c.said, c.saidOrder[0])
+		c.saidOrder = c.saidOrder[1:]
+	}
 }
 
 // begun reports whether a line of u was written in this attempt, or the delivery has its outcome already.
@@ -167,11 +166,6 @@ func (c *conn) await(ctx context.Context, u *utterance) error {
 			first = l.err
 			c.withdraw([]*utterance{u})
 		}
-	}
-	if first == nil || gateway.IsDrop(first) {
-		c.mu.Lock()
-		delete(c.unfinished, u.key)
-		c.mu.Unlock()
 	}
 	return first
 }
