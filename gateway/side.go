@@ -156,8 +156,8 @@ type Deps struct {
 	Network string // the name of its [network.NAME] block
 	Rooms   []Room
 	State   State
-	Log     *slog.Logger // names the network already
-	Metrics prometheus.Registerer
+	Log     *slog.Logger          // names the network already
+	Metrics prometheus.Registerer // labels everything with the network already
 	// Ready tells that the network came up (nil) or why it is away. It may be called again with the same news.
 	Ready func(away error)
 }
