@@ -335,15 +335,16 @@ func (b *book) save(ctx context.Context) error {
 	return nil
 }
 
-// addressHash decides where an address is stored, from FNV-1a. It must never
-// change.
+// addressHash decides where an address is stored: FNV-1a, and MurmurHash3's
+// finish to spread it to the upper bits. It must never change.
 func addressHash(a Address) uint32 {
 	h := uint64(14695981039346656037)
 	for i := range len(a.JID) {
 		h = (h ^ uint64(a.JID[i])) * 1099511628211
 	}
 	h = (h ^ uint64(a.Device)) * 1099511628211
-	return uint32(h ^ h>>32)
+	h = (h ^ h>>33) * 0xff51afd7ed558ccd
+	return uint32(h >> 32)
 }
 
 // hashPath is the way of a hash through the tree of pages: its hex digits.

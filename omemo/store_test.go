@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"strings"
@@ -93,18 +94,25 @@ func (s *script) Read(p []byte) (int, error) {
 // checkState decodes every stored value and expects the same bytes again.
 func checkState(t testing.TB, s *mapStore) {
 	t.Helper()
+	if err := check(s); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func check(s *mapStore) error {
 	for key, value := range s.values {
 		_, kind, _ := strings.Cut(strings.TrimPrefix(key, "omemo/"), "/")
 		kind = strings.TrimPrefix(kind, "l/")
 		kind, rest, _ := strings.Cut(kind, "/")
 		again, err := remarshal(s, kind, rest, key, value)
 		if err != nil {
-			t.Fatalf("%s: %v", key, err)
+			return fmt.Errorf("%s: %w", key, err)
 		}
 		if !bytes.Equal(again, value) {
-			t.Fatalf("%s: marshalled again it differs", key)
+			return fmt.Errorf("%s: marshalled again it differs", key)
 		}
 	}
+	return nil
 }
 
 func remarshal(s *mapStore, kind, rest, key string, value []byte) ([]byte, error) {

@@ -1,0 +1,466 @@
+package omemo
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"testing"
+)
+
+func TestEnsureDevice(t *testing.T) {
+	p := newParty(t, "alice@example.org")
+	again, err := p.manager.EnsureDevice(t.Context(), p.jid)
+	if err != nil || again != p.device {
+		t.Fatalf("second call gives %+v, %v", again, err)
+	}
+	if p.device.ID == 0 || p.device.ID > 1<<31-1 {
+		t.Fatalf("device id %d", p.device.ID)
+	}
+	b, err := ParseBundle(p.bundle(t).AppendXML(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(b.PreKeys) != fullStock || b.Identity != p.device.Identity {
+		t.Fatalf("bundle with %d prekeys of %x", len(b.PreKeys), b.Identity)
+	}
+	if _, err := p.manager.Bundle(t.Context(), "nobody@example.org"); !errors.Is(err, ErrNoOwnDevice) {
+		t.Fatalf("bundle of a stranger: %v", err)
+	}
+	checkState(t, p.store)
+}
+
+func TestConversation(t *testing.T) {
+	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+	msg := alice.seal(t, bob, "hello")
+	if !msg.Keys[0].PreKey {
+		t.Fatal("the first message is no key exchange")
+	}
+	before := bob.bundle(t)
+	opened, err := bob.open(alice, msg)
+	if err != nil || string(opened.Plain) != "hello" {
+		t.Fatalf("%q, %v", opened.Plain, err)
+	}
+	want := Opened{
+		Sender: alice.address(), Identity: alice.device.Identity, Plain: opened.Plain,
+		NewSession: true, SendEmpty: true, BundleChanged: true,
+	}
+	if fmt.Sprint(opened) != fmt.Sprint(want) {
+		t.Fatalf("opened %+v, want %+v", opened, want)
+	}
+	after := bob.bundle(t)
+	added := slices.DeleteFunc(slices.Clone(after.PreKeys), func(k PublicPreKey) bool { return slices.Contains(before.PreKeys, k) })
+	gone := slices.DeleteFunc(slices.Clone(before.PreKeys), func(k PublicPreKey) bool { return slices.Contains(after.PreKeys, k) })
+	if len(added) != 1 || len(gone) != 1 || len(after.PreKeys) != fullStock {
+		t.Fatalf("%d prekeys new, %d gone", len(added), len(gone))
+	}
+	if slices.ContainsFunc(before.PreKeys, func(k PublicPreKey) bool { return k.ID == added[0].ID }) {
+		t.Fatalf("prekey id %d is used again", added[0].ID)
+	}
+
+	empty, err := bob.manager.SealEmpty(t.Context(), bob.jid, alice.address(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if empty.Payload != nil || len(empty.IV) != payloadIVLen || empty.Keys[0].PreKey {
+		t.Fatalf("empty message %+v", empty)
+	}
+	opened, err = alice.open(bob, empty)
+	if err != nil || opened.Plain != nil || opened.SendEmpty || opened.NewSession {
+		t.Fatalf("empty message opens as %+v, %v", opened, err)
+	}
+	if msg := alice.seal(t, bob, "again"); msg.Keys[0].PreKey {
+		t.Fatal("still a key exchange after the answer")
+	} else if opened, err := bob.open(alice, msg); err != nil || opened.SendEmpty || opened.BundleChanged {
+		t.Fatalf("%+v, %v", opened, err)
+	}
+	if opened, err := bob.open(alice, alice.seal(t, bob, "")); err != nil || opened.Plain == nil {
+		t.Fatalf("empty text opens as %v, %v", opened.Plain, err)
+	}
+}
+
+func TestHeartbeat(t *testing.T) {
+	alice, bob := newPair(t)
+	var due []int
+	for i := range 120 {
+		msg := alice.seal(t, bob, "x")
+		if i == 55 { // an empty message neither asks nor spends the question
+			empty, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if opened, err := bob.open(alice, empty); err != nil || opened.SendEmpty {
+				t.Fatalf("%+v, %v", opened, err)
+			}
+		}
+		if i < 58 && i >= 50 {
+			continue // lost, the 54th among them
+		}
+		opened, err := bob.open(alice, msg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if opened.SendEmpty {
+			due = append(due, i)
+		}
+	}
+	if !slices.Equal(due, []int{58}) {
+		t.Fatalf("heartbeats asked for at %v", due)
+	}
+}
+
+// TestRoundTrips: sealing reads once and writes once, whatever is due.
+func TestRoundTrips(t *testing.T) {
+	alice := newParty(t, "alice@example.org")
+	var to []Address
+	bundles := make(map[Address]*Bundle)
+	var others []*party
+	for i := range 20 {
+		bob := newParty(t, fmt.Sprintf("bob%d@example.org", i))
+		others = append(others, bob)
+		to = append(to, bob.address())
+		bundles[bob.address()] = bob.bundle(t)
+	}
+	seal := func() *Message {
+		t.Helper()
+		alice.store.reads, alice.store.writes = 0, 0
+		msg, report, err := alice.manager.Seal(t.Context(), alice.jid, to, bundles, []byte("hello"))
+		if err != nil || len(report.Sealed) != len(to) {
+			t.Fatalf("%+v, %v", report, err)
+		}
+		if alice.store.reads != 1 || alice.store.writes != 1 {
+			t.Fatalf("%d reads, %d writes", alice.store.reads, alice.store.writes)
+		}
+		return msg
+	}
+	for round := range 3 {
+		msg := seal()
+		for i, bob := range others {
+			if _, err := bob.open(alice, msg); err != nil {
+				t.Fatal(err)
+			}
+			if i%2 == round%2 { // leaves turns due with half of them
+				if _, err := alice.open(bob, bob.seal(t, alice, "hi")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		checkState(t, alice.store)
+	}
+	if missing, err := alice.manager.Missing(t.Context(), alice.jid, append(to, Address{"x@example.org", 1}, alice.address())); err != nil || len(missing) != 1 {
+		t.Fatalf("missing %v, %v", missing, err)
+	}
+}
+
+func TestSealReport(t *testing.T) {
+	alice, bob, carol := newParty(t, "alice@example.org"), newParty(t, "bob@example.org"), newParty(t, "carol@example.org")
+	none := bob.bundle(t)
+	for _, k := range slices.Clone(none.PreKeys) {
+		none = none.Without(k.ID)
+	}
+	forged := *bob.bundle(t)
+	forged.verified = false
+	weak := *bob.bundle(t)
+	weak.PreKeys = []PublicPreKey{{ID: 1}}
+	to := []Address{
+		alice.address(), {"b@example.org", 1}, {"b@example.org", 2}, {"b@example.org", 3}, {"b@example.org", 4}, carol.address(), carol.address(),
+	}
+	bundles := map[Address]*Bundle{to[2]: none, to[3]: &forged, to[4]: &weak, carol.address(): carol.bundle(t)}
+	msg, report, err := alice.manager.Seal(t.Context(), alice.jid, to, bundles, []byte("hello"))
+	if err != nil || len(msg.Keys) != 1 || len(report.Sealed) != 1 || len(report.Built) != 1 || report.Built[0].Address != carol.address() {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	for i, want := range []error{ErrOwnDevice, ErrNoSession, ErrNoPreKey, ErrBundle, ErrBundle} {
+		if s := report.Skipped[i]; s.Address != to[i] || !errors.Is(s.Err, want) {
+			t.Errorf("skipped %+v, want %v for %v", s, want, to[i])
+		}
+	}
+	before := alice.store.snapshot()
+	_, report, err = alice.manager.Seal(t.Context(), alice.jid, to[:5], bundles, []byte("hello"))
+	if !errors.Is(err, ErrNoDevices) || len(report.Skipped) != 5 {
+		t.Fatalf("%+v, %v", report, err)
+	}
+	alice.store.mustEqual(t, before)
+	if _, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), nil); !errors.Is(err, ErrNoSession) {
+		t.Fatalf("error %v, want ErrNoSession", err)
+	}
+	if _, err := alice.manager.SealEmpty(t.Context(), alice.jid, alice.address(), alice.bundle(t)); !errors.Is(err, ErrOwnDevice) {
+		t.Fatalf("error %v, want ErrOwnDevice", err)
+	}
+}
+
+func TestIdentityChanged(t *testing.T) {
+	alice, bob := newPair(t)
+	impostor := newParty(t, bob.jid)
+	// The impostor has taken over the account and the device id.
+	b := impostor.manager.book(bob.jid)
+	id, err := unmarshalIdentity(impostor.store.values[b.identityKey()])
+	if err != nil {
+		t.Fatal(err)
+	}
+	id.device = bob.device.ID
+	impostor.store.values[b.identityKey()] = id.marshal()
+	impostor.device.ID = bob.device.ID
+
+	msg := impostor.seal(t, alice, "it is me")
+	before := alice.store.snapshot()
+	if _, err := alice.open(bob, msg); !errors.Is(err, ErrIdentityChanged) {
+		t.Fatalf("error %v, want ErrIdentityChanged", err)
+	}
+	if _, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), impostor.bundle(t)); !errors.Is(err, ErrIdentityChanged) {
+		t.Fatalf("error %v, want ErrIdentityChanged", err)
+	}
+	alice.store.mustEqual(t, before)
+	if err := alice.manager.Forget(t.Context(), alice.jid, bob.address()); err != nil {
+		t.Fatal(err)
+	}
+	if opened, err := alice.open(bob, msg); err != nil || opened.Identity != impostor.device.Identity {
+		t.Fatalf("after Forget: %+v, %v", opened, err)
+	}
+	if err := alice.manager.Forget(t.Context(), alice.jid, Address{"nobody@example.org", 1}); err != nil {
+		t.Fatal(err)
+	}
+	checkState(t, alice.store)
+}
+
+// TestSenders: which of a room's members wrote is told by the session.
+func TestSenders(t *testing.T) {
+	alice, bob := newPair(t)
+	members := []string{"x@example.org", alice.jid, "y@example.org"}
+	carol := newParty(t, "carol@example.org")
+	open := func(msg *Message) (Opened, error) {
+		return bob.manager.Open(t.Context(), bob.jid, members, msg)
+	}
+	opened, err := open(alice.seal(t, bob, "hello"))
+	if err != nil || opened.Sender != alice.address() {
+		t.Fatalf("%+v, %v", opened, err)
+	}
+	// A known device that begins anew is recognised by its identity key.
+	again, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), bob.bundle(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if opened, err = open(again); err != nil || opened.Sender != alice.address() || !opened.NewSession {
+		t.Fatalf("%+v, %v", opened, err)
+	}
+	before := bob.store.snapshot()
+	if _, err = open(carol.seal(t, bob, "hello")); !errors.Is(err, ErrSenderUnknown) {
+		t.Fatalf("error %v, want ErrSenderUnknown", err)
+	}
+	if _, err = bob.manager.Open(t.Context(), bob.jid, nil, carol.seal(t, bob, "hello")); !errors.Is(err, ErrSenderUnknown) {
+		t.Fatalf("error %v, want ErrSenderUnknown", err)
+	}
+	msg := alice.seal(t, bob, "hello")
+	if msg.Keys[0].PreKey = false; true {
+		if _, err = bob.open(carol, msg); !errors.Is(err, ErrNoSession) {
+			t.Fatalf("error %v, want ErrNoSession", err)
+		}
+	}
+	if _, err = carol.open(alice, msg); !errors.Is(err, ErrNotForUs) {
+		t.Fatalf("error %v, want ErrNotForUs", err)
+	}
+	if _, err = bob.manager.Open(t.Context(), "nobody@example.org", members, msg); !errors.Is(err, ErrNoOwnDevice) {
+		t.Fatalf("error %v, want ErrNoOwnDevice", err)
+	}
+	bob.store.mustEqual(t, before)
+}
+
+// TestCollidingDevice: another account's device has the same id, so there are
+// two keys for it, in either order.
+func TestCollidingDevice(t *testing.T) {
+	alice, bob := newPair(t)
+	for range 2 {
+		msg := alice.seal(t, bob, "hello")
+		stranger := Key{RID: bob.device.ID, Data: slices.Clone(msg.Keys[0].Data)}
+		stranger.Data[len(stranger.Data)-1] ^= 1
+		broken := Key{RID: bob.device.ID}
+		exchange := Key{RID: bob.device.ID, PreKey: true, Data: stranger.Data}
+		msg.Keys = []Key{broken, stranger, exchange, msg.Keys[0], stranger}
+		if opened, err := bob.open(alice, msg); err != nil || string(opened.Plain) != "hello" {
+			t.Fatalf("%+v, %v", opened, err)
+		}
+		before := bob.store.snapshot()
+		if _, err := bob.open(alice, msg); !errors.Is(err, ErrDuplicate) {
+			t.Fatalf("error %v, want ErrDuplicate", err)
+		}
+		bob.store.mustEqual(t, before)
+	}
+}
+
+// TestBadPayload: the key is right, what it should open is not.
+func TestBadPayload(t *testing.T) {
+	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+	msg := alice.seal(t, bob, "hello")
+	before := bob.store.snapshot()
+	bad := *msg
+	bad.Payload = append([]byte("x"), msg.Payload[1:]...)
+	if _, err := bob.open(alice, &bad); !errors.Is(err, ErrBadPayload) {
+		t.Fatalf("error %v, want ErrBadPayload", err)
+	}
+	bad = *msg
+	bad.IV = bad.IV[:8]
+	if _, err := bob.open(alice, &bad); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("error %v, want ErrMalformed", err)
+	}
+	bob.store.mustEqual(t, before)
+	if _, err := bob.open(alice, msg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDamagedState: a damaged value is an error and not a new beginning.
+func TestDamagedState(t *testing.T) {
+	alice, bob := newPair(t)
+	msg := alice.seal(t, bob, "hello")
+	good := maps.Clone(bob.store.values)
+	for key := range good {
+		for _, damaged := range [][]byte{{}, {stateVersion + 1}, good[key][:len(good[key])-1], append(slices.Clone(good[key]), 0)} {
+			bob.store.restore(good)
+			bob.store.values[key] = damaged
+			_, errOpen := bob.open(alice, msg)
+			_, errSeal := bob.manager.SealEmpty(t.Context(), bob.jid, alice.address(), alice.bundle(t))
+			_, errBundle := bob.manager.Bundle(t.Context(), bob.jid)
+			if !errors.Is(errOpen, ErrState) && !errors.Is(errSeal, ErrState) && !errors.Is(errBundle, ErrState) {
+				t.Errorf("%s damaged: %v, %v, %v", key, errOpen, errSeal, errBundle)
+			}
+		}
+	}
+}
+
+type failingStore struct{ Store }
+
+var errStore = errors.New("disk full")
+
+func (failingStore) PutMany(context.Context, map[string][]byte) error { return errStore }
+
+func TestStoreFails(t *testing.T) {
+	alice, bob := newPair(t)
+	msg := alice.seal(t, bob, "hello")
+	bob.manager.store = failingStore{bob.store}
+	if _, err := bob.open(alice, msg); !errors.Is(err, errStore) {
+		t.Fatalf("error %v, want the store's", err)
+	}
+	if _, _, err := bob.manager.Seal(t.Context(), bob.jid, []Address{alice.address()}, nil, nil); !errors.Is(err, errStore) {
+		t.Fatalf("error %v, want the store's", err)
+	}
+	bob.manager.store = bob.store
+	if _, err := bob.open(alice, msg); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestArchiveLimit: sessions begun again and again are bounded, and the latest
+// ones stay usable.
+func TestArchiveLimit(t *testing.T) {
+	alice, bob := newPair(t)
+	late := make([]*Message, 0, 12)
+	for range 12 {
+		late = append(late, alice.seal(t, bob, "late"))
+		msg, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), bob.bundle(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bob.open(alice, msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	value := bob.store.values[bob.manager.book(bob.jid).deviceKey("record", alice.address())]
+	rec, err := unmarshalRecord(value, bob.store.values[bob.manager.book(bob.jid).deviceKey("ratchet", alice.address())])
+	if err != nil || len(rec.sessions) != maxSessions {
+		t.Fatalf("%d sessions, %v", len(rec.sessions), err)
+	}
+	for i, msg := range late {
+		_, err := bob.open(alice, msg)
+		if kept := i > len(late)-maxSessions; kept && err != nil || !kept && err == nil {
+			t.Errorf("message before session %d: %v", i, err)
+		}
+	}
+}
+
+// TestSkippedLimits: what a peer can make us store for missing messages.
+func TestSkippedLimits(t *testing.T) {
+	alice, bob := newPair(t)
+	var sent []*Message
+	for range 2500 {
+		sent = append(sent, alice.seal(t, bob, "x"))
+	}
+	before := bob.store.snapshot()
+	if _, err := bob.open(alice, sent[maxSkip+1]); !errors.Is(err, ErrTooManySkipped) {
+		t.Fatalf("error %v, want ErrTooManySkipped", err)
+	}
+	bob.store.mustEqual(t, before)
+	for _, i := range []int{900, 1800, 2400} {
+		if _, err := bob.open(alice, sent[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range map[int]error{0: ErrDuplicate, 1300: ErrDuplicate, 1500: nil, 2399: nil} {
+		if _, err := bob.open(alice, sent[i]); !errors.Is(err, want) {
+			t.Errorf("message %d: %v, want %v", i, err, want)
+		}
+	}
+	checkState(t, bob.store)
+}
+
+// TestSealedOnce: no two messages ever share a message key, even when sealing
+// was interleaved with opening and empty messages.
+func TestSealedOnce(t *testing.T) {
+	alice, bob := newPair(t)
+	seen := make(map[string]bool)
+	note := func(msg *Message) {
+		t.Helper()
+		data := msg.Keys[0].Data
+		if msg.Keys[0].PreKey {
+			x, err := parseLegacyExchange(data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			data = x.message
+		}
+		s, err := parseLegacy(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := fmt.Sprintf("%x/%d", s.ratchet, s.n)
+		if seen[at] {
+			t.Fatalf("position %s is used twice", at)
+		}
+		seen[at] = true
+	}
+	for i := range 30 {
+		msg := alice.seal(t, bob, "x")
+		note(msg)
+		if i%3 == 0 {
+			if _, err := bob.open(alice, msg); err != nil {
+				t.Fatal(err)
+			}
+			reply(t, bob, alice)
+		}
+		if i%7 == 0 {
+			empty, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), bob.bundle(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			note(empty)
+		}
+	}
+}
+
+func TestAppendXMLOfSealed(t *testing.T) {
+	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+	msg := alice.seal(t, bob, "hello")
+	xml := msg.AppendXML([]byte("<message xmlns='jabber:client'><body>no</body>"))
+	xml = append(xml, "</message>"...)
+	parsed, err := ParseMessage(xml, bob.device.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if fmt.Sprint(parsed) != fmt.Sprint(msg) {
+		t.Fatalf("%+v, want %+v", parsed, msg)
+	}
+	if opened, err := bob.open(alice, parsed); err != nil || !bytes.Equal(opened.Plain, []byte("hello")) {
+		t.Fatalf("%+v, %v", opened, err)
+	}
+}
