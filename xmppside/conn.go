@@ -1,0 +1,363 @@
+package xmppside
+
+import (
+	"context"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mellium.im/xmlstream"
+	"mellium.im/xmpp"
+	"mellium.im/xmpp/component"
+	"mellium.im/xmpp/jid"
+	"mellium.im/xmpp/stream"
+
+	"lockbridge/gateway"
+)
+
+const (
+	firstPause     = 500 * time.Millisecond
+	longestPause   = time.Minute
+	refusedPause   = 30 * time.Second // after a refusal that only an admin can mend
+	steadyAfter    = 30 * time.Second // a link that held so long is no failure
+	handshakeLimit = 20 * time.Second
+	pingAfter      = 30 * time.Second // of silence
+	enterLimit     = 15 * time.Second // how long the rooms may hold up the news that the network is ready
+	answerers      = 4
+	choreHands     = 4
+)
+
+// Run implements gateway.Side.
+func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
+	if err := s.load(ctx); err != nil {
+		return err
+	}
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		began := s.now()
+		err := s.runLink(ctx, in)
+		if ctx.Err() != nil {
+			return nil
+		}
+		s.deps.Ready(err)
+		if s.now().Sub(began) > steadyAfter {
+			attempt = 0
+		}
+		pause := linkPause(err, attempt)
+		s.log.Warn("no connection to the XMPP server", "err", err, "again", pause.Round(time.Millisecond))
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return nil
+}
+
+// linkPause is how long to wait before the next attempt to connect.
+func linkPause(err error, attempt int) time.Duration {
+	if refusedByServer(err) {
+		return refusedPause
+	}
+	d := longestPause
+	if attempt < 7 {
+		d = firstPause << attempt
+	}
+	return d/2 + rand.N(d/2)
+}
+
+func refusedByServer(err error) bool {
+	var e stream.Error
+	return errors.As(err, &e) && (e.Err == "not-authorized" || e.Err == "conflict" || e.Err == "host-unknown")
+}
+
+// runLink connects and serves one connection until it ends, and waits for all that it started.
+func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
+	l, w, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	linkCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var wg sync.WaitGroup
+	var served error
+	wg.Go(func() {
+		defer l.close()
+		served = l.sess.Serve(xmpp.HandlerFunc(ignore))
+	})
+	wg.Go(func() { s.work(ctx, l, in) }) // drains what was received, also after the link is down
+	for range answerers {
+		wg.Go(func() { s.answer(linkCtx, l) })
+	}
+	for range choreHands {
+		wg.Go(func() { doChores(linkCtx, l) })
+	}
+	wg.Go(func() { s.watch(linkCtx, l, w) })
+	tried := make(chan struct{}, len(s.rooms))
+	for _, r := range s.rooms {
+		wg.Go(func() { r.keep(linkCtx, l, sync.OnceFunc(func() { tried <- struct{}{} })) })
+	}
+	s.setLink(l)
+	wg.Go(func() { s.announce(linkCtx, tried) })
+	select {
+	case <-ctx.Done():
+		_ = l.sess.Close() // the polite end of a stream; it is closed in any case
+	case <-l.down:
+	}
+	s.setLink(nil)
+	cancel()
+	l.close()
+	l.queue.close()
+	for _, r := range s.rooms {
+		r.linkLost()
+	}
+	wg.Wait()
+	if served == nil {
+		served = io.EOF
+	}
+	return fmt.Errorf("serve the component stream: %w", served)
+}
+
+// announce tells that the network is ready, once each room has been tried.
+func (s *Side) announce(ctx context.Context, tried <-chan struct{}) {
+	timer := time.NewTimer(enterLimit)
+	defer timer.Stop()
+	for range s.rooms {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tried:
+			continue
+		case <-timer.C:
+		}
+		break
+	}
+	s.deps.Ready(nil)
+}
+
+// connect dials and shakes hands.
+func (s *Side) connect(ctx context.Context) (*link, *wire, error) {
+	dialer := net.Dialer{Timeout: handshakeLimit, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}}
+	conn, err := dialer.DialContext(ctx, "tcp", s.cfg.Server)
+	if err != nil {
+		return nil, nil, fmt.Errorf("reach the XMPP server: %w", err)
+	}
+	addr, err := jid.Parse(s.domain)
+	if err != nil {
+		return nil, nil, err
+	}
+	l := newLink(s.domain, conn)
+	w := &wire{Conn: conn, side: s, link: l}
+	w.framer = newFramer(source{conn, &w.heard}, maxStanza)
+	// The session's own way to end a handshake is a deadline that it may set and lift too late; see wire.
+	stop := context.AfterFunc(ctx, l.close)
+	timer := time.AfterFunc(handshakeLimit, l.close)
+	l.sess, err = component.NewSession(context.WithoutCancel(ctx), addr, []byte(s.cfg.Secret), w)
+	if !timer.Stop() && err == nil {
+		err = errLinkDown
+	}
+	stop()
+	if err != nil {
+		l.close()
+		return nil, nil, explainHandshake(err)
+	}
+	return l, w, nil
+}
+
+func explainHandshake(err error) error {
+	var e stream.Error
+	if errors.As(err, &e) {
+		switch e.Err {
+		case "not-authorized":
+			return fmt.Errorf("the XMPP server refuses the component's secret: set the same one in both configs: %w", err)
+		case "conflict":
+			return fmt.Errorf("another program is connected as this component: stop it: %w", err)
+		case "host-unknown":
+			return fmt.Errorf("the XMPP server does not know this component: add it to the server's config: %w", err)
+		}
+	}
+	return fmt.Errorf("shake hands with the XMPP server: %w", err)
+}
+
+// watch pings over a silent stream and ends it when nothing comes back. The ping goes to our own domain: every server
+// can route that, and the way there and back is what has to work.
+func (s *Side) watch(ctx context.Context, l *link, w *wire) {
+	tick := time.NewTicker(pingAfter / 2)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if s.now().Sub(time.Unix(0, w.heard.Load())) < pingAfter {
+			continue
+		}
+		if _, err := l.ask(ctx, "get", s.self, s.domain, el(nsPing, "ping")); err != nil && condition(err) == "" && ctx.Err() == nil {
+			s.log.Warn("the XMPP server does not answer; connecting anew", "err", err)
+			l.close()
+			return
+		}
+	}
+}
+
+// inParallel calls f for 0 to n-1, at most limit at a time, and waits for all.
+func inParallel(n, limit int, f func(i int)) {
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, limit)
+	for i := range n {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			f(i)
+		})
+	}
+	wg.Wait()
+}
+
+func doChores(ctx context.Context, l *link) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case chore := <-l.chores:
+			chore(ctx)
+		}
+	}
+}
+
+// ignore is mellium's handler: what it is handed was meant for nobody.
+func ignore(r xmlstream.TokenReadEncoder, _ *xml.StartElement) error {
+	_, err := xmlstream.Copy(xmlstream.Discard(), r)
+	return err
+}
+
+// source reads from the socket and notes when something came.
+type source struct {
+	net.Conn
+	heard *atomic.Int64
+}
+
+func (s source) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	s.heard.Store(time.Now().UnixNano())
+	quickAck(s.Conn)
+	return n, err
+}
+
+// wire is the connection as mellium sees it. The framing reader below owns the socket: mellium gets the handshake,
+// stream errors and the answers to its queries.
+type wire struct {
+	net.Conn
+	side *Side
+	link *link
+
+	framer    *framer
+	inherited bindings
+	out       []byte // what mellium has not read yet
+	heard     atomic.Int64
+}
+
+// Read implements io.Reader for the session's decoder. The session's Serve calls it, so this is the one reader.
+func (w *wire) Read(p []byte) (int, error) {
+	for len(w.out) == 0 {
+		fr, err := w.framer.next()
+		if err != nil {
+			return 0, err
+		}
+		if w.sort(fr) {
+			w.out = fr.raw
+		}
+	}
+	n := copy(p, w.out)
+	w.out = w.out[n:]
+	return n, nil
+}
+
+// The session limits its writes by deadlines which it lifts in a goroutine of its own, possibly in the middle of a
+// later write of ours. Writes are limited in link.write and by the ping instead.
+
+func (w *wire) SetDeadline(time.Time) error      { return nil }
+func (w *wire) SetReadDeadline(time.Time) error  { return nil }
+func (w *wire) SetWriteDeadline(time.Time) error { return nil }
+
+// sort sends a frame where it belongs and reports whether that is mellium.
+func (w *wire) sort(fr frame) bool {
+	t, err := parseTag(fr.raw)
+	if fr.kind != frameChild {
+		if fr.kind == frameOpen && err == nil {
+			w.inherited = w.inherited.with(t)
+		}
+		return true
+	}
+	if err != nil {
+		w.side.log.Warn("a stanza was left out: it cannot be read", "err", err, "long", fr.long)
+		return false
+	}
+	if fr.long {
+		w.side.log.Warn("a stanza was left out: it is too long", "limit", maxStanza, "stanza", t.name, "from", t.get("from"), "to", t.get("to"))
+	}
+	switch t.name {
+	case "message":
+		w.takeMessage(fr, t)
+	case "presence":
+		w.push(item{raw: w.inherited.bind(fr.raw, t), presence: true}, t)
+	case "iq":
+		if kind := t.get("type"); kind == "result" || kind == "error" {
+			return true
+		}
+		select {
+		case w.link.queries <- w.inherited.bind(fr.raw, t):
+		case <-w.link.down:
+		}
+	default:
+		return true
+	}
+	return false
+}
+
+// takeMessage queues a message, unless it is a copy of a room's message for one of our occupants that does not listen.
+func (w *wire) takeMessage(fr frame, t tag) {
+	if t.get("type") == "groupchat" {
+		if bare(t.get("to")) != w.side.self {
+			return
+		}
+		if r := w.side.roomOf(t.get("from")); r != nil && (fr.long || r.gapped.Load()) {
+			return // after a gap the room's history brings it
+		}
+	}
+	if !fr.long {
+		w.push(item{raw: w.inherited.bind(fr.raw, t)}, t)
+	}
+}
+
+// push queues a stanza for the worker. A room's message that finds the queue full makes a gap in the room, which is
+// then read from its history; a direct one is refused for now.
+func (w *wire) push(it item, t tag) {
+	if it.presence {
+		if r := w.side.roomOf(t.get("from")); r != nil {
+			r.seePresence(t, it.raw)
+		}
+	}
+	ok, overrun := w.link.queue.push(it)
+	switch {
+	case ok:
+	case overrun:
+		w.side.log.Error("too many stanzas wait to be read; connecting anew", "bytes", maxQueuedAll)
+		w.link.close()
+	case t.get("type") == "groupchat":
+		if r := w.side.roomOf(t.get("from")); r != nil {
+			r.markGap()
+		}
+	case t.get("type") != "error":
+		refusal := el("", "message", "type", "error", "id", t.get("id"), "from", t.get("to"), "to", t.get("from")).
+			add(errorNode("wait", "resource-constraint"))
+		w.link.later(func(context.Context) { _ = w.link.send(refusal) }) // a lost refusal is a lost courtesy
+	}
+}

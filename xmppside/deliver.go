@@ -1,0 +1,352 @@
+package xmppside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+const (
+	readyLimit   = 10 * time.Second // how long a delivery waits for its room to be entered
+	reflectLimit = 20 * time.Second // how long the room may take to reflect
+	// maxWritten is the longest message that is sent, in bytes. Many servers close the stream at 256 KiB, for all puppets.
+	maxWritten  = 200 << 10
+	warnWritten = maxWritten * 8 / 10
+)
+
+var (
+	errNotInRoom    = errors.New("the gateway is not in the room")
+	errNoReflection = errors.New("the room did not reflect the message in time")
+)
+
+// waits are the deliveries that wait for their reflection, by key.
+type waits struct {
+	mu sync.Mutex
+	of map[string]chan error
+}
+
+func (w *waits) expect(key string) <-chan error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.of == nil {
+		w.of = map[string]chan error{}
+	}
+	ch := make(chan error, 1)
+	w.of[key] = ch
+	return ch
+}
+
+// end tells whoever waits for key. Only the first word counts.
+func (w *waits) end(key string, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if ch, ok := w.of[key]; ok {
+		ch <- err
+		delete(w.of, key)
+	}
+}
+
+func (w *waits) forget(key string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.of, key)
+}
+
+// job is a message on its way out.
+type job struct {
+	*gateway.Delivery
+	voice voice
+	raw   []byte // as it is written
+	done  bool   // an earlier attempt arrived
+	err   error
+	wait  <-chan error
+}
+
+// Deliver implements gateway.Side.
+func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
+	if len(run) == 0 {
+		return nil
+	}
+	r := s.byName[run[0].Room.ID]
+	if r == nil {
+		return all(run, gateway.Dropf("the room is not configured"))
+	}
+	l := s.currentLink()
+	if l == nil {
+		return all(run[:1], gateway.Later(time.Second, errLinkDown))
+	}
+	if err := s.awaitRoom(ctx, r); err != nil {
+		return all(run[:1], err)
+	}
+	var out []gateway.Outcome
+	for len(run) > 0 {
+		n := leadingMessages(run)
+		if n > 0 {
+			out = append(out, s.say(ctx, l, r, run[:n])...)
+		} else {
+			n = 1
+			out = append(out, gateway.Outcome{Err: s.act(ctx, l, r, &run[0])})
+		}
+		run = run[n:]
+		if err := out[len(out)-1].Err; err != nil && !gateway.IsDrop(err) {
+			break
+		}
+	}
+	return out
+}
+
+func all(run []gateway.Delivery, err error) []gateway.Outcome {
+	out := make([]gateway.Outcome, len(run))
+	for i := range out {
+		out[i] = gateway.Failed(err)
+	}
+	return out
+}
+
+func leadingMessages(run []gateway.Delivery) int {
+	for i := range run {
+		if _, ok := run[i].Event.Body.(gateway.Message); !ok {
+			return i
+		}
+	}
+	return len(run)
+}
+
+// awaitRoom waits until the room has been entered and its history read: only then is it known what of earlier attempts
+// has arrived.
+func (s *Side) awaitRoom(ctx context.Context, r *room) error {
+	waiting, cancel := context.WithTimeout(ctx, readyLimit)
+	defer cancel()
+	if err := r.await(waiting, func() bool { return r.ready }); err != nil {
+		return gateway.Later(5*time.Second, errNotInRoom)
+	}
+	return nil
+}
+
+// say speaks messages, in order. It returns fewer outcomes than messages when one has to be tried again.
+func (s *Side) say(ctx context.Context, l *link, r *room, run []gateway.Delivery) []gateway.Outcome {
+	if r.conf.Seal || run[0].Seal {
+		switch reason, known := r.unfit(); {
+		case !r.conf.Seal:
+			return all(run, gateway.Dropf("the room is not set up for end-to-end encryption"))
+		case !known:
+			return all(run[:1], gateway.Later(time.Second, errors.New("it is being found out what kind of room it is")))
+		case reason != "":
+			return all(run, gateway.Dropf("the room is carried only end-to-end encrypted, and %s", reason))
+		}
+	}
+	jobs := make([]*job, len(run))
+	for i := range run {
+		jobs[i] = &job{Delivery: &run[i]}
+	}
+	if err := s.recall(ctx, jobs); err != nil {
+		return all(run[:1], err)
+	}
+	for i, j := range jobs {
+		if j.done {
+			continue
+		}
+		if j.voice, j.err = s.voiceFor(ctx, l, r, j.Event.Sender); j.err != nil {
+			jobs = jobs[:i+1]
+			break
+		}
+	}
+	if err := s.prepare(ctx, l, r, jobs); err != nil {
+		return all(run[:1], err)
+	}
+	return s.write(ctx, l, r, jobs)
+}
+
+// What stands under a delivery's out key.
+const (
+	outStanza    = 'S' // followed by the stanza that was, or is about to be, written
+	outReflected = 'R' // the room has reflected it
+)
+
+// recall finds what earlier attempts left: a reflection, or the very bytes to write.
+func (s *Side) recall(ctx context.Context, jobs []*job) error {
+	var keys []string
+	for _, j := range jobs {
+		if j.Attempt > 0 {
+			keys = append(keys, stateOut+j.Key)
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	found, err := s.deps.State.GetMany(ctx, keys)
+	if err != nil {
+		return fmt.Errorf("recall earlier attempts: %w", err)
+	}
+	for _, j := range jobs {
+		switch v := found[stateOut+j.Key]; {
+		case len(v) == 0:
+		case v[0] == outReflected:
+			j.done = true
+		case v[0] == outStanza:
+			j.raw = v[1:]
+		}
+	}
+	return nil
+}
+
+// prepare makes the bytes of each job that has none yet.
+func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error {
+	var todo []*job
+	for _, j := range jobs {
+		if !j.done && j.err == nil && j.raw == nil {
+			todo = append(todo, j)
+		}
+	}
+	if len(todo) == 0 {
+		return nil
+	}
+	if r.conf.Seal {
+		return s.seal(ctx, l, r, todo)
+	}
+	for _, j := range todo {
+		body := encodeBody(j.Event.Body.(gateway.Message), j.voice.prefix)
+		j.raw = roomMessage(r.jid, j.voice.jid, j.Key, el("", "body").say(body)).bytes()
+		j.checkLength(r)
+	}
+	return nil
+}
+
+func (j *job) checkLength(r *room) {
+	switch n := len(j.raw); {
+	case n > maxWritten:
+		j.raw = nil
+		j.err = gateway.Dropf("the message is too long for the room (%d KB; %d are possible)", n>>10, maxWritten>>10)
+	case n > warnWritten:
+		r.log.Warn("a message nearly reached the size that can be sent", "bytes", n, "limit", maxWritten, "key", j.Key)
+	}
+}
+
+// write sends what was prepared and waits for the reflections, which Accept has committed by then.
+func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gateway.Outcome {
+	var stanzas [][]byte
+	for _, j := range jobs {
+		if !j.done && j.err == nil {
+			j.wait = s.waits.expect(j.Key)
+			defer s.waits.forget(j.Key)
+			stanzas = append(stanzas, j.raw)
+		}
+	}
+	if len(stanzas) > 0 {
+		if err := l.write(stanzas...); err != nil {
+			for _, j := range jobs {
+				if j.wait != nil {
+					j.wait, j.err = nil, err
+				}
+			}
+		}
+	}
+	timer := time.NewTimer(reflectLimit)
+	defer timer.Stop()
+	out := make([]gateway.Outcome, 0, len(jobs))
+	for _, j := range jobs {
+		if j.wait != nil {
+			j.err = s.awaitReflection(ctx, l, r, j, timer)
+		}
+		out = append(out, gateway.Outcome{Err: j.err})
+	}
+	return out
+}
+
+func (s *Side) awaitReflection(ctx context.Context, l *link, r *room, j *job, timer *time.Timer) error {
+	select { // what has come counts, whatever else has happened
+	case err := <-j.wait:
+		return s.judge(r, j, err)
+	default:
+	}
+	select {
+	case err := <-j.wait:
+		return s.judge(r, j, err)
+	case <-timer.C:
+		timer.Reset(0) // for the jobs after this one
+		return errNoReflection
+	case <-l.down:
+		return errLinkDown
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// judge turns the room's refusal of a message into what is to be done about it.
+func (s *Side) judge(r *room, j *job, err error) error {
+	var e *stanzaError
+	switch {
+	case !errors.As(err, &e):
+		return err
+	case e.Condition == "not-acceptable" || e.Condition == "item-not-found" || e.Condition == "recipient-unavailable":
+		r.lost(j.voice.jid) // not an occupant any more: enter again, then say it again
+		return fmt.Errorf("speak in the room: %w", e)
+	case e.Condition == "forbidden":
+		return gateway.Dropf("the room is moderated, and %s has no voice in it", j.voice.jid)
+	case e.Type == "wait" || e.Condition == "resource-constraint":
+		return gateway.Later(10*time.Second, fmt.Errorf("speak in the room: %w", e))
+	}
+	return gateway.Dropf("the room refused the message: %s", e.Condition)
+}
+
+// lost notes that an occupant of ours turned out not to be in the room.
+func (r *room) lost(who string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.ours, r.mine[who])
+	delete(r.mine, who)
+	if who == r.side.self {
+		r.joined, r.ready, r.outBy = false, false, nil
+		r.poke()
+	}
+	r.changedLocked()
+}
+
+// act does what no message says.
+func (s *Side) act(ctx context.Context, l *link, r *room, d *gateway.Delivery) error {
+	switch b := d.Event.Body.(type) {
+	case gateway.Receipt:
+		return s.tell(l, r, b)
+	case gateway.Membership:
+		return s.follow(ctx, l, r, b)
+	}
+	return gateway.Dropf("an XMPP room cannot show this")
+}
+
+// tell lets a member know privately that something they said was not carried. Who is gone meanwhile misses it.
+func (s *Side) tell(l *link, r *room, b gateway.Receipt) error {
+	nick, there := r.nickOf(b.Target.Author)
+	if !there {
+		return nil
+	}
+	text := "Your message in " + r.jid + " did not reach everybody."
+	if b.Reason != "" {
+		text = "Your message in " + r.jid + " did not reach everybody: " + b.Reason + "."
+	}
+	return l.send(privateMessage(r.fullSelf(), r.jid+"/"+nick, text))
+}
+
+// follow lets puppets come, go and change their names with their people.
+func (s *Side) follow(ctx context.Context, l *link, r *room, b gateway.Membership) error {
+	var err error
+	switch b.Change {
+	case gateway.Leave, gateway.Kick, gateway.Ban:
+		err = s.dismiss(ctx, l, r, b.Who)
+	case gateway.Join:
+		if r.conf.Puppets == gateway.PuppetsAll {
+			_, err = s.voiceFor(ctx, l, r, b.Who)
+		}
+	case gateway.Rename:
+		if p, ok := s.people.of(b.Who); ok && r.nickIn(p.JID) != "" {
+			_, err = s.voiceFor(ctx, l, r, b.Who)
+		}
+	}
+	if condition(err) != "" {
+		return gateway.Dropf("the room refused it: %s", condition(err))
+	}
+	return err
+}

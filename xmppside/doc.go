@@ -1,0 +1,27 @@
+// Package xmppside is the XMPP half of the gateway: an external component (XEP-0114) whose occupants sit in rooms
+// (XEP-0045), speak for people of other networks, and open and seal what is said there by OMEMO (XEP-0384).
+//
+// # Policy
+//
+// One occupant per room listens, the gateway's own; all others only speak. A room that must be sealed is carried only
+// while it is members-only and non-anonymous, and nothing enters or leaves it in the clear, ever: not as a fallback,
+// not for a member without a device, not after an error.
+//
+// The component answers for every address of its domain, as a server would for its accounts, always from the address
+// that was asked, and never leaves a query unanswered. It never answers a room message with an error, since servers
+// expel an occupant for that.
+//
+// # Guarantees
+//
+// A message of a room is accepted in the order of the stream and at most once: its seen-key is the stanza-id that the
+// room itself gave it (XEP-0359). After a lost connection the rooms are entered again with the history since then.
+//
+// What is delivered carries the delivery's key as origin-id. It counts as sent when the room has reflected it, and a
+// repetition writes the same bytes, so that a message key is never used twice.
+//
+// # Who owns what
+//
+// Run (conn.go) owns all goroutines. One of them reads: it splits the stream into stanzas and sorts them, and neither
+// decodes nor writes. One worker turns messages and presences into arrivals, in stream order, and keeps the
+// occupants' tables. A few others answer queries. Each room has a keeper, which enters it and puts it right again.
+package xmppside

@@ -1,0 +1,32 @@
+package xmppside
+
+import "lockbridge/gateway"
+
+// encodeBody is what a message reads like in a room. prefix names the person whom the gateway speaks for; "" means
+// that a puppet speaks for itself.
+func encodeBody(m gateway.Message, prefix string) string {
+	text := m.Text.Plain
+	switch {
+	case m.Style == gateway.StyleEmote && prefix != "":
+		return "* " + prefix + " " + text
+	case m.Style == gateway.StyleEmote:
+		return "/me " + text
+	case prefix != "":
+		return "<" + prefix + "> " + text
+	}
+	return text
+}
+
+// roomMessage makes a message to a room. The delivery's key is its id and its origin-id (XEP-0359): rooms that give
+// messages new ids keep the latter.
+func roomMessage(room, from, key string, content ...*node) *node {
+	id := originID(key, "")
+	return el("", "message", "type", "groupchat", "id", id, "from", from+"/"+resource, "to", room).
+		add(content...).add(el(nsSID, "origin-id", "id", id))
+}
+
+// privateMessage makes a message to one occupant (XEP-0045, section 7.5). It is neither archived nor copied.
+func privateMessage(from, to, text string) *node {
+	return el("", "message", "type", "chat", "from", from, "to", to).
+		add(el("", "body").say(text), el(nsMUCUser, "x"), el(nsHints, "no-copy"))
+}

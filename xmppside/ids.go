@@ -1,0 +1,127 @@
+package xmppside
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strings"
+
+	"mellium.im/xmpp/jid"
+
+	"lockbridge/gateway"
+)
+
+// puppetMark stands between a puppet's escaped id and its network. An escaped id may contain it, too: the last one counts.
+const puppetMark = "%"
+
+// resource is the resource of all our occupants. They need no other: each address is in a room once.
+const resource = "lockbridge"
+
+// bare drops the resource.
+func bare(j string) string {
+	b, _, _ := strings.Cut(j, "/")
+	return b
+}
+
+// resourceOf is what follows the first slash.
+func resourceOf(j string) string {
+	_, r, _ := strings.Cut(j, "/")
+	return r
+}
+
+// domainOf is the domain part.
+func domainOf(j string) string {
+	b := bare(j)
+	if _, d, ok := strings.Cut(b, "@"); ok {
+		return d
+	}
+	return b
+}
+
+// normalBare normalises an address that somebody else wrote (RFC 7622) and drops its resource; "" if it is none.
+func normalBare(s string) string {
+	j, err := jid.Parse(s)
+	if err != nil {
+		return ""
+	}
+	return j.Bare().String()
+}
+
+// puppetJID makes a person's address in our domain: the id escaped by XEP-0106, "%", the network. Ids that make no
+// legal localpart are replaced by a hash of themselves. attempt counts up when another person has the address.
+func puppetJID(p gateway.Person, domain string, attempt int) (string, error) {
+	id := strings.TrimPrefix(p.ID, "@")
+	for range attempt {
+		id += "~"
+	}
+	j, err := jid.New(escapeLocal(id)+puppetMark+escapeLocal(p.Network), domain, "")
+	if err == nil && len(j.Localpart()) <= 1000 {
+		return j.String(), nil
+	}
+	sum := sha256.Sum256([]byte(id))
+	j, err = jid.New("x-"+hex.EncodeToString(sum[:16])+puppetMark+escapeLocal(p.Network), domain, "")
+	return j.String(), err
+}
+
+// escapeLocal escapes by XEP-0106. A localpart that begins with "#" or "!" is reserved for rooms that we may host one day.
+func escapeLocal(s string) string {
+	out := jid.Escape.String(s)
+	if strings.HasPrefix(out, "#") || strings.HasPrefix(out, "!") {
+		out = "_" + out
+	}
+	return out
+}
+
+// Native ids of messages. The bare form is the room's stanza-id; the others carry their kind.
+const (
+	kindHash = "hash:" // sender, id and payload, where the room gives no stanza-id
+	kindID   = "id:"   // person and an id of their choosing: the id attribute, or the origin-id
+)
+
+// messageAlias names a message by an id that its sender chose. Such ids are unique per sender at most.
+func messageAlias(kind, sender, id string) string { return kind + sender + "\x1f" + id }
+
+// hashNative is the seen-key of a stanza to that no room gave an id.
+func hashNative(from, id string, payload []byte) string {
+	h := sha256.New()
+	for _, part := range [][]byte{[]byte(from), []byte(id), payload} {
+		var n [8]byte
+		for i, l := 0, len(part); l > 0; i, l = i+1, l>>8 {
+			n[i] = byte(l)
+		}
+		h.Write(n[:])
+		h.Write(part)
+	}
+	return kindHash + hex.EncodeToString(h.Sum(nil)[:20])
+}
+
+// originID is what marks our own stanza: the delivery's key, and the part's name where it is not the first.
+func originID(key, part string) string {
+	if part == "" {
+		return key
+	}
+	return key + "/" + part
+}
+
+// parseOriginID takes an origin-id of ours apart. A key is 32 hex digits.
+func parseOriginID(s string) (key, part string, ok bool) {
+	key, part, _ = strings.Cut(s, "/")
+	if len(key) != 32 {
+		return "", "", false
+	}
+	if _, err := hex.DecodeString(key); err != nil {
+		return "", "", false
+	}
+	return key, part, true
+}
+
+// Keys of our State. They are readable at rest, so they hold addresses and never content.
+const (
+	stateRoom   = "room/"   // + room: roomState
+	statePuppet = "puppet/" // + network + "/" + person: puppet
+	stateOut    = "out/"    // + delivery key: what was written; the gateway deletes it when the delivery ends
+	stateList   = "list/"   // + bare JID: its device list as last read
+	stateSub    = "sub/"    // + puppet + "/" + bare JID: an explicit subscriber of its device list
+	stateTold   = "told/"   // + room + "/" + person: when they were last told that plain text does not cross
+	stateRepair = "repair/" // + own + "/" + bare JID + "/" + device: when a session was last rebuilt
+	stateAsked  = "asked/"  // + own + "/" + bare JID: a presence subscription was asked for
+)

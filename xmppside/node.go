@@ -1,0 +1,386 @@
+package xmppside
+
+import (
+	"bytes"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"strings"
+
+	"lockbridge/omemo"
+)
+
+// Namespaces.
+const (
+	nsComponent  = "jabber:component:accept"
+	nsStanzas    = "urn:ietf:params:xml:ns:xmpp-stanzas"
+	nsMUC        = "http://jabber.org/protocol/muc"
+	nsMUCUser    = nsMUC + "#user"
+	nsMUCAdmin   = nsMUC + "#admin"
+	nsDiscoInfo  = "http://jabber.org/protocol/disco#info"
+	nsDiscoItems = "http://jabber.org/protocol/disco#items"
+	nsPubSub     = "http://jabber.org/protocol/pubsub"
+	nsPubSubOwn  = nsPubSub + "#owner"
+	nsPubSubErr  = nsPubSub + "#errors"
+	nsEvent      = nsPubSub + "#event"
+	nsCaps       = "http://jabber.org/protocol/caps"
+	nsPing       = "urn:xmpp:ping"
+	nsVersion    = "jabber:iq:version"
+	nsVCard      = "vcard-temp"
+	nsNick       = "http://jabber.org/protocol/nick"
+	nsSID        = "urn:xmpp:sid:0"
+	nsOccupantID = "urn:xmpp:occupant-id:0"
+	nsDelay      = "urn:xmpp:delay"
+	nsHints      = "urn:xmpp:hints"
+	nsEME        = "urn:xmpp:eme:0"
+	nsCorrect    = "urn:xmpp:message-correct:0"
+	nsReply      = "urn:xmpp:reply:0"
+	nsFallback   = "urn:xmpp:fallback:0"
+	nsRetract    = "urn:xmpp:message-retract:1"
+	nsOpenPGP    = "urn:xmpp:openpgp:0"
+	nsPGPLegacy  = "jabber:x:encrypted"
+	nsOMEMOTwo   = "urn:xmpp:omemo:2"
+	nsLegacy     = omemo.Namespace
+)
+
+// Limits of what is decoded into nodes.
+const (
+	maxDepth = 40
+	maxNodes = 20000
+)
+
+// node is an XML element. Namespaces are resolved; text is the character data of the element itself, joined.
+type node struct {
+	space, name string
+	attrs       []attr
+	kids        []*node
+	text        string
+	raw         []byte // set instead of the above for an element that is written as it is
+}
+
+// el makes an element. Attributes are given as name, value pairs.
+func el(space, name string, attrs ...string) *node {
+	n := &node{space: space, name: name}
+	for i := 0; i+1 < len(attrs); i += 2 {
+		n.attrs = append(n.attrs, attr{attrs[i], attrs[i+1]})
+	}
+	return n
+}
+
+func (n *node) add(kids ...*node) *node {
+	for _, k := range kids {
+		if k != nil {
+			n.kids = append(n.kids, k)
+		}
+	}
+	return n
+}
+
+func (n *node) say(text string) *node {
+	n.text = text
+	return n
+}
+
+func rawNode(xml []byte) *node { return &node{raw: xml} }
+
+// get returns an attribute's value; "" on a nil node.
+func (n *node) get(name string) string {
+	if n == nil {
+		return ""
+	}
+	for _, a := range n.attrs {
+		if a.name == name {
+			return a.value
+		}
+	}
+	return ""
+}
+
+// child returns the first child of that name, or nil; nil on a nil node.
+func (n *node) child(space, name string) *node {
+	if n == nil {
+		return nil
+	}
+	for _, k := range n.kids {
+		if k.name == name && k.space == space {
+			return k
+		}
+	}
+	return nil
+}
+
+// all returns the children of that name.
+func (n *node) all(space, name string) []*node {
+	if n == nil {
+		return nil
+	}
+	var out []*node
+	for _, k := range n.kids {
+		if k.name == name && k.space == space {
+			out = append(out, k)
+		}
+	}
+	return out
+}
+
+// append writes the element to dst; outer is the default namespace around it.
+func (n *node) append(dst []byte, outer string) []byte {
+	if n.raw != nil {
+		return append(dst, n.raw...)
+	}
+	dst = append(append(dst, '<'), n.name...)
+	if n.space != outer && n.space != "" {
+		dst = appendAttr(dst, "xmlns", n.space)
+	}
+	for _, a := range n.attrs {
+		dst = appendAttr(dst, a.name, a.value)
+	}
+	if len(n.kids) == 0 && n.text == "" {
+		return append(dst, "/>"...)
+	}
+	dst = appendEscaped(append(dst, '>'), n.text)
+	inner := n.space
+	if inner == "" {
+		inner = outer
+	}
+	for _, k := range n.kids {
+		dst = k.append(dst, inner)
+	}
+	dst = append(append(dst, "</"...), n.name...)
+	return append(dst, '>')
+}
+
+// bytes writes a stanza. Its namespace is that of the stream, so it is not declared.
+func (n *node) bytes() []byte { return n.append(nil, n.space) }
+
+func appendAttr(dst []byte, name, value string) []byte {
+	dst = append(append(append(dst, ' '), name...), "='"...)
+	return append(appendEscaped(dst, value), '\'')
+}
+
+// appendEscaped writes character data. Characters that XML cannot carry become U+FFFD: one of them would end the
+// stream for everybody.
+func appendEscaped(dst []byte, s string) []byte {
+	for _, r := range s {
+		switch {
+		case r == '<':
+			dst = append(dst, "&lt;"...)
+		case r == '>':
+			dst = append(dst, "&gt;"...)
+		case r == '&':
+			dst = append(dst, "&amp;"...)
+		case r == '\'':
+			dst = append(dst, "&#39;"...)
+		case r == '"':
+			dst = append(dst, "&#34;"...)
+		case r == '\r':
+			dst = append(dst, "&#13;"...)
+		case r < 0x20 && r != '\n' && r != '\t', r == 0xFFFE, r == 0xFFFF:
+			dst = append(dst, "\uFFFD"...)
+		default:
+			dst = append(dst, string(r)...)
+		}
+	}
+	return dst
+}
+
+// unescape resolves the references of an attribute's value.
+func unescape(s string) string {
+	if !strings.Contains(s, "&") {
+		return s
+	}
+	return html.UnescapeString(s)
+}
+
+var errTooComplex = errors.New("the stanza is nested too deeply or has too many elements")
+
+// decodeNode reads one element from a token stream and stops after its end tag.
+func decodeNode(r xml.TokenReader) (*node, error) {
+	type open struct {
+		*node
+		text []byte
+	}
+	var stack []open
+	count := 0
+	for {
+		tok, err := r.Token()
+		switch t := tok.(type) {
+		case xml.StartElement:
+			if count++; count > maxNodes || len(stack) == maxDepth {
+				return nil, errTooComplex
+			}
+			n := &node{space: t.Name.Space, name: t.Name.Local, attrs: plainAttrs(t.Attr)}
+			if len(stack) > 0 {
+				parent := stack[len(stack)-1]
+				parent.kids = append(parent.kids, n)
+			}
+			stack = append(stack, open{node: n})
+		case xml.CharData:
+			if len(stack) > 0 {
+				top := &stack[len(stack)-1]
+				top.text = append(top.text, t...)
+			}
+		case xml.EndElement:
+			if len(stack) == 0 {
+				return nil, errors.New("end tag without start tag")
+			}
+			top := stack[len(stack)-1]
+			top.node.text = string(top.text)
+			if len(stack) == 1 {
+				return top.node, nil
+			}
+			stack = stack[:len(stack)-1]
+		}
+		if err != nil {
+			if err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return nil, err
+		}
+	}
+}
+
+// plainAttrs keeps the attributes without a namespace, and xml:lang.
+func plainAttrs(in []xml.Attr) []attr {
+	var out []attr
+	for _, a := range in {
+		switch {
+		case a.Name.Space == "" && a.Name.Local != "xmlns":
+			out = append(out, attr{a.Name.Local, a.Value})
+		case a.Name.Local == "lang" && a.Name.Space != "xmlns":
+			out = append(out, attr{"xml:lang", a.Value})
+		}
+	}
+	return out
+}
+
+// parseNode decodes one element that stands for itself.
+func parseNode(raw []byte) (*node, error) {
+	d := xml.NewDecoder(bytes.NewReader(raw))
+	return decodeNode(d)
+}
+
+// bindings are the namespace declarations in force around a frame.
+type bindings []attr
+
+// with returns the bindings inside the element t.
+func (b bindings) with(t tag) bindings {
+	out := make(bindings, 0, len(b)+len(t.attrs))
+	for _, a := range t.attrs {
+		if a.name == "xmlns" || strings.HasPrefix(a.name, "xmlns:") {
+			out = append(out, a)
+		}
+	}
+	for _, a := range b {
+		if t.get(a.name) == "" {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+// bind declares in raw, an element with start tag t, what it inherits, so that it stands for itself.
+func (b bindings) bind(raw []byte, t tag) []byte {
+	var decl []byte
+	for _, a := range b {
+		if t.get(a.name) == "" {
+			decl = appendAttr(decl, a.name, a.value)
+		}
+	}
+	if len(decl) == 0 {
+		return raw
+	}
+	out := make([]byte, 0, len(raw)+len(decl))
+	out = append(append(out, raw[:t.after]...), decl...)
+	return append(out, raw[t.after:]...)
+}
+
+// message is a stanza with what is sealed in it kept apart, undecoded: a sealed element may have a thousand keys, and
+// it has a parser of its own.
+type message struct {
+	*node
+	sealed  []byte // the <encrypted/> element, standing for itself
+	foreign bool   // sealed by something that we cannot open
+}
+
+// parseMessage decodes a stanza that stands for itself.
+func parseMessage(raw []byte) (*message, error) {
+	f := newFramer(bytes.NewReader(raw), maxStanza)
+	open, err := f.next()
+	if err != nil {
+		return nil, err
+	}
+	t, err := parseTag(open.raw)
+	if err != nil {
+		return nil, err
+	}
+	m := &message{node: &node{space: t.get("xmlns"), name: t.name}}
+	for _, a := range t.attrs {
+		if !strings.HasPrefix(a.name, "xmlns") {
+			m.attrs = append(m.attrs, a)
+		}
+	}
+	if bytes.HasSuffix(open.raw, []byte("/>")) {
+		return m, nil
+	}
+	inherited := bindings(nil).with(t)
+	for {
+		fr, err := f.next()
+		if err != nil {
+			return nil, err
+		}
+		if fr.kind == frameClose {
+			return m, nil
+		}
+		if err := m.addChild(fr.raw, inherited); err != nil {
+			return nil, err
+		}
+		if len(m.kids) > maxNodes {
+			return nil, errTooComplex
+		}
+	}
+}
+
+func (m *message) addChild(raw []byte, inherited bindings) error {
+	t, err := parseTag(raw)
+	if err != nil {
+		return err
+	}
+	prefix, local, prefixed := strings.Cut(t.name, ":")
+	if !prefixed {
+		prefix, local = "", t.name
+	}
+	if local == "encrypted" {
+		space := namespaceOf(inherited.with(t), prefix)
+		switch {
+		case space == nsLegacy && m.sealed == nil:
+			m.sealed = inherited.bind(raw, t)
+			return nil
+		case space == nsLegacy:
+			return errors.New("two encrypted elements")
+		}
+		m.foreign = true // whatever it is, its fallback body must not cross
+		return nil
+	}
+	kid, err := parseNode(inherited.bind(raw, t))
+	if err != nil {
+		return fmt.Errorf("decode <%s>: %w", t.name, err)
+	}
+	m.kids = append(m.kids, kid)
+	return nil
+}
+
+func namespaceOf(b bindings, prefix string) string {
+	want := "xmlns"
+	if prefix != "" {
+		want += ":" + prefix
+	}
+	for _, a := range b {
+		if a.name == want {
+			return a.value
+		}
+	}
+	return ""
+}

@@ -1,0 +1,287 @@
+package xmppside
+
+import (
+	"bytes"
+	"slices"
+
+	"lockbridge/gateway"
+)
+
+// What a room may make us remember.
+const (
+	maxOccupants = 20000
+	maxAffiliate = 20000
+)
+
+// occupant is somebody in a room, as the room shows them to the gateway's occupant.
+type occupant struct {
+	nick        string
+	real        string // real bare JID, "" where the room hides it
+	id          string // occupant-id (XEP-0421), "" where the room gives none
+	affiliation string
+	role        string
+}
+
+// The status codes of XEP-0045 that mean something to us.
+const (
+	statusSelf       = "110"
+	statusNonAnon    = "100"
+	statusConfigured = "104"
+	statusRenamed    = "303"
+)
+
+func statuses(x *node) []string {
+	var out []string
+	for _, s := range x.all(nsMUCUser, "status") {
+		out = append(out, s.get("code"))
+	}
+	return out
+}
+
+// seePresence lets the reader note that a room is read again from its history: its own presence to the gateway's
+// occupant ends the gap, for history follows it.
+func (r *room) seePresence(t tag, raw []byte) {
+	if r.gapped.Load() && bare(t.get("to")) == r.side.self && t.get("type") == "" && hasSelfStatus(raw) {
+		r.gapped.Store(false)
+	}
+}
+
+func hasSelfStatus(raw []byte) bool {
+	return bytes.Contains(raw, []byte("'110'")) || bytes.Contains(raw, []byte(`"110"`))
+}
+
+// presence takes in a presence of the room. Every occupant of ours gets everybody's; those of the gateway's occupant
+// make the table, from the others only what concerns themselves matters.
+func (r *room) presence(p *node) {
+	who, nick := bare(p.get("to")), resourceOf(p.get("from"))
+	x := p.child(nsMUCUser, "x")
+	codes := statuses(x)
+	self := slices.Contains(codes, statusSelf)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	defer r.changedLocked()
+	if p.get("type") == "error" {
+		r.answerJoinLocked(who, errorOf(p))
+		return
+	}
+	if who == r.side.self {
+		r.noteOccupantLocked(p, x, nick)
+	}
+	if !self {
+		return
+	}
+	if p.get("type") == "unavailable" {
+		r.selfGoneLocked(who, nick, x, codes)
+		return
+	}
+	r.mine[who], r.ours[nick] = nick, who
+	if who == r.side.self {
+		r.selfEnteredLocked(nick, x, codes)
+	}
+	r.answerJoinLocked(who, nil)
+}
+
+// noteOccupantLocked keeps the table of occupants and affiliations. ejabberd sends a first presence from the bare room
+// address without an item.
+func (r *room) noteOccupantLocked(p, x *node, nick string) {
+	item := x.child(nsMUCUser, "item")
+	if nick == "" || item == nil {
+		return
+	}
+	real := normalBare(item.get("jid"))
+	if real != "" {
+		r.affiliateLocked(real, item.get("affiliation"))
+	}
+	if p.get("type") == "unavailable" {
+		delete(r.occupants, nick)
+		delete(r.staged, nick)
+		return
+	}
+	o := &occupant{
+		nick: nick, real: real, id: p.child(nsOccupantID, "occupant-id").get("id"),
+		affiliation: item.get("affiliation"), role: item.get("role"),
+	}
+	if domainOf(real) == r.side.domain {
+		r.ours[nick] = real
+	} else if r.mine[r.ours[nick]] != nick {
+		delete(r.ours, nick)
+	}
+	for _, table := range []map[string]*occupant{r.occupants, r.staged} {
+		if table != nil && len(table) < maxOccupants {
+			table[nick] = o
+		}
+	}
+	if o.id != "" && real != "" && len(r.realOf) < maxOccupants {
+		r.realOf[o.id] = real
+	}
+}
+
+// affiliateLocked notes what somebody is to the room.
+func (r *room) affiliateLocked(real, affiliation string) {
+	switch affiliation {
+	case "owner", "admin", "member":
+		if len(r.affiliated) < maxAffiliate {
+			r.affiliated[real] = affiliation
+		}
+	case "none", "outcast":
+		delete(r.affiliated, real)
+	}
+}
+
+func (r *room) selfEnteredLocked(nick string, x *node, codes []string) {
+	r.nick = nick
+	r.rank = x.child(nsMUCUser, "item").get("affiliation")
+	r.nonAnonymous = r.nonAnonymous || slices.Contains(codes, statusNonAnon)
+	if r.staged != nil {
+		r.occupants, r.staged = r.staged, nil
+	}
+	r.joined = true
+}
+
+// selfGoneLocked: an occupant of ours is out, or changes its nick.
+func (r *room) selfGoneLocked(who, nick string, x *node, codes []string) {
+	delete(r.ours, nick)
+	if slices.Contains(codes, statusRenamed) {
+		renamed := x.child(nsMUCUser, "item").get("nick")
+		r.mine[who], r.ours[renamed] = renamed, who
+		return
+	}
+	delete(r.mine, who)
+	if who == r.side.self {
+		r.joined, r.ready = false, false
+		r.outBy = codes
+		r.poke()
+	}
+}
+
+// notice takes in what the room says of itself in a message: changes of its configuration, and of the affiliations of
+// people who are not there (XEP-0045, sections 9 and 10.2). It reports whether it was one.
+func (r *room) notice(m *message) bool {
+	x := m.child(nsMUCUser, "x")
+	if x == nil || resourceOf(m.get("from")) != "" {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, item := range x.all(nsMUCUser, "item") {
+		if real := normalBare(item.get("jid")); real != "" {
+			r.affiliateLocked(real, item.get("affiliation"))
+		}
+	}
+	for _, code := range statuses(x) {
+		switch code {
+		case "173", "174": // now semi-anonymous, fully anonymous: stop at once
+			r.nonAnonymous = false
+			fallthrough
+		case statusConfigured, "172":
+			r.flagsKnown = false
+			r.reread = true
+			r.poke()
+		}
+	}
+	r.changedLocked()
+	return true
+}
+
+// speaker resolves who said something in the room now.
+type sender struct {
+	person gateway.Person
+	nick   string
+	real   string // real bare JID as far as the room shows it
+	ours   string // our own bare JID, if one of our occupants said it
+}
+
+// senderOf resolves a message's from. A delayed message is resolved through its occupant-id alone: its nick may be
+// somebody else's by now.
+func (r *room) senderOf(m *message, delayed bool) sender {
+	nick := resourceOf(m.get("from"))
+	id := m.child(nsOccupantID, "occupant-id").get("id")
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s := sender{nick: nick}
+	o := r.occupants[nick]
+	if o != nil && (o.id == id || id == "") && !(delayed && id == "") {
+		s.real, id = o.real, o.id
+	}
+	if s.real == "" && id != "" {
+		s.real = r.realOf[id]
+	}
+	if s.real == "" { // a room's archive may name the sender in a non-anonymous room (XEP-0313, section 6.1.1)
+		s.real = normalBare(m.child(nsMUCUser, "x").child(nsMUCUser, "item").get("jid"))
+	}
+	if !delayed {
+		s.ours = r.ours[nick]
+	}
+	if s.ours == "" && s.real != "" && domainOf(s.real) == r.side.domain {
+		s.ours = s.real
+	}
+	s.person = r.personLocked(s, id)
+	return s
+}
+
+// personLocked names a sender for other networks. A semi-anonymous room's JIDs stay in it, even where we see them as
+// its admin.
+func (r *room) personLocked(s sender, id string) gateway.Person {
+	p := gateway.Person{Network: r.conf.Network, Name: gateway.CleanName(s.nick)}
+	switch {
+	case r.nonAnonymous && s.real != "":
+		p.ID = s.real
+	case id != "":
+		p.ID = id + "@" + r.jid
+	default:
+		p.ID = s.nick + "@" + r.jid
+	}
+	return p
+}
+
+// nickOf finds the occupant that a Person of this room is now.
+func (r *room) nickOf(p gateway.Person) (string, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for nick, o := range r.occupants {
+		if _, ours := r.ours[nick]; ours {
+			continue
+		}
+		if r.personLocked(sender{nick: nick, real: o.real}, o.id).ID == p.ID {
+			return nick, true
+		}
+	}
+	return "", false
+}
+
+// nicks lists who is there, without our own occupant who.
+func (r *room) nicks(who string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for nick := range r.occupants {
+		if r.ours[nick] != who || who == "" {
+			out = append(out, nick)
+		}
+	}
+	return out
+}
+
+// realMembers are the real bare JIDs that the room's content is meant for: all who are affiliated, there or not, and
+// the occupants that are at least members; without our own, and without bare domains.
+func (r *room) realMembers() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	set := map[string]bool{}
+	for j := range r.affiliated {
+		set[j] = true
+	}
+	for _, o := range r.occupants {
+		if o.real != "" && (o.affiliation == "owner" || o.affiliation == "admin" || o.affiliation == "member") {
+			set[o.real] = true
+		}
+	}
+	out := make([]string, 0, len(set))
+	for j := range set {
+		if d := domainOf(j); d != r.side.domain && d != j {
+			out = append(out, j)
+		}
+	}
+	slices.Sort(out)
+	return out
+}

@@ -1,0 +1,291 @@
+package xmppside
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+
+	"lockbridge/gateway"
+)
+
+// puppet is an address of ours that speaks for a person of another network. It is kept in State, and never changes
+// hands: keyed by network and person, its address is drawn once.
+type puppet struct {
+	JID    string          `json:"jid"` // bare
+	Person gateway.Person  `json:"person"`
+	Rooms  map[string]stay `json:"rooms,omitempty"` // by room, where it is an occupant
+	Device bool            `json:"device,omitempty"`
+}
+
+// stay is a puppet's presence in a room.
+type stay struct {
+	Nick    string `json:"nick"`
+	Name    string `json:"name"`              // the display name that the nick was made of
+	Granted bool   `json:"granted,omitempty"` // we made it a member
+}
+
+func (p puppet) clone() puppet {
+	p.Rooms = maps.Clone(p.Rooms)
+	if p.Rooms == nil {
+		p.Rooms = map[string]stay{}
+	}
+	return p
+}
+
+// personKey is who a person is, without what they are called.
+type personKey struct{ network, id string }
+
+func keyOf(p gateway.Person) personKey { return personKey{p.Network, p.ID} }
+
+// people are all puppets. mu is never held during I/O; saving is held while one is written, never inside Accept.
+type people struct {
+	saving sync.Mutex
+
+	mu       sync.Mutex
+	byPerson map[personKey]puppet
+	byJID    map[string]personKey
+}
+
+func (pp *people) set(p puppet) {
+	pp.mu.Lock()
+	defer pp.mu.Unlock()
+	pp.byPerson[keyOf(p.Person)] = p
+	pp.byJID[p.JID] = keyOf(p.Person)
+}
+
+func (pp *people) ofJID(jid string) (puppet, bool) {
+	pp.mu.Lock()
+	defer pp.mu.Unlock()
+	p, ok := pp.byPerson[pp.byJID[jid]]
+	return p, ok && p.JID == jid
+}
+
+func (pp *people) of(person gateway.Person) (puppet, bool) {
+	pp.mu.Lock()
+	defer pp.mu.Unlock()
+	p, ok := pp.byPerson[keyOf(person)]
+	return p, ok
+}
+
+// in lists the puppets that are in a room.
+func (pp *people) in(room string) []puppet {
+	pp.mu.Lock()
+	defer pp.mu.Unlock()
+	var out []puppet
+	for _, p := range pp.byPerson {
+		if _, ok := p.Rooms[room]; ok {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, func(a, b puppet) int { return cmpString(a.JID, b.JID) })
+	return out
+}
+
+func cmpString(a, b string) int {
+	switch {
+	case a < b:
+		return -1
+	case a > b:
+		return 1
+	}
+	return 0
+}
+
+// load reads the puppets from State.
+func (s *Side) load(ctx context.Context) error {
+	stored, err := s.deps.State.List(ctx, statePuppet)
+	if err != nil {
+		return fmt.Errorf("read the puppets: %w", err)
+	}
+	for key, value := range stored {
+		var p puppet
+		if err := json.Unmarshal(value, &p); err != nil {
+			return fmt.Errorf("read puppet %s: %w", key, err)
+		}
+		s.people.set(p)
+	}
+	return nil
+}
+
+// editPuppet changes a person's puppet, which it makes if there is none, and keeps it.
+func (s *Side) editPuppet(ctx context.Context, person gateway.Person, edit func(ctx context.Context, p *puppet) error) (puppet, error) {
+	s.people.saving.Lock()
+	defer s.people.saving.Unlock()
+	old, known := s.people.of(person)
+	if !known {
+		jid, err := s.freeJID(person)
+		if err != nil {
+			return puppet{}, err
+		}
+		old = puppet{JID: jid, Person: person}
+	}
+	var p puppet
+	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
+		p = old.clone()
+		if person.Name != "" {
+			p.Person.Name = person.Name
+		}
+		if err := edit(ctx, &p); err != nil {
+			return err
+		}
+		value, err := json.Marshal(p)
+		if err != nil {
+			return err
+		}
+		return s.deps.State.PutMany(ctx, map[string][]byte{statePuppet + person.Network + "/" + person.ID: value})
+	})
+	if err != nil {
+		return puppet{}, fmt.Errorf("keep the puppet of %s on %s: %w", person.ID, person.Network, err)
+	}
+	s.people.set(p)
+	return p, nil
+}
+
+// freeJID draws an address that nobody else has.
+func (s *Side) freeJID(person gateway.Person) (string, error) {
+	for attempt := range 100 {
+		jid, err := puppetJID(person, s.domain, attempt)
+		if err != nil {
+			return "", fmt.Errorf("make an address for %s: %w", person.ID, err)
+		}
+		if _, taken := s.people.ofJID(jid); !taken && jid != s.self {
+			return jid, nil
+		}
+	}
+	return "", fmt.Errorf("make an address for %s: all like it are taken", person.ID)
+}
+
+// voice is what speaks in a room for somebody.
+type voice struct {
+	jid    string // bare, ours
+	prefix string // who it is that the gateway speaks for; "" for a puppet
+}
+
+// voiceFor returns the person's puppet, brought into the room if need be, or the gateway where there is none to be had.
+func (s *Side) voiceFor(ctx context.Context, l *link, r *room, person gateway.Person) (voice, error) {
+	if person.IsZero() {
+		return voice{jid: s.self}, nil
+	}
+	relay := voice{jid: s.self, prefix: gateway.CleanName(person.Label())}
+	if r.conf.Puppets == gateway.PuppetsNone {
+		return relay, nil
+	}
+	p, known := s.people.of(person)
+	if _, in := p.Rooms[r.jid]; !in && len(s.people.in(r.jid)) >= r.conf.MaxPuppets {
+		return relay, nil
+	}
+	if known && r.nickIn(p.JID) != "" && (person.Name == "" || p.Rooms[r.jid].Name == person.Name) {
+		return voice{jid: p.JID}, nil
+	}
+	p, err := s.bringIn(ctx, l, r, person)
+	if err == nil {
+		return voice{jid: p.JID}, nil
+	}
+	if ctx.Err() != nil || condition(err) == "" && !r.mayGrantError(err) {
+		return voice{}, fmt.Errorf("bring in the puppet of %s: %w", person.ID, err)
+	}
+	r.puppetTrouble(err)
+	return relay, nil
+}
+
+// bringIn makes a puppet an occupant: device first, then membership, then presence. Clients seal for every member, and
+// some refuse to send as soon as one of them has no device.
+func (s *Side) bringIn(ctx context.Context, l *link, r *room, person gateway.Person) (puppet, error) {
+	before, _ := s.people.of(person)
+	p, err := s.editPuppet(ctx, person, func(ctx context.Context, p *puppet) error {
+		if r.conf.Seal {
+			return s.ensureDevice(ctx, p)
+		}
+		return nil
+	})
+	if err != nil {
+		return p, err
+	}
+	if p.Device && !before.Device {
+		s.announceDevice(ctx, l, r, p.JID)
+	}
+	granted, err := r.admit(ctx, l, p.JID)
+	if err != nil {
+		return p, err
+	}
+	name := p.Person.Label()
+	nick, err := s.takeNick(ctx, l, r, p, name)
+	if err != nil {
+		return p, err
+	}
+	return s.editPuppet(ctx, person, func(_ context.Context, p *puppet) error {
+		p.Rooms[r.jid] = stay{Nick: nick, Name: name, Granted: granted || p.Rooms[r.jid].Granted}
+		return nil
+	})
+}
+
+// takeNick enters the room, or changes the nick there, under a nick that is nobody else's.
+func (s *Side) takeNick(ctx context.Context, l *link, r *room, p puppet, name string) (string, error) {
+	plain := false
+	for attempt := 0; ; attempt++ {
+		nick := pickNick(name, p.Person, plain, r.nicks(p.JID), attempt)
+		var err error
+		if r.nickIn(p.JID) != "" {
+			err = r.rename(ctx, l, p.JID, nick)
+		} else {
+			err = r.join(ctx, l, p.JID, nick, el(nsMUC, "history", "maxstanzas", "0"))
+		}
+		switch c := condition(err); {
+		case err == nil:
+			return r.nickIn(p.JID), nil // the room may have changed it (status 210)
+		case attempt >= 5:
+			return "", err
+		case c == "jid-malformed" && !plain:
+			plain = true // the server's idea of a nick is narrower than ours
+		case c != "conflict":
+			return "", err
+		}
+	}
+}
+
+// restorePuppets brings a room's puppets back after a new connection. Their presences go out together; nobody waits
+// for one after the other.
+func (s *Side) restorePuppets(ctx context.Context, l *link, r *room) error {
+	if r.conf.Puppets == gateway.PuppetsNone {
+		return nil
+	}
+	var joins []*node
+	for _, p := range s.people.in(r.jid) {
+		x := el(nsMUC, "x").add(el(nsMUC, "history", "maxstanzas", "0"))
+		if r.conf.Password != "" {
+			x.add(el(nsMUC, "password").say(r.conf.Password))
+		}
+		joins = append(joins, el("", "presence", "from", p.JID+"/"+resource, "to", r.jid+"/"+p.Rooms[r.jid].Nick).add(x, capsNode()))
+	}
+	if len(joins) == 0 {
+		return nil
+	}
+	return l.send(joins...)
+}
+
+// dismiss takes a person's puppet out of the room: its membership first, so that nobody seals for it any more.
+func (s *Side) dismiss(ctx context.Context, l *link, r *room, person gateway.Person) error {
+	p, known := s.people.of(person)
+	st, in := p.Rooms[r.jid]
+	if !known || !in {
+		return nil
+	}
+	if st.Granted {
+		if err := r.affiliate(ctx, l, p.JID, "none"); err != nil && condition(err) == "" {
+			return err
+		}
+	}
+	if nick := r.nickIn(p.JID); nick != "" {
+		if err := l.send(r.leaving(p.JID, nick)); err != nil {
+			return err
+		}
+	}
+	_, err := s.editPuppet(ctx, person, func(_ context.Context, p *puppet) error {
+		delete(p.Rooms, r.jid)
+		return nil
+	})
+	return err
+}

@@ -1,0 +1,262 @@
+package xmppside
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"lockbridge/omemo"
+)
+
+// The nodes of the legacy protocol. There is one bundle node per device.
+const (
+	nodeList    = nsLegacy + ".devicelist"
+	nodeBundles = nsLegacy + ".bundles:"
+	currentItem = "current"
+
+	maxSubscribers = 1000 // explicit ones, per address
+)
+
+func bundleNode(device uint32) string { return nodeBundles + strconv.FormatUint(uint64(device), 10) }
+
+// device returns the OMEMO device of one of our addresses, which it makes if there is none. It is durable before
+// anybody hears of it.
+func (s *Side) device(ctx context.Context, own string) (omemo.Device, error) {
+	if dev, ok := s.devices.ownDevice(own); ok {
+		return dev, nil
+	}
+	var dev omemo.Device
+	err := s.deps.State.Update(ctx, func(ctx context.Context) (err error) {
+		dev, err = s.omemo.EnsureDevice(ctx, own)
+		return err
+	})
+	if err != nil {
+		return dev, fmt.Errorf("make the device of %s: %w", own, err)
+	}
+	s.devices.setOwnDevice(dev)
+	return dev, nil
+}
+
+// pubsub answers for the account that one of our bare JIDs is to others, as its server would (XEP-0163).
+func (s *Side) pubsub(ctx context.Context, iq, pubsub *node) []*node {
+	one := func(n *node) []*node { return []*node{n} }
+	if len(pubsub.kids) == 0 {
+		return one(refusal(iq, "modify", "bad-request"))
+	}
+	verb := pubsub.kids[0]
+	switch get := iq.get("type") == "get"; {
+	case get && verb.name == "items":
+		return one(s.items(ctx, iq, verb))
+	case get && verb.name == "subscriptions":
+		return one(s.subscriptions(ctx, iq, verb))
+	case !get && verb.name == "subscribe":
+		return s.subscribe(ctx, iq, verb)
+	case !get && verb.name == "unsubscribe":
+		return one(s.unsubscribe(ctx, iq, verb))
+	case !get:
+		return one(refusal(iq, "auth", "forbidden"))
+	}
+	return one(refusal(iq, "cancel", "feature-not-implemented"))
+}
+
+// items answers a request for a node's items. The node is echoed, for clients read the device id out of it, and there
+// is exactly one item.
+func (s *Side) items(ctx context.Context, iq, items *node) *node {
+	name, to := items.get("node"), bare(iq.get("to"))
+	payload, err := s.item(ctx, to, name)
+	switch {
+	case err != nil:
+		s.log.Error("a device list or bundle could not be served", "of", to, "node", name, "err", err)
+		return refusal(iq, "wait", "internal-server-error")
+	case payload == nil:
+		return refusal(iq, "cancel", "item-not-found")
+	}
+	answer := el(nsPubSub, "items", "node", name)
+	if wants := items.all(nsPubSub, "item"); len(wants) == 0 || wantsItem(wants, currentItem) {
+		answer.add(el(nsPubSub, "item", "id", currentItem).add(payload))
+	}
+	return result(iq, el(nsPubSub, "pubsub").add(answer))
+}
+
+func wantsItem(wants []*node, id string) bool {
+	for _, w := range wants {
+		if w.get("id") == id {
+			return true
+		}
+	}
+	return false
+}
+
+// item is the payload of a node's one item; nil when there is no such node.
+func (s *Side) item(ctx context.Context, own, name string) (*node, error) {
+	switch {
+	case name == nsNick:
+		return el(nsNick, "nick").say(s.nameOf(own)), nil
+	case name == nodeList:
+		dev, err := s.device(ctx, own)
+		if err != nil {
+			return nil, err
+		}
+		return rawNode(omemo.AppendDeviceList(nil, dev.ID)), nil
+	case strings.HasPrefix(name, nodeBundles):
+		dev, err := s.device(ctx, own)
+		if err != nil || name != bundleNode(dev.ID) {
+			return nil, err
+		}
+		var bundle *omemo.Bundle
+		err = s.deps.State.Update(ctx, func(ctx context.Context) (err error) {
+			bundle, err = s.omemo.Bundle(ctx, own)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		return rawNode(bundle.AppendXML(nil)), nil
+	}
+	return nil, nil
+}
+
+func subKey(own, who string) string { return stateSub + own + "/" + who }
+
+// subscribe lets somebody hear of changes of a device list without a presence subscription (XEP-0060, section 6.1).
+func (s *Side) subscribe(ctx context.Context, iq, verb *node) []*node {
+	own, who := bare(iq.get("to")), bare(iq.get("from"))
+	switch {
+	case bare(verb.get("jid")) != who:
+		return []*node{refusal(iq, "modify", "bad-request", el(nsPubSubErr, "invalid-jid"))}
+	case verb.get("node") != nodeList:
+		return []*node{refusal(iq, "cancel", "item-not-found")}
+	}
+	full := false
+	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
+		have, err := s.deps.State.List(ctx, subKey(own, ""))
+		if err != nil {
+			return err
+		}
+		if full = len(have) >= maxSubscribers && have[subKey(own, who)] == nil; full {
+			return nil
+		}
+		return s.deps.State.PutMany(ctx, map[string][]byte{subKey(own, who): stamp(s.now())})
+	})
+	switch {
+	case err != nil:
+		s.log.Error("a subscription could not be kept", "err", err)
+		return []*node{refusal(iq, "wait", "internal-server-error")}
+	case full:
+		return []*node{refusal(iq, "wait", "resource-constraint")}
+	}
+	out := []*node{result(iq, el(nsPubSub, "pubsub").add(el(nsPubSub, "subscription", "node", nodeList, "jid", verb.get("jid"), "subscription", "subscribed")))}
+	if ev, err := s.listEvent(ctx, own, who); err == nil {
+		out = append(out, ev)
+	}
+	return out
+}
+
+func (s *Side) unsubscribe(ctx context.Context, iq, verb *node) *node {
+	own, who := bare(iq.get("to")), bare(iq.get("from"))
+	if bare(verb.get("jid")) != who {
+		return refusal(iq, "modify", "bad-request", el(nsPubSubErr, "invalid-jid"))
+	}
+	known := false
+	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
+		have, err := s.deps.State.GetMany(ctx, []string{subKey(own, who)})
+		if known = len(have) > 0; err != nil || !known {
+			return err
+		}
+		return s.deps.State.PutMany(ctx, map[string][]byte{subKey(own, who): nil})
+	})
+	switch {
+	case err != nil:
+		return refusal(iq, "wait", "internal-server-error")
+	case !known || verb.get("node") != nodeList:
+		return refusal(iq, "cancel", "unexpected-request", el(nsPubSubErr, "not-subscribed"))
+	}
+	return result(iq, nil)
+}
+
+func (s *Side) subscriptions(ctx context.Context, iq, verb *node) *node {
+	own, who := bare(iq.get("to")), bare(iq.get("from"))
+	have, err := s.deps.State.GetMany(ctx, []string{subKey(own, who)})
+	if err != nil {
+		return refusal(iq, "wait", "internal-server-error")
+	}
+	list := el(nsPubSub, "subscriptions")
+	if n := verb.get("node"); n != "" {
+		list.attrs = append(list.attrs, attr{"node", n})
+	}
+	if len(have) > 0 && (verb.get("node") == "" || verb.get("node") == nodeList) {
+		list.add(el(nsPubSub, "subscription", "node", nodeList, "jid", who, "subscription", "subscribed"))
+	}
+	return result(iq, el(nsPubSub, "pubsub").add(list))
+}
+
+// listEvent is the notice of own's device list to somebody.
+func (s *Side) listEvent(ctx context.Context, own, to string) (*node, error) {
+	payload, err := s.item(ctx, own, nodeList)
+	if err != nil {
+		return nil, err
+	}
+	items := el(nsEvent, "items", "node", nodeList).add(el(nsEvent, "item", "id", currentItem).add(payload))
+	return el("", "message", "type", "headline", "from", own, "to", to).add(el(nsEvent, "event").add(items)), nil
+}
+
+// announceDevice tells everybody who may want to know that an address of ours has a new device: explicit subscribers,
+// and the members of the room that it is about to enter.
+func (s *Side) announceDevice(ctx context.Context, l *link, r *room, own string) {
+	to := map[string]bool{}
+	subs, err := s.deps.State.List(ctx, subKey(own, ""))
+	if err != nil {
+		s.log.Warn("a new device could not be announced to subscribers", "of", own, "err", err)
+	}
+	for key := range subs {
+		to[strings.TrimPrefix(key, subKey(own, ""))] = true
+	}
+	for _, j := range r.realMembers() {
+		to[j] = true
+	}
+	var out []*node
+	for j := range to {
+		ev, err := s.listEvent(ctx, own, j)
+		if err != nil {
+			return
+		}
+		out = append(out, ev)
+	}
+	if len(out) == 0 {
+		return
+	}
+	if err := l.send(out...); err != nil {
+		s.log.Debug("a new device could not be announced", "of", own, "err", err)
+	}
+}
+
+// maxCaps is how many clients' capabilities are remembered.
+const maxCaps = 1000
+
+// sendLastItem sends an address's device list to a resource of a contact that came online and wants it (XEP-0163,
+// section 4.3.4). What a client wants is asked once per capability hash.
+func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
+	c, from := p.child(nsCaps, "c"), p.get("from")
+	if c == nil {
+		return
+	}
+	ver := c.get("node") + "#" + c.get("ver")
+	wants, known := s.devices.caps(ver)
+	if !known {
+		iq, err := l.ask(ctx, "get", own+"/"+resource, from, el(nsDiscoInfo, "query", "node", ver))
+		if err != nil {
+			return
+		}
+		for _, f := range iq.child(nsDiscoInfo, "query").all(nsDiscoInfo, "feature") {
+			wants = wants || f.get("var") == nodeList+"+notify"
+		}
+		s.devices.setCaps(ver, wants)
+	}
+	if !wants {
+		return
+	}
+	if ev, err := s.listEvent(ctx, own, from); err == nil {
+		_ = l.send(ev) // whoever misses it asks
+	}
+}

@@ -1,0 +1,324 @@
+package xmppside
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+const (
+	maxBatch    = 256
+	retryAccept = time.Second
+	// stayPause is how often State notes that we are in a room. The history since then is asked for at the next join.
+	stayPause = 30 * time.Second
+	// overlap is how much more history is asked for, for clocks that differ. What was read already is not read again.
+	overlap = time.Minute
+	// politePause is how long somebody who writes to us directly hears nothing more about it.
+	politePause = time.Hour
+	// toldPause is how long a member who writes in the clear hears nothing more about it.
+	toldPause = 24 * time.Hour
+)
+
+// batch is a stretch of the stream on its way to Accept.
+type batch struct {
+	arrivals []gateway.Arrival
+	after    []func() // to be done once everything is durable, in order
+}
+
+func (b *batch) then(f func()) { b.after = append(b.after, f) }
+
+// work turns the queue into arrivals until it is closed and empty. Whatever queued up while the last commit ran goes
+// into the next one.
+func (s *Side) work(ctx context.Context, l *link, in gateway.Inbox) {
+	for {
+		items, ok := l.queue.take(ctx, maxBatch)
+		if !ok {
+			return
+		}
+		b := &batch{}
+		for _, it := range items {
+			s.read(ctx, l, it, b)
+		}
+		for len(b.arrivals) > 0 {
+			err := in.Accept(ctx, b.arrivals)
+			if err == nil {
+				break
+			}
+			if ctx.Err() != nil {
+				return
+			}
+			s.log.Error("what was received cannot be stored; trying again", "err", err)
+			wait(ctx, retryAccept)
+		}
+		for _, f := range b.after {
+			f()
+		}
+	}
+}
+
+// read takes one stanza in. A malformed one is logged and left out: whoever sent it, the others go on.
+func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
+	m, err := parseMessage(it.raw)
+	if err != nil {
+		s.log.Warn("a stanza was left out: it cannot be read", "err", err)
+		return
+	}
+	r := s.roomOf(m.get("from"))
+	switch {
+	case it.presence && r != nil:
+		r.presence(m.node)
+	case it.presence:
+		s.contact(ctx, l, m.node)
+	case m.get("type") == "error":
+		s.readRefusal(m)
+	case m.get("type") == "groupchat" && r != nil:
+		s.readRoom(l, r, m, b)
+	case m.get("type") == "groupchat":
+	case m.child(nsEvent, "event") != nil:
+		s.readListEvent(m, b)
+	default:
+		s.readDirect(ctx, l, r, m, b)
+	}
+}
+
+// readRefusal hands a message that came back to the delivery that wrote it.
+func (s *Side) readRefusal(m *message) {
+	key, _, ok := parseOriginID(m.get("id"))
+	if !ok {
+		return
+	}
+	s.waits.end(key, errorOf(m.node))
+}
+
+// readRoom takes in what was said in a room.
+func (s *Side) readRoom(l *link, r *room, m *message, b *batch) {
+	if r.notice(m) {
+		return
+	}
+	c := decodeContent(m, r.jid)
+	if c.subject {
+		b.then(r.setReady)
+		return
+	}
+	if resourceOf(m.get("from")) == "" {
+		return // the room itself speaks
+	}
+	from := r.senderOf(m, c.delayed)
+	if key, part, ok := parseOriginID(c.origin); ok && (from.ours != "" || c.delayed && s.spokeAs(r, from.nick)) {
+		s.readEcho(r, m, c, key, part, b)
+		return
+	}
+	if from.ours != "" || !c.says() {
+		return
+	}
+	in := &incoming{side: s, room: r, link: l, message: m, content: c, from: from}
+	b.arrivals = append(b.arrivals, gateway.Arrival{
+		At: r.conf.Address, Native: c.native(m), Also: c.aliases(from.person.ID), Read: in.read,
+	})
+	b.then(in.finish)
+	r.noteStay(s.now(), b)
+}
+
+// spokeAs reports whether one of our occupants had that nick when we were last in the room.
+func (s *Side) spokeAs(r *room, nick string) bool {
+	if strings.TrimRight(nick, "_") == strings.TrimRight(s.cfg.Nick, "_") {
+		return true
+	}
+	for _, p := range s.people.in(r.jid) {
+		if p.Rooms[r.jid].Nick == nick {
+			return true
+		}
+	}
+	return false
+}
+
+// readEcho takes in the room's reflection of what one of our occupants said. That it came is noted in State as well:
+// after a crash Deliver asks there before it says anything again.
+func (s *Side) readEcho(r *room, m *message, c content, key, part string, b *batch) {
+	b.arrivals = append(b.arrivals, gateway.Arrival{
+		At: r.conf.Address, Native: c.native(m),
+		Read: func(ctx context.Context) (*gateway.Event, error) {
+			if err := s.deps.State.PutMany(ctx, map[string][]byte{stateOut + key: {outReflected}}); err != nil {
+				return nil, err
+			}
+			return &gateway.Event{Body: gateway.Echo{Key: key, Part: part}}, nil
+		},
+	})
+	b.then(func() { s.waits.end(key, nil) })
+	r.noteStay(s.now(), b)
+}
+
+// incoming is a room's message between its arrival and what has to be done about it afterwards.
+type incoming struct {
+	side    *Side
+	room    *room
+	link    *link
+	message *message
+	content content
+	from    sender
+
+	// Read sets it, possibly several times; finish does it once.
+	due func()
+}
+
+// read opens and decodes. It runs inside Accept's transaction.
+func (in *incoming) read(ctx context.Context) (*gateway.Event, error) {
+	in.due = nil
+	r, c := in.room, in.content
+	if reason, _ := r.unfit(); reason != "" {
+		return in.refuse(ctx, "nothing is carried from this room for now, for it must be end-to-end encrypted and "+reason)
+	}
+	switch {
+	case in.message.sealed != nil:
+		return in.open(ctx)
+	case c.sealed:
+		return nil, gateway.Unreadable(in.from.person, errors.New("sealed by something else than OMEMO's legacy protocol"))
+	case c.retracts != "":
+		return in.retract(), nil
+	case r.conf.Seal:
+		return in.refuse(ctx, "this room is bridged only end-to-end encrypted, and the message was not: turn on OMEMO and send it again")
+	}
+	in.due = func() { r.remember(c.stanzaID, in.from.person.ID) }
+	return c.event(in.from.person, c.body, gateway.Sealing{}, true), nil
+}
+
+// finish does what reading found due. It runs once everything is durable.
+func (in *incoming) finish() {
+	if in.due != nil {
+		in.due()
+	}
+}
+
+// refuse answers a message that must not cross with a report to its sender, once a day.
+func (in *incoming) refuse(ctx context.Context, reason string) (*gateway.Event, error) {
+	if in.content.delayed {
+		return nil, nil
+	}
+	s, p := in.side, in.from.person
+	key := stateTold + in.room.jid + "/" + p.ID
+	found, err := s.deps.State.GetMany(ctx, []string{key})
+	if err != nil {
+		return nil, err
+	}
+	if !stale(found[key], s.now(), toldPause) {
+		return nil, nil
+	}
+	if err := s.deps.State.PutMany(ctx, map[string][]byte{key: stamp(s.now())}); err != nil {
+		return nil, err
+	}
+	return &gateway.Event{Body: gateway.Receipt{
+		Target: gateway.Ref{Native: in.content.native(in.message), Author: p}, State: gateway.Undeliverable, Reason: reason,
+	}}, nil
+}
+
+// stamp writes a time for State, stale reads it: whether it is longer ago than pause, or never was.
+func stamp(t time.Time) []byte { return []byte(t.UTC().Format(time.RFC3339)) }
+
+func stale(v []byte, now time.Time, pause time.Duration) bool {
+	t, err := time.Parse(time.RFC3339, string(v))
+	return err != nil || now.Sub(t) >= pause
+}
+
+// retract lets people take back their own words only: the id that a retraction names is the room's, and anybody can
+// write it down.
+func (in *incoming) retract() *gateway.Event {
+	if in.room.authorOf(in.content.retracts) != in.from.person.ID || (in.room.conf.Seal && !in.room.conf.KeepMetadata) {
+		return nil
+	}
+	return &gateway.Event{Sender: in.from.person, Time: in.content.time, Body: gateway.Retract{Target: gateway.Ref{Native: in.content.retracts}}}
+}
+
+// maxAuthors is how many messages of a room can be retracted.
+const maxAuthors = 2048
+
+// remember notes who said something.
+func (r *room) remember(stanzaID, person string) {
+	if stanzaID == "" {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, known := r.authors[stanzaID]; !known {
+		r.authorRing = append(r.authorRing, stanzaID)
+	}
+	r.authors[stanzaID] = person
+	if len(r.authorRing) > maxAuthors {
+		delete(r.authors, r.authorRing[0])
+		r.authorRing = r.authorRing[1:]
+	}
+}
+
+func (r *room) authorOf(stanzaID string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.authors[stanzaID]
+}
+
+// roomMemory is what State keeps of a room.
+type roomMemory struct {
+	First time.Time `json:"first"` // when it was first entered: nothing older is ever read
+	Since time.Time `json:"since"` // when we were last seen in it
+}
+
+// noteStay keeps, now and then, that the room was read up to now. It rides on the batch that has just been read.
+func (r *room) noteStay(now time.Time, b *batch) {
+	r.mu.Lock()
+	due := now.Sub(r.stay) >= stayPause && !r.first.IsZero()
+	first := r.first
+	if due {
+		r.stay = now
+	}
+	r.mu.Unlock()
+	if !due {
+		return
+	}
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: r.conf.Address, Read: func(ctx context.Context) (*gateway.Event, error) {
+		return nil, r.side.deps.State.PutMany(ctx, map[string][]byte{stateRoom + r.jid: encodeMemory(roomMemory{first, now})})
+	}})
+}
+
+func encodeMemory(m roomMemory) []byte {
+	value, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // two times always encode
+	}
+	return value
+}
+
+// history is what to ask for at a join: at the first one nothing, later what was said since we were last there.
+func (r *room) history(ctx context.Context) (*node, error) {
+	key := stateRoom + r.jid
+	var mem roomMemory
+	err := r.side.deps.State.Update(ctx, func(ctx context.Context) error {
+		found, err := r.side.deps.State.GetMany(ctx, []string{key})
+		if err != nil {
+			return err
+		}
+		mem = roomMemory{}
+		if found[key] != nil {
+			return json.Unmarshal(found[key], &mem)
+		}
+		now := r.side.now()
+		return r.side.deps.State.PutMany(ctx, map[string][]byte{key: encodeMemory(roomMemory{now, now})})
+	})
+	if err != nil {
+		return nil, fmt.Errorf("recall when the room was last read: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.first = mem.First
+	if mem.First.IsZero() {
+		r.first = r.side.now()
+		return el(nsMUC, "history", "maxstanzas", "0"), nil
+	}
+	since := mem.Since.Add(-overlap)
+	if since.Before(mem.First) {
+		since = mem.First
+	}
+	return el(nsMUC, "history", "since", since.UTC().Format("2006-01-02T15:04:05Z")), nil
+}

@@ -1,0 +1,406 @@
+package xmppside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+const (
+	joinLimit    = 20 * time.Second
+	historyLimit = 10 * time.Second // how long the subject, which ends a room's history, may be missing
+	firstRejoin  = 2 * time.Second
+	lastRejoin   = 5 * time.Minute
+)
+
+// room is a room that we carry. The worker feeds its tables in stream order; its keeper enters it and puts it right.
+type room struct {
+	side *Side
+	conf gateway.Room
+	jid  string // normalised
+	log  *slog.Logger
+
+	gapped atomic.Bool // messages were left out since the last join
+
+	mu         sync.Mutex
+	joined     bool   // the gateway's occupant is in
+	ready      bool   // and has read the history since it was last there
+	nick       string // its nick
+	rank       string // its affiliation
+	outBy      []string
+	occupants  map[string]*occupant // by nick
+	staged     map[string]*occupant // those of a join under way
+	ours       map[string]string    // nick to our bare JID
+	mine       map[string]string    // our bare JID to nick
+	realOf     map[string]string    // occupant-id to real bare JID
+	affiliated map[string]string    // real bare JID to owner, admin, member
+
+	flagsKnown   bool
+	membersOnly  bool
+	nonAnonymous bool
+	reread       bool // the flags changed
+
+	joins       map[string]chan error // by our bare JID
+	first       time.Time             // when the room was first entered, ever
+	stay        time.Time             // when State last noted that we were there
+	authors     map[string]string     // of the last messages, by stanza-id
+	authorRing  []string
+	told        string // the last trouble that was logged
+	puppetsTold bool
+	changed     chan struct{} // closed and replaced at each change
+	wake        chan struct{} // for the keeper
+	granting    sync.Mutex    // one change of affiliations at a time
+}
+
+func newRoom(s *Side, conf gateway.Room, jid string) *room {
+	r := &room{side: s, conf: conf, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}}
+	r.forget()
+	return r
+}
+
+// forget drops what only a join tells.
+func (r *room) forget() {
+	r.joined, r.ready, r.staged = false, false, nil
+	r.occupants, r.ours, r.mine = map[string]*occupant{}, map[string]string{}, map[string]string{}
+	r.realOf, r.affiliated = map[string]string{}, map[string]string{}
+	r.flagsKnown = false
+}
+
+// linkLost tells the room that the connection is gone. Who is who is kept until the next join: what was received
+// before may still be read.
+func (r *room) linkLost() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.joined, r.ready, r.flagsKnown = false, false, false
+	clear(r.mine)
+	r.changedLocked()
+}
+
+func (r *room) changedLocked() {
+	close(r.changed)
+	r.changed = make(chan struct{})
+}
+
+// poke wakes the keeper.
+func (r *room) poke() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// markGap notes that a message of the room was left out.
+func (r *room) markGap() {
+	if !r.gapped.Swap(true) {
+		r.log.Warn("messages are left out while the database is slow; the room's history will bring them")
+		r.poke()
+	}
+}
+
+// await waits until cond holds, which is called with the room locked.
+func (r *room) await(ctx context.Context, cond func() bool) error {
+	for {
+		r.mu.Lock()
+		ok, changed := cond(), r.changed
+		r.mu.Unlock()
+		if ok {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// keep enters the room and stays in it until ctx ends. tried is called after the first attempt.
+func (r *room) keep(ctx context.Context, l *link, tried func()) {
+	defer tried()
+	pause := firstRejoin
+	for ctx.Err() == nil {
+		err := r.enter(ctx, l)
+		if err == nil {
+			r.trouble("")
+			tried()
+			pause = firstRejoin
+			err = r.remain(ctx, l)
+		}
+		tried()
+		if ctx.Err() != nil {
+			return
+		}
+		r.trouble(err.Error())
+		wait(ctx, pause)
+		pause = min(2*pause, lastRejoin)
+	}
+}
+
+// wait sleeps for d or until ctx ends.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}
+
+// trouble logs why the room cannot be carried, once for each reason.
+func (r *room) trouble(reason string) {
+	r.mu.Lock()
+	same := r.told == reason
+	r.told = reason
+	r.mu.Unlock()
+	switch {
+	case same:
+	case reason == "":
+		r.log.Info("the room is carried")
+	default:
+		r.log.Warn("the room cannot be carried for now", "err", reason)
+	}
+}
+
+// enter joins the room with the gateway's occupant, after it has learnt what kind of room that is.
+func (r *room) enter(ctx context.Context, l *link) error {
+	err := r.readFlags(ctx, l)
+	if err != nil && condition(err) == "" {
+		return err
+	}
+	missing := condition(err) == "item-not-found"
+	if missing && r.conf.Seal { // entering would create it, in the clear
+		return errors.New("the room does not exist: create it, members-only and non-anonymous")
+	}
+	history, err := r.history(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.joinGateway(ctx, l, history); err != nil {
+		return explainJoin(err, r.side.self)
+	}
+	if missing {
+		r.log.Info("the room did not exist; it was made with the server's defaults")
+		form := el("jabber:x:data", "x", "type", "submit")
+		if _, err := l.ask(ctx, "set", r.fullSelf(), r.jid, el(nsMUC+"#owner", "query").add(form)); err != nil {
+			return fmt.Errorf("open the new room: %w", err)
+		}
+	}
+	if err := r.learn(ctx, l); err != nil {
+		return err
+	}
+	if err := r.side.restorePuppets(ctx, l, r); err != nil {
+		r.log.Warn("puppets could not come back", "err", err)
+	}
+	return nil
+}
+
+// fullSelf is the gateway's occupant.
+func (r *room) fullSelf() string { return r.side.self + "/" + resource }
+
+// joinGateway takes the configured nick, or one with underscores when that is somebody else's.
+func (r *room) joinGateway(ctx context.Context, l *link, history *node) error {
+	nick := r.side.cfg.Nick
+	r.mu.Lock()
+	r.staged = map[string]*occupant{}
+	r.mu.Unlock()
+	for {
+		err := r.join(ctx, l, r.side.self, nick, history)
+		if condition(err) != "conflict" || len(nick) > len(r.side.cfg.Nick)+3 {
+			return err
+		}
+		nick += "_"
+		r.log.Warn("the gateway's nick is taken", "next", nick)
+	}
+}
+
+// join enters the room as one of our occupants and waits for the room's answer. Joining again is a safe way to
+// synchronise.
+func (r *room) join(ctx context.Context, l *link, who, nick string, history *node) error {
+	ctx, cancel := context.WithTimeout(ctx, joinLimit)
+	defer cancel()
+	x := el(nsMUC, "x").add(history)
+	if r.conf.Password != "" {
+		x.add(el(nsMUC, "password").say(r.conf.Password))
+	}
+	return r.awaitAnswer(ctx, who, func() error {
+		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(x, capsNode()))
+	})
+}
+
+// awaitAnswer calls ask and waits until the room has answered the presence that it sends for who.
+func (r *room) awaitAnswer(ctx context.Context, who string, ask func() error) error {
+	answer := make(chan error, 1)
+	r.mu.Lock()
+	r.joins[who] = answer
+	r.mu.Unlock()
+	defer func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.joins[who] == answer {
+			delete(r.joins, who)
+		}
+	}()
+	if err := ask(); err != nil {
+		return err
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("the room did not answer: %w", ctx.Err())
+	}
+}
+
+// answerJoinLocked ends a join under way.
+func (r *room) answerJoinLocked(who string, err error) {
+	if answer, ok := r.joins[who]; ok {
+		answer <- err
+		delete(r.joins, who)
+	}
+}
+
+// leaving is the presence with which an occupant of ours goes.
+func (r *room) leaving(who, nick string) *node {
+	return el("", "presence", "type", "unavailable", "from", who+"/"+resource, "to", r.jid+"/"+nick)
+}
+
+func explainJoin(err error, self string) error {
+	switch condition(err) {
+	case "registration-required":
+		return fmt.Errorf("the room is for members only: make %s a member, better an admin: %w", self, err)
+	case "forbidden":
+		return fmt.Errorf("%s is banned from the room: lift the ban: %w", self, err)
+	case "not-authorized":
+		return fmt.Errorf("the room asks for a password: set { room = ..., password = ... }: %w", err)
+	case "item-not-found", "not-allowed":
+		return fmt.Errorf("the room does not exist or may not be entered: create it: %w", err)
+	case "service-unavailable":
+		return fmt.Errorf("the room is full: %w", err)
+	}
+	return fmt.Errorf("enter the room: %w", err)
+}
+
+// learn reads the room's flags and affiliations.
+func (r *room) learn(ctx context.Context, l *link) error {
+	r.mu.Lock()
+	known := r.flagsKnown
+	r.mu.Unlock()
+	if !known {
+		if err := r.readFlags(ctx, l); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []string{"owner", "admin", "member"} {
+		iq, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsMUCAdmin, "query").add(el(nsMUCAdmin, "item", "affiliation", kind)))
+		if err != nil {
+			if condition(err) == "" {
+				return err
+			}
+			if r.conf.Seal {
+				r.log.Warn("the room does not show who its members are; only those who are there can read along", "list", kind, "err", err,
+					"remedy", "make "+r.side.self+" an admin of the room")
+			}
+			continue
+		}
+		r.mu.Lock()
+		for _, item := range iq.child(nsMUCAdmin, "query").all(nsMUCAdmin, "item") {
+			if real := normalBare(item.get("jid")); real != "" {
+				r.affiliateLocked(real, kind)
+			}
+		}
+		r.mu.Unlock()
+	}
+	return nil
+}
+
+// readFlags asks what kind of room it is.
+func (r *room) readFlags(ctx context.Context, l *link) error {
+	iq, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsDiscoInfo, "query"))
+	if err != nil {
+		return fmt.Errorf("ask what kind of room it is: %w", err)
+	}
+	var vars []string
+	for _, f := range iq.child(nsDiscoInfo, "query").all(nsDiscoInfo, "feature") {
+		vars = append(vars, f.get("var"))
+	}
+	r.mu.Lock()
+	r.membersOnly = slices.Contains(vars, "muc_membersonly")
+	r.nonAnonymous = slices.Contains(vars, "muc_nonanonymous")
+	r.flagsKnown, r.reread = true, false
+	r.changedLocked()
+	r.mu.Unlock()
+	if reason, _ := r.unfit(); reason != "" {
+		r.log.Warn("the room must be carried end-to-end encrypted, but "+reason+": nothing crosses until that is changed", "remedy", "make it members-only and show real addresses to anyone")
+	}
+	return nil
+}
+
+// unfit says why the room must not be carried sealed; "" if nothing speaks against it, or it is not to be sealed. known
+// is false while the room's flags are being read: then nothing may be said in it, but what others sealed may be read.
+func (r *room) unfit() (reason string, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !r.conf.Seal:
+		return "", true
+	case !r.flagsKnown:
+		return "", false
+	case !r.membersOnly && !r.nonAnonymous:
+		return "it is neither members-only nor non-anonymous", true
+	case !r.membersOnly:
+		return "it is not members-only", true
+	case !r.nonAnonymous:
+		return "it is not non-anonymous", true
+	}
+	return "", true
+}
+
+// remain puts the room right until we are out of it.
+func (r *room) remain(ctx context.Context, l *link) error {
+	late := time.NewTimer(historyLimit)
+	defer late.Stop()
+	for {
+		r.mu.Lock()
+		joined, reread, out := r.joined, r.reread, r.outBy
+		r.mu.Unlock()
+		switch {
+		case !joined:
+			return fmt.Errorf("the gateway was put out of the room (status %v)", out)
+		case r.gapped.Load() && l.queue.half():
+			return errors.New("messages were left out")
+		case reread:
+			if err := r.readFlags(ctx, l); err != nil {
+				return err
+			}
+		}
+		var again <-chan time.Time
+		if r.gapped.Load() {
+			again = time.After(time.Second)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-r.wake:
+		case <-again:
+		case <-late.C:
+			r.setReady()
+		}
+	}
+}
+
+// setReady notes that the history has been read.
+func (r *room) setReady() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.joined && !r.ready {
+		r.ready = true
+		r.changedLocked()
+	}
+}

@@ -1,0 +1,139 @@
+package xmppside
+
+import (
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"mellium.im/xmpp/jid"
+
+	"lockbridge/gateway"
+	"lockbridge/omemo"
+)
+
+// Side is the XMPP half of the gateway.
+type Side struct {
+	cfg    Config
+	deps   gateway.Deps
+	log    *slog.Logger
+	domain string // ours
+	self   string // the gateway's own bare JID
+	now    func() time.Time
+
+	rooms  []*room
+	byJID  map[string]*room
+	byName map[string]*room // as the config writes them
+
+	omemo   *omemo.Manager
+	people  people
+	waits   waits
+	devices *directory
+	polite  pauses // who was told lately that direct chats are not bridged
+	lately  pauses // what was logged or asked for lately
+
+	sealedCount atomic.Uint64 // messages opened, or tried
+
+	mu   sync.Mutex
+	link *link // nil while there is none
+}
+
+// New builds a side. It connects only when Run is called.
+func New(cfg Config, deps gateway.Deps) (*Side, error) {
+	domain, err := jid.Parse(cfg.Component)
+	if err != nil {
+		return nil, fmt.Errorf("component %q: %w", cfg.Component, err)
+	}
+	self, err := jid.New(cfg.Nick, domain.String(), "")
+	if err != nil {
+		return nil, fmt.Errorf("nick %q: %w", cfg.Nick, err)
+	}
+	if deps.Ready == nil {
+		deps.Ready = func(error) {}
+	}
+	s := &Side{
+		cfg: cfg, deps: deps, log: deps.Log, domain: domain.String(), self: self.String(), now: time.Now,
+		byJID: map[string]*room{}, byName: map[string]*room{},
+		omemo:  omemo.NewManager(deps.State, omemo.Options{}),
+		people: people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}},
+	}
+	s.devices = newDirectory(s)
+	for _, conf := range deps.Rooms {
+		addr, err := jid.Parse(conf.ID)
+		if err != nil || addr.Localpart() == "" || addr.Resourcepart() != "" {
+			return nil, fmt.Errorf("bridge %q: %q is no address of an XMPP room, like lobby@conference.example.org", conf.Bridge, conf.ID)
+		}
+		r := newRoom(s, conf, addr.String())
+		if s.byJID[r.jid] != nil {
+			return nil, fmt.Errorf("bridge %q: room %s is in another bridge, too", conf.Bridge, r.jid)
+		}
+		s.rooms = append(s.rooms, r)
+		s.byJID[r.jid], s.byName[conf.ID] = r, r
+	}
+	for _, v := range cfg.OMEMO.Versions {
+		if v == versionTwo {
+			s.log.Info("OMEMO 2 is configured, but this version speaks the legacy namespace only")
+		}
+	}
+	return s, nil
+}
+
+// Caps implements gateway.Side.
+func (s *Side) Caps(room gateway.Address) gateway.Caps {
+	r := s.byName[room.ID]
+	if r == nil {
+		return gateway.Caps{}
+	}
+	switch r.conf.Puppets {
+	case gateway.PuppetsActive:
+		return gateway.Caps{Members: gateway.Leavers}
+	case gateway.PuppetsAll:
+		return gateway.Caps{Members: gateway.AllMembers}
+	}
+	return gateway.Caps{}
+}
+
+// roomOf finds the room that an address is of.
+func (s *Side) roomOf(from string) *room { return s.byJID[bare(from)] }
+
+func (s *Side) setLink(l *link) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.link = l
+}
+
+func (s *Side) currentLink() *link {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.link
+}
+
+// pauses remembers what happened lately, to keep from doing it again too soon. It is bounded: when it is full of
+// running pauses it forgets them.
+type pauses struct {
+	mu    sync.Mutex
+	until map[string]time.Time
+}
+
+const maxPauses = 4096
+
+// free reports whether key may happen now, and if so starts its pause.
+func (p *pauses) free(key string, now time.Time, pause time.Duration) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Before(p.until[key]) {
+		return false
+	}
+	if p.until == nil || len(p.until) >= maxPauses {
+		kept := map[string]time.Time{}
+		for k, until := range p.until {
+			if now.Before(until) && len(kept) < maxPauses/2 {
+				kept[k] = until
+			}
+		}
+		p.until = kept
+	}
+	p.until[key] = now.Add(pause)
+	return true
+}
