@@ -103,7 +103,8 @@ func status(err error) int {
 	return 0
 }
 
-func isForbidden(err error) bool { return errors.Is(err, mautrix.MForbidden) }
+// isForbidden reports a refusal, whatever its errcode: Synapse answers M_BAD_STATE to one who is banned.
+func isForbidden(err error) bool { return status(err) == http.StatusForbidden }
 
 // instruction turns a failed request into what the gateway should do about its delivery.
 func instruction(err error) error {

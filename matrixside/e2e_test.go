@@ -158,7 +158,15 @@ func TestAnEncryptedRoomIsNotBridgedAndSaysSoOnce(t *testing.T) {
 	must(t, err)
 	_, err = romeo.Send(ctx, id, "m.room.encrypted", map[string]any{"algorithm": "m.megolm.v1.aes-sha2", "ciphertext": "x"})
 	must(t, err)
-	awaitUnread(ctx, t, inbox)
+	must(t, romeo.SetState(ctx, id, "m.room.member", romeo.UserID, map[string]any{"membership": "join", "displayname": "Montague"}))
+	_, err = inbox.Await(ctx, "what came after it", func(ev *gateway.Event) bool {
+		m, ok := ev.Body.(gateway.Membership)
+		return ok && m.Change == gateway.Rename && m.Who.Name == "Montague"
+	})
+	must(t, err)
+	if n := len(inbox.Unread()); n != 1 {
+		t.Errorf("%d arrivals were unreadable, want 1", n)
+	}
 	stop()
 	side, _, _ := b.start(ctx, t, state, b.room(id))
 	if o := side.Deliver(ctx, []gateway.Delivery{delivery(id, "plain", "mercutio", "not to be seen")}); !gateway.IsDrop(o[0].Err) {

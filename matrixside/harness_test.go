@@ -92,10 +92,3 @@ func textOf(ev *gateway.Event) string {
 	m, _ := ev.Body.(gateway.Message)
 	return m.Text.Plain
 }
-
-// awaitUnread waits for an arrival that could not be read.
-func awaitUnread(ctx context.Context, t *testing.T, inbox *sidetest.Inbox) {
-	t.Helper()
-	_, err := inbox.Await(ctx, "an unreadable arrival", func(*gateway.Event) bool { return len(inbox.Unread()) > 0 })
-	must(t, err)
-}
