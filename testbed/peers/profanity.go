@@ -259,6 +259,11 @@ func (p *Profanity) awaitDebug(ctx context.Context, mark int, what, pattern stri
 	return err
 }
 
+// AwaitStanza waits for a stanza in the debug log, from the beginning: the pattern starts with "RECV: " or "SENT: ".
+func (p *Profanity) AwaitStanza(ctx context.Context, what, pattern string) error {
+	return p.awaitDebug(ctx, 0, what, pattern)
+}
+
 // PublishOMEMO makes keys and publishes device list and bundle. Version 0.13.1 publishes the first list of a fresh account only
 // after /omemo clear_device_list.
 func (p *Profanity) PublishOMEMO(ctx context.Context) error {

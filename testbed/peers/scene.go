@@ -102,7 +102,7 @@ func (s *Scene) XMPPMember(ctx context.Context, name string, o XMPPOptions) (*XM
 
 // SecondDevice logs a member in once more, with keys of its own.
 func (s *Scene) SecondDevice(ctx context.Context, of *XMPPClient, resource string) (*XMPPClient, error) {
-	return s.XMPPMember(ctx, "", XMPPOptions{JID: of.JID, Password: of.Password, Resource: resource, OMEMO: Legacy})
+	return s.XMPPMember(ctx, "", XMPPOptions{JID: of.JID, Password: of.options.Password, Resource: resource, OMEMO: Legacy})
 }
 
 // ProfanityMember makes an account of the domain and logs it in with Profanity, its keys published.
@@ -128,6 +128,16 @@ func (s *Scene) MatrixUser(ctx context.Context, name string) (*Matrix, error) {
 		return nil, err
 	}
 	m, err := LoginMatrix(ctx, s.Bed, name, password, s.Transcript)
+	if err == nil {
+		s.closers = append(s.closers, m.Close)
+	}
+	return m, err
+}
+
+// MatrixAgain logs the scene's Matrix user in again, after a restart of the homeserver.
+func (s *Scene) MatrixAgain(ctx context.Context) (*Matrix, error) {
+	name, _, _ := strings.Cut(s.Matrix.UserID[1:], ":")
+	m, err := LoginMatrix(ctx, s.Bed, name, "pw-"+name, s.Transcript)
 	if err == nil {
 		s.closers = append(s.closers, m.Close)
 	}

@@ -17,10 +17,10 @@ import (
 // XMPPClient is a scripted client with OMEMO: testbed/clients/xmpp_client.py in a process of its own.
 type XMPPClient struct {
 	*Feed[XMPPEvent]
-	JID      string // bare
-	Password string
-	Device   int64 // own OMEMO device id, 0 without OMEMO
+	JID    string // bare
+	Device int64  // own OMEMO device id, 0 without OMEMO
 
+	options    XMPPOptions
 	cmd        *exec.Cmd
 	stdin      io.WriteCloser
 	stderr     bytes.Buffer
@@ -109,7 +109,7 @@ func StartXMPP(ctx context.Context, b *Bed, o XMPPOptions) (*XMPPClient, error) 
 	if o.OMEMO == nil {
 		o.OMEMO = []string{}
 	}
-	c := &XMPPClient{JID: o.JID, Password: o.Password, transcript: o.Transcript, pending: map[int]chan reply{}}
+	c := &XMPPClient{JID: o.JID, options: o, transcript: o.Transcript, pending: map[int]chan reply{}}
 	owner := "XMPP " + o.JID
 	if o.Resource != "test" {
 		owner += "/" + o.Resource
@@ -141,6 +141,9 @@ func StartXMPP(ctx context.Context, b *Bed, o XMPPOptions) (*XMPPClient, error) 
 	c.Device = login.Device
 	return c, nil
 }
+
+// Options are how the client logged in: with them the same device comes back, if it had a storage file.
+func (c *XMPPClient) Options() XMPPOptions { return c.options }
 
 func (c *XMPPClient) read(stdout io.Reader) {
 	lines := bufio.NewReader(stdout)
