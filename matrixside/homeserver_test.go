@@ -1,0 +1,237 @@
+package matrixside
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+// fakeHomeserver answers like a homeserver where a test needs what a real one cannot be made to do. Everything
+// succeeds unless the test scripts it.
+type fakeHomeserver struct {
+	t      *testing.T
+	server *httptest.Server
+	cfg    Config
+	reg    registration
+
+	mu       sync.Mutex
+	scripted map[string][]reply // by "METHOD /path/after/v3"; the first one answers next
+	calls    []string           // "user METHOD /path"
+	sent     []sentEvent
+	changed  chan struct{}
+	txn      int
+}
+
+// reply is a scripted answer.
+type reply struct {
+	code int
+	body string
+	cut  bool // the connection breaks instead; the request took effect
+}
+
+type sentEvent struct {
+	User    string
+	Txn     string
+	Content json.RawMessage
+}
+
+const testRoom = "!room:example.org"
+
+func newHomeserver(t *testing.T) *fakeHomeserver {
+	t.Helper()
+	hs := &fakeHomeserver{t: t, scripted: map[string][]reply{}, changed: make(chan struct{})}
+	hs.server = httptest.NewServer(http.HandlerFunc(hs.serve))
+	t.Cleanup(hs.server.Close)
+	hs.cfg = defaults()
+	hs.cfg.Homeserver, hs.cfg.Domain, hs.cfg.Listen = hs.server.URL, "example.org", freeAddress(t)
+	hs.cfg.URL = "http://" + hs.cfg.Listen
+	hs.cfg.Registration = filepath.Join(t.TempDir(), "registration.yaml")
+	must(t, WriteRegistration(hs.cfg, hs.cfg.Registration))
+	var err error
+	hs.reg, err = readRegistration(hs.cfg.Registration)
+	must(t, err)
+	return hs
+}
+
+// freeAddress is a loopback address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// script makes the next answers to a request.
+func (hs *fakeHomeserver) script(request string, replies ...reply) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.scripted[request] = append(hs.scripted[request], replies...)
+}
+
+func refusal(code int, errcode string) reply {
+	return reply{code: code, body: fmt.Sprintf(`{"errcode":%q,"error":"scripted"}`, errcode)}
+}
+
+func (hs *fakeHomeserver) serve(w http.ResponseWriter, r *http.Request) {
+	user := r.URL.Query().Get("user_id")
+	if user == "" {
+		user = "@lockbridge:example.org"
+	}
+	path := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/_matrix/client/v3"), "/_matrix/client")
+	var body json.RawMessage
+	_ = json.NewDecoder(r.Body).Decode(&body) // GET has none
+	hs.mu.Lock()
+	hs.calls = append(hs.calls, user+" "+r.Method+" "+path)
+	close(hs.changed)
+	hs.changed = make(chan struct{})
+	key := r.Method + " " + path
+	if at := strings.LastIndex(key, "/send/m.room.message/"); at >= 0 {
+		key = key[:at] + "/send"
+	}
+	answer := reply{code: http.StatusOK}
+	if queue := hs.scripted[key]; len(queue) > 0 {
+		answer, hs.scripted[key] = queue[0], queue[1:]
+	} else {
+		answer.body = hs.ordinary(user, path, body)
+	}
+	if answer.cut {
+		hs.ordinary(user, path, body)
+	}
+	hs.mu.Unlock()
+	if answer.cut {
+		panic(http.ErrAbortHandler)
+	}
+	if answer.body == "" {
+		answer = refusal(http.StatusNotFound, "M_NOT_FOUND")
+	}
+	w.WriteHeader(answer.code)
+	fmt.Fprint(w, answer.body)
+}
+
+// ordinary is what happens when nothing is scripted. The caller holds hs.mu.
+func (hs *fakeHomeserver) ordinary(user, path string, body json.RawMessage) string {
+	switch {
+	case path == "/account/whoami":
+		return `{"user_id":"@lockbridge:example.org"}`
+	case strings.HasPrefix(path, "/directory/room/"):
+		return `{"room_id":"` + testRoom + `","servers":["example.org"]}`
+	case strings.HasPrefix(path, "/join/"):
+		return `{"room_id":"` + strings.TrimPrefix(path, "/join/") + `"}`
+	case strings.HasSuffix(path, "/joined_members"):
+		return `{"joined":{"@romeo:example.org":{"display_name":"Romeo"},"@lockbridge:example.org":{"display_name":"lockbridge"}}}`
+	case strings.Contains(path, "/send/m.room.message/"):
+		hs.sent = append(hs.sent, sentEvent{user, path[strings.LastIndex(path, "/")+1:], body})
+		return fmt.Sprintf(`{"event_id":"$sent%d"}`, len(hs.sent))
+	case strings.HasSuffix(path, "/messages"):
+		return hs.history()
+	case strings.Contains(path, "/state/"):
+		return ""
+	}
+	return `{}`
+}
+
+func (hs *fakeHomeserver) history() string {
+	var chunk []string
+	for i, ev := range hs.sent {
+		chunk = append(chunk, fmt.Sprintf(`{"event_id":"$sent%d","room_id":%q,"type":"m.room.message","sender":%q,"content":%s}`, i+1, testRoom, ev.User, ev.Content))
+	}
+	return `{"chunk":[null,7,` + strings.Join(append(chunk, `{}`), ",") + `]}`
+}
+
+// said is what was sent so far.
+func (hs *fakeHomeserver) said() []sentEvent {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	return append([]sentEvent(nil), hs.sent...)
+}
+
+// count is how often a request was made.
+func (hs *fakeHomeserver) count(call string) int {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	n := 0
+	for _, c := range hs.calls {
+		if c == call {
+			n++
+		}
+	}
+	return n
+}
+
+// await waits until a request was made n times.
+func (hs *fakeHomeserver) await(ctx context.Context, call string, n int) {
+	hs.t.Helper()
+	for {
+		hs.mu.Lock()
+		changed := hs.changed
+		hs.mu.Unlock()
+		if hs.count(call) >= n {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			hs.t.Fatalf("%s was made %d times, want %d", call, hs.count(call), n)
+		}
+	}
+}
+
+// push hands events to the side in a transaction and returns the status of the answer.
+func (hs *fakeHomeserver) push(ctx context.Context, events ...string) int {
+	hs.t.Helper()
+	hs.txn++
+	return hs.request(ctx, http.MethodPut, fmt.Sprintf("/_matrix/app/v1/transactions/%d", hs.txn), "Bearer "+hs.reg.HSToken, `{"events":[`+strings.Join(events, ",")+`]}`)
+}
+
+func (hs *fakeHomeserver) request(ctx context.Context, method, path, authorization, body string) int {
+	hs.t.Helper()
+	r, err := http.NewRequestWithContext(ctx, method, hs.cfg.URL+path, bytes.NewBufferString(body))
+	must(hs.t, err)
+	if authorization != "" {
+		r.Header.Set("Authorization", authorization)
+	}
+	resp, err := http.DefaultClient.Do(r)
+	must(hs.t, err)
+	must(hs.t, resp.Body.Close())
+	return resp.StatusCode
+}
+
+// quick makes a side try again at once.
+func quick(s *Side) { s.pause = func(int) time.Duration { return time.Millisecond } }
+
+// lobby is a room of a bridge with IRC.
+func lobby(id string) gateway.Room {
+	return gateway.Room{
+		Address: gateway.Address{Network: "matrix", ID: id}, Bridge: "lobby",
+		Others: []gateway.Address{{Network: "irc", ID: "#lobby"}},
+	}
+}
+
+// message is a text by romeo as the homeserver pushes it.
+func message(id, text string) string {
+	body, _ := json.Marshal(text) // a string always has a JSON form
+	return fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.room.message","sender":"@romeo:example.org","origin_server_ts":1700000000000,"content":{"msgtype":"m.text","body":%s}}`, id, testRoom, body)
+}
+
+func memberEvent(id, room, sender, member, membership string) string {
+	return fmt.Sprintf(`{"event_id":%q,"room_id":%q,"type":"m.room.member","sender":%q,"state_key":%q,"content":{"membership":%q}}`, id, room, sender, member, membership)
+}
+
+func deadline(t *testing.T) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
