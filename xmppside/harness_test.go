@@ -1,0 +1,115 @@
+package xmppside
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+
+	"lockbridge/gateway"
+	"lockbridge/gateway/sidetest"
+)
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// start runs a side until stop or the end of the test, and returns when it is ready.
+func start(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, rooms ...gateway.Room) (side *Side, inbox *sidetest.Inbox, stop func()) {
+	t.Helper()
+	ready := make(chan struct{}, 1)
+	side, err := New(cfg, gateway.Deps{
+		Network: "xmpp", Rooms: rooms, State: state,
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Ready: func(away error) {
+			if away == nil {
+				select {
+				case ready <- struct{}{}:
+				default:
+				}
+			}
+		},
+	})
+	must(t, err)
+	inbox = sidetest.NewInbox(state)
+	run, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- side.Run(run, inbox) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		t.Fatalf("the side never became ready: %v", context.Cause(ctx))
+	}
+	return side, inbox, stop
+}
+
+// proxy passes connections on to a server and can cut them.
+type proxy struct {
+	ln     net.Listener
+	server string
+
+	mu    sync.Mutex
+	conns []net.Conn
+}
+
+func newProxy(t *testing.T, server string) *proxy {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	p := &proxy{ln: ln, server: server}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			in, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", server)
+			if err != nil {
+				_ = in.Close()
+				continue
+			}
+			p.mu.Lock()
+			p.conns = append(p.conns, in, out)
+			p.mu.Unlock()
+			wg.Go(func() { pipe(in, out) })
+			wg.Go(func() { pipe(out, in) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		p.cut()
+		wg.Wait()
+	})
+	return p
+}
+
+func pipe(dst, src net.Conn) {
+	_, _ = io.Copy(dst, src)
+	_ = dst.Close()
+	_ = src.Close()
+}
+
+func (p *proxy) addr() string { return p.ln.Addr().String() }
+
+// cut breaks all connections.
+func (p *proxy) cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.conns {
+		_ = c.Close()
+	}
+	p.conns = nil
+}
