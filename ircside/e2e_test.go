@@ -1,0 +1,320 @@
+//go:build e2e
+
+package ircside
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/lrstanley/girc"
+
+	"lockbridge/gateway"
+	"lockbridge/gateway/sidetest"
+)
+
+// TestConformance runs the suite of all sides against real InspIRCds: one that offers what we use, the same one over
+// TLS with an account, and one that offers no capability at all.
+func TestConformance(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		server server
+		tls    bool
+	}{
+		{name: "with echo"},
+		{name: "TLS and SASL", server: server{services: true}, tls: true},
+		{name: "without capabilities", server: server{old: true}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			real := startServer(t, c.server)
+			n := 0
+			sidetest.Exercise(t, func(t *testing.T) sidetest.Harness {
+				n++
+				room := gateway.Room{Address: gateway.Address{Network: "irc", ID: fmt.Sprintf("#Case%d", n)}, Puppets: gateway.PuppetsNone}
+				address := real.plain
+				if c.tls {
+					address = real.tls
+				}
+				wire := startWire(t, address)
+				cfg := defaults()
+				cfg.Server, cfg.TLS, cfg.Nick, cfg.User = wire.address, c.tls, "lockbridge", "lockbridge"
+				cfg.Pace = Pace{Burst: 200, Every: time.Millisecond}
+				if c.tls {
+					cfg.TLSCA, cfg.SASL = real.cert, SASL{"lockbridge", "pw"}
+				}
+				return sidetest.Harness{
+					Room: room, Foreign: "xmpp", Confirms: true, MissesNothing: false,
+					New:  func(deps gateway.Deps) (gateway.Side, error) { return New(cfg, deps) },
+					Peer: startPeer(t, real.plain, wire, room.ID),
+				}
+			})
+		})
+	}
+}
+
+// TestFloodControl: with the default pace a server that throws flooders out keeps us, and what we say arrives whole.
+func TestFloodControl(t *testing.T) {
+	real := startServer(t, server{strict: true})
+	wire := startWire(t, real.plain)
+	p := startPeer(t, real.plain, wire, "#lobby")
+	r := beginAt(t, wire.address)
+	var run []gateway.Delivery
+	for i := range 10 {
+		run = append(run, delivery(fmt.Sprintf("k%d", i), fmt.Sprintf("%02d %s", i, strings.Repeat("ü", 200))))
+	}
+	started := time.Now()
+	for len(run) > 0 {
+		out := r.outcomes(r.deliver(run...))
+		for _, o := range out {
+			if o.Err != nil {
+				t.Fatal(o.Err)
+			}
+		}
+		run = run[len(out):]
+	}
+	t.Logf("10 lines at the default pace took %v", time.Since(started).Round(time.Millisecond))
+	for i := range 10 {
+		shown, err := p.Hear(t.Context(), fmt.Sprintf("%02d ", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := strings.Count(shown, "ü"); n != 200 {
+			t.Errorf("line %d arrived with %d of 200 letters", i, n)
+		}
+	}
+}
+
+// TestLongestLine: what we take for the longest line arrives whole, to the byte.
+func TestLongestLine(t *testing.T) {
+	real := startServer(t, server{})
+	wire := startWire(t, real.plain)
+	p := startPeer(t, real.plain, wire, "#lobby")
+	r := beginAt(t, wire.address)
+	out := r.outcomes(r.deliver(delivery("k", strings.Repeat("x", 1000))))
+	if len(out) != 1 || out[0].Err != nil || len(out[0].Parts) != 3 {
+		t.Fatalf("outcomes %+v", out)
+	}
+	if _, err := p.Hear(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	if n := strings.Count(strings.Join(p.all(), ""), "x"); n != 1000 {
+		t.Errorf("%d of 1000 letters arrived", n)
+	}
+	if n := len(p.longest()); n != 512 {
+		t.Errorf("the longest line had %d bytes of 512", n)
+	}
+}
+
+// TestUntrustedServer: a certificate that nobody vouches for is refused.
+func TestUntrustedServer(t *testing.T) {
+	real := startServer(t, server{})
+	cfg := defaults()
+	cfg.Server, cfg.Nick, cfg.User = real.tls, "lb", "lb"
+	s, err := New(cfg, gateway.Deps{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if sock, err := s.dial(t.Context()); err == nil {
+		sock.Close()
+		t.Error("connected")
+	} else if !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("refused for another reason: %v", err)
+	}
+}
+
+// beginAt starts a side with the default pace at a real server.
+func beginAt(t *testing.T, address string) *rig {
+	t.Helper()
+	r := begin(t, func(c *Config, _ *Side) { c.Server, c.Pace = address, defaults().Pace })
+	r.isReady()
+	return r
+}
+
+func dialTLS(t *testing.T, address string) (net.Conn, error) {
+	t.Helper()
+	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // only asks what the server offers
+	return d.DialContext(t.Context(), "tcp", address)
+}
+
+// wire is a stretch of the way between the side and its server that can be cut.
+type wire struct {
+	address string
+
+	mu   sync.Mutex
+	ends []net.Conn
+}
+
+func startWire(t *testing.T, to string) *wire {
+	t.Helper()
+	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &wire{address: ln.Addr().String()}
+	var copies sync.WaitGroup
+	copies.Go(func() {
+		for {
+			near, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			far, err := new(net.Dialer).DialContext(context.Background(), "tcp", to)
+			if err != nil {
+				near.Close()
+				continue
+			}
+			w.mu.Lock()
+			w.ends = append(w.ends, near, far)
+			w.mu.Unlock()
+			for _, pair := range [][2]net.Conn{{near, far}, {far, near}} {
+				copies.Go(func() {
+					_, _ = io.Copy(pair[0], pair[1])
+					near.Close()
+					far.Close()
+				})
+			}
+		}
+	})
+	t.Cleanup(func() {
+		ln.Close()
+		w.cut()
+		copies.Wait()
+	})
+	return w
+}
+
+func (w *wire) cut() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.ends {
+		c.Close()
+	}
+	w.ends = nil
+}
+
+// peer is somebody in the channel.
+type peer struct {
+	nick, channel string
+	conn          net.Conn
+	wire          *wire
+
+	mu      sync.Mutex
+	raw     []string // lines of others, as they came
+	heard   []string // their texts
+	changed chan struct{}
+}
+
+var _ sidetest.Peer = (*peer)(nil)
+
+func startPeer(t *testing.T, address string, w *wire, channel string) *peer {
+	t.Helper()
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{nick: "Bob[x]", channel: channel, conn: conn, wire: w, changed: make(chan struct{})}
+	in := make(chan struct{})
+	var reading sync.WaitGroup
+	reading.Go(func() { p.read(in) })
+	t.Cleanup(func() {
+		conn.Close()
+		reading.Wait()
+	})
+	p.write("NICK " + p.nick + "\r\nUSER bob 0 * :Bob")
+	select {
+	case <-in:
+	case <-time.After(patience):
+		t.Fatal("the peer does not get in")
+	}
+	return p
+}
+
+func (p *peer) write(text string) { _, _ = io.WriteString(p.conn, text+"\r\n") }
+
+func (p *peer) read(in chan struct{}) {
+	lines := bufio.NewScanner(p.conn)
+	for lines.Scan() {
+		e := girc.ParseEvent(lines.Text())
+		switch {
+		case e == nil:
+		case e.Command == girc.PING:
+			p.write("PONG :" + e.Last())
+		case e.Command == girc.RPL_WELCOME:
+			p.write("JOIN " + p.channel)
+		case e.Command == girc.RPL_ENDOFNAMES:
+			close(in)
+		case (e.Command == girc.PRIVMSG || e.Command == girc.NOTICE) && e.Source != nil && e.Source.IsHostmask():
+			p.mu.Lock()
+			p.raw, p.heard = append(p.raw, lines.Text()), append(p.heard, e.Last())
+			close(p.changed)
+			p.changed = make(chan struct{})
+			p.mu.Unlock()
+		}
+	}
+}
+
+func (p *peer) ID() string { return casemapRFC1459.fold(p.nick) }
+
+func (p *peer) Say(_ context.Context, text string) error {
+	_, err := io.WriteString(p.conn, "PRIVMSG "+p.channel+" :"+text+"\r\n")
+	return err
+}
+
+func (p *peer) Hear(ctx context.Context, text string) (string, error) {
+	for from := 0; ; {
+		p.mu.Lock()
+		heard, changed := p.heard, p.changed
+		p.mu.Unlock()
+		for ; from < len(heard); from++ {
+			if strings.Contains(heard[from], text) {
+				return heard[from], nil
+			}
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return "", fmt.Errorf("%q is not among the %d lines heard", text, len(heard))
+		}
+	}
+}
+
+func (p *peer) Count(text string) int {
+	n := 0
+	for _, l := range p.all() {
+		if strings.Contains(l, text) {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *peer) Cut(context.Context) error {
+	p.wire.cut()
+	return nil
+}
+
+func (p *peer) all() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.heard...)
+}
+
+// longest is the longest line that came, with a line end.
+func (p *peer) longest() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	out := ""
+	for _, l := range p.raw {
+		if len(l)+2 > len(out) {
+			out = l + "\r\n"
+		}
+	}
+	return out
+}
