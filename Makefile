@@ -22,7 +22,7 @@ help: ## this list
 	@echo; echo 'A fresh Debian 12 with Go 1.26 is enough: what else is needed is installed by `make demo` and `make test`.'
 
 demo: setup build ## watch XMPP (OMEMO), Matrix and IRC talk to each other; ARGS=--once ends when every message arrived
-	@go run -tags goolm ./testbed/demo $(ARGS)
+	@LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge go run -tags goolm ./testbed/demo $(ARGS)
 
 test: setup lint ## everything: vet, lint, unit tests with the race detector, end-to-end tests on SQLite and Postgres
 	@export $(TEST_BED); trap testbed/down.sh EXIT; testbed/up.sh; \
@@ -43,7 +43,7 @@ test-e2e: build ## end-to-end tests against real servers and clients, on SQLite 
 	$(GO_E2E) -v ./xmppside/... ./matrixside/... ./ircside/... ./testbed/peers/... 2>&1 | tee bin/log/sides.log | { $(FAILURES) || true; }
 	@export $(TEST_BED); for store in sqlite postgres; do \
 	  echo "test: what people do, with Lockbridge on $$store"; \
-	  LOCKBRIDGE_E2E_STORE=$$store $(GO_E2E) -v -run '$(RUN)' ./testbed/e2e/... 2>&1 | tee bin/log/e2e-$$store.log | { grep -Ev '^(=== |PASS$$)' || true; }; \
+	  LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge LOCKBRIDGE_E2E_STORE=$$store $(GO_E2E) -v -run '$(RUN)' ./testbed/e2e/... 2>&1 | tee bin/log/e2e-$$store.log | { grep -Ev '^(=== |PASS$$)' || true; }; \
 	done
 
 bench: setup ## how fast sealing, opening and accepting are: in memory, and durable on SQLite and Postgres (fsync on)

@@ -1,0 +1,227 @@
+package main
+
+import (
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"lockbridge/gateway"
+	"lockbridge/store"
+)
+
+// config is a whole configuration file, checked.
+type config struct {
+	Store    storeBlock                `toml:"store"`
+	HTTP     httpBlock                 `toml:"http"`
+	Log      logBlock                  `toml:"log"`
+	Direct   directBlock               `toml:"direct"`
+	Networks map[string]map[string]any `toml:"network"`
+	Bridges  []map[string]any          `toml:"bridge"`
+
+	level    slog.Level
+	key      []byte // of the store; nil where it could not be fetched
+	networks []network
+	bridges  []gateway.Bridge
+}
+
+type storeBlock struct {
+	URL string `toml:"url"`
+	Key string `toml:"key"`
+}
+
+type httpBlock struct {
+	Listen string `toml:"listen"`
+}
+
+type logBlock struct {
+	Level  string `toml:"level"`
+	Format string `toml:"format"`
+}
+
+// directBlock is read and checked so that a configuration keeps loading; this version carries no direct chats.
+type directBlock struct {
+	Allow      []string           `toml:"allow"`
+	Encryption gateway.Encryption `toml:"encryption"`
+	Clear      []string           `toml:"clear"`
+}
+
+// network is one [network.NAME] block that its side has read.
+type network struct {
+	name  string
+	kind  kind
+	block block
+	build builder // nil where the block has problems
+}
+
+// load reads and checks a configuration file, and enters its folder: relative paths in it start there. What is wrong
+// with the content stands in the findings; err says only that there was none. With findings that are errors the config
+// is not to be used.
+func load(path string, kinds map[string]kind) (*config, *findings, error) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the configuration: %w (`lockbridge init` writes one)", err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("read the configuration: %w", err)
+	}
+	if err := os.Chdir(filepath.Dir(path)); err != nil {
+		return nil, nil, fmt.Errorf("enter the configuration's folder: %w", err)
+	}
+	cfg := &config{
+		Store: storeBlock{URL: "sqlite:lockbridge.db"}, HTTP: httpBlock{Listen: "127.0.0.1:8080"}, Log: logBlock{Level: "info", Format: "text"},
+		Direct: directBlock{Encryption: gateway.EncryptionRequired},
+	}
+	f := &findings{file: path, unresolved: map[string]bool{}}
+	doc, bad := parseDocument(text)
+	f.add(bad...)
+	if doc == nil {
+		return cfg, f, nil
+	}
+	f.doc = doc
+	s := secrets{lookup: os.LookupEnv, found: f}
+	s.resolve("", doc.root)
+	if info.Mode().Perm()&0o004 != 0 {
+		f.add(s.inline...)
+	}
+	f.problems("", block(doc.root).Decode(cfg))
+	cfg.checkStore(f)
+	cfg.checkHTTP(f)
+	cfg.checkLog(f)
+	cfg.readNetworks(f, kinds)
+	cfg.readBridges(f)
+	cfg.checkDirect(f)
+	return cfg, f, nil
+}
+
+func (c *config) checkStore(f *findings) {
+	if file, ok := strings.CutPrefix(c.Store.URL, "sqlite:"); !ok || file == "" {
+		u, err := url.Parse(c.Store.URL)
+		if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" || u.Host == "" && u.RawQuery == "" {
+			f.add(finding{key: "store.url", text: "is no database that lockbridge knows", remedy: `"sqlite:FILE" or "postgres://USER@HOST/DATABASE"`})
+		}
+	}
+	switch {
+	case f.unresolved["store.key"]:
+	case c.Store.Key == "":
+		f.add(finding{key: "store.key", text: "is missing: nothing is stored without a key", remedy: "`lockbridge init` makes one; then write key = \"file:lockbridge.key\""})
+	default:
+		key, err := base64.StdEncoding.DecodeString(c.Store.Key)
+		if err != nil || len(key) != store.KeySize {
+			f.add(finding{key: "store.key", text: fmt.Sprintf("is not the base64 of %d bytes", store.KeySize), remedy: "`lockbridge init` makes a key; the key that wrote a store is the only one that reads it"})
+			return
+		}
+		c.key = key
+	}
+}
+
+func (c *config) checkHTTP(f *findings) {
+	if c.HTTP.Listen == "" {
+		return // switched off
+	}
+	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
+		f.add(finding{key: "http.listen", text: fmt.Sprintf("%q is no address to listen on", c.HTTP.Listen), remedy: `HOST:PORT, for example "127.0.0.1:8080"; "" switches it off`})
+	}
+}
+
+func (c *config) checkLog(f *findings) {
+	if err := c.level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		f.add(finding{key: "log.level", text: fmt.Sprintf("%q is no log level", c.Log.Level), remedy: `"debug", "info", "warn" or "error"`})
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		f.add(finding{key: "log.format", text: fmt.Sprintf("%q is no log format", c.Log.Format), remedy: `"text" or "json"`})
+	}
+}
+
+// networkName is what a network may be called: the name becomes part of addresses on the other networks
+// ("alice%matrix@bridge.example.org", "@lb_xmpp_juliet:example.org"), where "_", "%" and "@" separate.
+var networkName = regexp.MustCompile(`^[a-z][a-z0-9-]{0,31}$`)
+
+func (c *config) readNetworks(f *findings, kinds map[string]kind) {
+	if len(c.Networks) == 0 {
+		f.add(finding{key: "network", text: "there is no network", remedy: "add a [network.NAME] block for each"})
+	}
+	known := slices.Sorted(maps.Keys(kinds))
+	for _, name := range slices.Sorted(maps.Keys(c.Networks)) {
+		n := network{name: name, block: block(maps.Clone(c.Networks[name]))}
+		at := join("network", name)
+		if !networkName.MatchString(name) {
+			f.add(finding{key: at, text: fmt.Sprintf("%q cannot be the name of a network", name), remedy: "lower-case letters, digits and -, 32 at most, a letter first: it becomes part of addresses"})
+		}
+		kindName, _ := n.block["kind"].(string)
+		delete(n.block, "kind") // the rest is the side's
+		k, ok := kinds[kindName]
+		switch {
+		case kindName == "":
+			f.add(finding{key: at, text: "has no kind", remedy: "kind = one of " + strings.Join(known, ", ")})
+		case !ok:
+			f.add(finding{key: at + ".kind", text: fmt.Sprintf("%q is no kind of network", kindName), remedy: "the nearest known one is " + nearest(kindName, known)})
+		default:
+			build, problems := k.parse(n.block)
+			f.problems(at, problems)
+			if len(problems) == 0 {
+				n.build = build
+			}
+			n.kind = k
+		}
+		c.networks = append(c.networks, n)
+	}
+}
+
+func (c *config) readBridges(f *findings) {
+	kinds, used := map[string]gateway.NetworkKind{}, map[string]bool{}
+	for _, n := range c.networks {
+		kinds[n.name] = gateway.NetworkKind{Kind: n.kind.name, Encrypts: n.kind.encrypts}
+	}
+	blocks := make([]gateway.Block, len(c.Bridges))
+	for i, b := range c.Bridges {
+		blocks[i] = block(b)
+	}
+	bridges, problems := gateway.ParseBridges(blocks, kinds)
+	for i, bad := range problems {
+		f.problems(fmt.Sprintf("bridge.%d", i), bad)
+	}
+	c.bridges = bridges
+	for _, b := range bridges {
+		for n := range b.Rooms {
+			used[n] = true
+		}
+	}
+	if len(bridges) == 0 {
+		f.add(finding{key: "bridge", text: "there is no bridge, so nothing will be carried", remedy: "add a [[bridge]] block", warning: true})
+		return
+	}
+	for _, n := range c.networks {
+		if !used[n.name] {
+			f.add(finding{key: join("network", n.name), text: "no bridge has a room of this network", remedy: "add one to a bridge, or take the network out", warning: true})
+		}
+	}
+}
+
+func (c *config) checkDirect(f *findings) {
+	if e := c.Direct.Encryption; e != gateway.EncryptionRequired && e != gateway.EncryptionOff {
+		f.add(finding{key: "direct.encryption", text: fmt.Sprintf("%q is not known", e), remedy: `"required" or "off"`})
+	}
+	for i, a := range c.Direct.Allow {
+		if a == "" || strings.ContainsAny(a, " /\"'<>") || strings.Count(a, "@") > 1 {
+			f.add(finding{key: fmt.Sprintf("direct.allow.%d", i), text: fmt.Sprintf("%q is neither a domain nor an address", a), remedy: `for example "example.org" or "juliet@example.org"`})
+		}
+	}
+	for i, name := range c.Direct.Clear {
+		if c.Networks[name] == nil {
+			f.add(finding{key: fmt.Sprintf("direct.clear.%d", i), text: fmt.Sprintf("there is no network %q", name),
+				remedy: "the nearest known one is " + nearest(name, slices.Sorted(maps.Keys(c.Networks)))})
+		}
+	}
+	if len(c.Direct.Allow) > 0 {
+		f.add(finding{key: "direct.allow", text: "direct chats are not available in this version; rooms are", remedy: "an empty list silences this", warning: true})
+	}
+}

@@ -1,0 +1,65 @@
+// Command lockbridge joins XMPP rooms, Matrix rooms and IRC channels, with the XMPP leg end-to-end encrypted.
+//
+// It is the only package that knows all the others: it reads the configuration, hands each network's block to its side,
+// and puts sides, gateway and store together. It decides nothing about messages.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands is the command line.
+type commands struct {
+	Init         initCommand         `cmd:"" help:"Write a commented configuration and a key file."`
+	Check        checkCommand        `cmd:"" help:"Say everything that is wrong with the configuration, with line and remedy."`
+	Registration registrationCommand `cmd:"" help:"Write the file that tells the Matrix homeserver about lockbridge."`
+	Run          runCommand          `cmd:"" help:"Run the bridge until SIGTERM or SIGINT."`
+	Version      versionCommand      `cmd:"" help:"Print the version."`
+}
+
+// configFlag is shared by the commands that read a configuration.
+type configFlag struct {
+	Config string `short:"c" default:"lockbridge.toml" placeholder:"FILE" help:"The configuration (default: lockbridge.toml)."`
+}
+
+// output is where a command prints: results to out, findings and log lines to err.
+type output struct{ out, err io.Writer }
+
+// errReported ends a command that has said already what is wrong.
+var errReported = errors.New("reported")
+
+func main() { os.Exit(command(os.Args[1:], output{os.Stdout, os.Stderr})) }
+
+// command runs one command line and returns the exit status: 0, 1 for an error, 2 for a command line that makes no
+// sense.
+func command(args []string, o output) int {
+	var c commands
+	exited := -1
+	parser, err := kong.New(&c, kong.Name("lockbridge"), kong.Writers(o.out, o.err), kong.Exit(func(status int) { exited = status }),
+		kong.Description("Joins XMPP rooms, Matrix rooms and IRC channels; the XMPP leg is end-to-end encrypted."), kong.Bind(o))
+	if err != nil {
+		fmt.Fprintln(o.err, "lockbridge:", err)
+		return 2
+	}
+	parsed, err := parser.Parse(args)
+	if exited >= 0 { // --help has printed what was asked for
+		return exited
+	}
+	if err != nil {
+		fmt.Fprintf(o.err, "lockbridge: %v (see lockbridge --help)\n", err)
+		return 2
+	}
+	switch err := parsed.Run(); {
+	case errors.Is(err, errReported):
+		return 1
+	case err != nil:
+		fmt.Fprintln(o.err, "lockbridge:", err)
+		return 1
+	}
+	return 0
+}

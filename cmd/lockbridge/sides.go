@@ -1,0 +1,59 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+
+	"lockbridge/gateway"
+	"lockbridge/ircside"
+	"lockbridge/matrixside"
+	"lockbridge/xmppside"
+)
+
+// kind is what the program knows about one kind of network. A new network is one more entry in kinds.
+type kind struct {
+	name     string
+	encrypts bool   // its side can seal rooms end to end
+	address  string // the key of its block that says where its server is
+	parse    func(gateway.Block) (builder, []gateway.Problem)
+	// register writes what the network's server must know about us, unless it exists; compare reports where that file
+	// is missing, or how it differs from the block. Both nil where there is no such file.
+	register func(gateway.Block) (path string, written bool, err error)
+	compare  func(gateway.Block) (missing string, problems []gateway.Problem)
+}
+
+// builder makes a side of a block that was read.
+type builder func(gateway.Deps) (gateway.Side, error)
+
+// kinds lists every kind of network.
+func kinds() map[string]kind {
+	return map[string]kind{
+		"xmpp":   {name: "xmpp", encrypts: true, address: "server", parse: reads(xmppside.Parse, xmppside.New)},
+		"matrix": {name: "matrix", address: "homeserver", parse: reads(matrixside.Parse, matrixside.New), register: registerMatrix, compare: compareMatrix},
+		"irc":    {name: "irc", address: "server", parse: reads(ircside.Parse, ircside.New)},
+	}
+}
+
+// reads ties a side's two functions together, so that its Config stays its own affair.
+func reads[C any, S gateway.Side](parse func(gateway.Block) (C, []gateway.Problem), build func(C, gateway.Deps) (S, error)) func(gateway.Block) (builder, []gateway.Problem) {
+	return func(b gateway.Block) (builder, []gateway.Problem) {
+		cfg, problems := parse(b)
+		return func(d gateway.Deps) (gateway.Side, error) { return build(cfg, d) }, problems
+	}
+}
+
+func registerMatrix(b gateway.Block) (path string, written bool, err error) {
+	cfg, _ := matrixside.Parse(b)
+	_, err = os.Stat(cfg.Registration)
+	return cfg.Registration, errors.Is(err, fs.ErrNotExist), matrixside.WriteRegistration(cfg, cfg.Registration)
+}
+
+func compareMatrix(b gateway.Block) (missing string, problems []gateway.Problem) {
+	cfg, _ := matrixside.Parse(b)
+	if _, err := os.Stat(cfg.Registration); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Sprintf("the file %s does not exist", cfg.Registration), nil
+	}
+	return "", matrixside.CheckRegistration(cfg)
+}
