@@ -14,16 +14,24 @@ func (s *Side) answer(ctx context.Context, l *link) {
 		case <-ctx.Done():
 			return
 		case raw := <-l.queries:
-			iq, err := parseNode(raw)
-			if err != nil {
-				s.log.Warn("a query was left out: it cannot be read", "err", err)
-				continue
-			}
-			if err := l.send(s.reply(ctx, iq)...); err != nil && ctx.Err() == nil {
-				s.log.Warn("a query could not be answered", "from", iq.get("from"), "err", err)
+			if err := l.send(s.replyTo(ctx, raw)...); err != nil && ctx.Err() == nil {
+				s.log.Warn("a query could not be answered", "err", err)
 			}
 		}
 	}
+}
+
+// replyTo answers also what cannot be decoded.
+func (s *Side) replyTo(ctx context.Context, raw []byte) []*node {
+	iq, err := parseNode(raw)
+	if err == nil {
+		return s.reply(ctx, iq)
+	}
+	t, tagErr := parseTag(raw)
+	if tagErr != nil {
+		return nil
+	}
+	return []*node{refusal(&node{attrs: t.attrs}, "modify", "bad-request")}
 }
 
 // reply makes the answer to a get or set, from exactly the address that was asked, and what has to be sent along with it.

@@ -2,9 +2,7 @@ package xmppside
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -15,50 +13,11 @@ const (
 	listAge     = time.Hour // how old a cached device list may be when something is sealed
 	firstBroken = time.Hour // how long a device whose bundle is unusable is left out; doubles
 	lastBroken  = 24 * time.Hour
-	silentPause = time.Minute // the same for one whose server did not answer
-	perDomain   = 8           // queries at a time
-	maxDevices  = 100         // of one person
+	silentPause = 5 * time.Minute // the same for one whose server did not answer
+	perDomain   = 8               // queries at a time
+	maxDevices  = 100             // of one person
 	maxBroken   = 4096
 )
-
-// deviceList is what State keeps of somebody's devices.
-type deviceList struct {
-	IDs []uint32 `json:"ids"`
-	// Heard are devices that wrote to us without standing in a list that we could read.
-	Heard     []uint32  `json:"heard,omitempty"`
-	Read      time.Time `json:"read"` // zero: to be read again
-	Forbidden bool      `json:"forbidden,omitempty"`
-	// Subscribed: the person's server was asked to tell us of changes.
-	Subscribed bool `json:"subscribed,omitempty"`
-}
-
-// usable are the devices to seal for. Only a list that may not be read is stretched by those that were heard: the
-// trap of a client that publishes its list for its contacts only.
-func (d deviceList) usable() []uint32 {
-	if !d.Forbidden {
-		return d.IDs
-	}
-	out := slices.Clone(d.IDs)
-	for _, id := range d.Heard {
-		if !slices.Contains(out, id) {
-			out = append(out, id)
-		}
-	}
-	return out
-}
-
-// hear notes that a device wrote to us, and asks for the list to be read again if it is not in it.
-func (d *deviceList) hear(id uint32) (changed bool) {
-	if slices.Contains(d.IDs, id) || slices.Contains(d.Heard, id) {
-		return false
-	}
-	d.Heard = append(d.Heard, id)
-	if len(d.Heard) > maxDevices {
-		d.Heard = d.Heard[1:]
-	}
-	d.Read = time.Time{}
-	return true
-}
 
 // directory finds other people's devices. What it remembers itself is how to spare others needless questions.
 type directory struct {
@@ -67,6 +26,7 @@ type directory struct {
 	mu      sync.Mutex
 	own     map[string]omemo.Device
 	broken  map[omemo.Address]brokenDevice
+	silent  map[string]time.Time     // bare JIDs whose list could not be read, and until when it is not tried again
 	limits  map[string]chan struct{} // by domain
 	clients map[string]bool          // by capability hash: wants device lists
 }
@@ -78,7 +38,7 @@ type brokenDevice struct {
 
 func newDirectory(s *Side) *directory {
 	return &directory{
-		side: s, own: map[string]omemo.Device{}, broken: map[omemo.Address]brokenDevice{},
+		side: s, own: map[string]omemo.Device{}, broken: map[omemo.Address]brokenDevice{}, silent: map[string]time.Time{},
 		limits: map[string]chan struct{}{}, clients: map[string]bool{},
 	}
 }
@@ -165,162 +125,6 @@ func pickItem(items []*node) *node {
 	return items[0]
 }
 
-// lists returns the device lists of people: cached ones where they are fresh, else read anew. Who cannot be read keeps
-// what was known: silence is not emptiness.
-func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[string]deviceList, error) {
-	known, err := d.cached(ctx, jids)
-	if err != nil {
-		return nil, err
-	}
-	var old []string
-	for _, j := range jids {
-		if d.side.now().Sub(known[j].Read) >= listAge {
-			old = append(old, j)
-		}
-	}
-	fresh := make([]deviceList, len(old))
-	read := make([]bool, len(old))
-	inParallel(len(old), 2*perDomain, func(i int) {
-		fresh[i], read[i] = d.read(ctx, l, old[i])
-	})
-	if ctx.Err() != nil {
-		return nil, ctx.Err()
-	}
-	keep := map[string]deviceList{}
-	for i, j := range old {
-		if read[i] {
-			keep[j] = fresh[i]
-		}
-	}
-	if len(keep) == 0 {
-		return known, nil
-	}
-	err = d.side.deps.State.Update(ctx, func(ctx context.Context) error {
-		now, err := d.cached(ctx, old)
-		if err != nil {
-			return err
-		}
-		for j, list := range keep {
-			was := now[j]
-			list.Heard, list.Subscribed = was.Heard, was.Subscribed
-			if list.Forbidden {
-				list.IDs = was.IDs
-			} else {
-				list.Heard = nil
-			}
-			known[j] = list
-		}
-		return d.put(ctx, known, keep)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("keep device lists: %w", err)
-	}
-	for j, list := range keep {
-		d.follow(l, j, known[j])
-		_ = list
-	}
-	return known, nil
-}
-
-// read asks for one list. false: nothing was learnt.
-func (d *directory) read(ctx context.Context, l *link, jid string) (deviceList, bool) {
-	xml, err := d.fetch(ctx, l, jid, nodeList)
-	switch c := condition(err); {
-	case err == nil:
-		ids, err := omemo.ParseDeviceList(xml)
-		if err != nil {
-			d.side.log.Warn("a device list is malformed", "of", jid, "err", err)
-			return deviceList{}, false
-		}
-		return deviceList{IDs: ids[:min(len(ids), maxDevices)], Read: d.side.now()}, true
-	case c == "forbidden" || c == "not-authorized" || c == "subscription-required" || c == "presence-subscription-required":
-		return deviceList{Forbidden: true, Read: d.side.now()}, true
-	case c == "item-not-found" || c == "feature-not-implemented" || c == "service-unavailable":
-		return deviceList{Read: d.side.now()}, true
-	default:
-		d.side.log.Info("a device list could not be read; the last one known counts", "of", jid, "err", err)
-		return deviceList{}, false
-	}
-}
-
-func (d *directory) cached(ctx context.Context, jids []string) (map[string]deviceList, error) {
-	keys := make([]string, len(jids))
-	for i, j := range jids {
-		keys[i] = stateList + j
-	}
-	found, err := d.side.deps.State.GetMany(ctx, keys)
-	if err != nil {
-		return nil, fmt.Errorf("recall device lists: %w", err)
-	}
-	out := map[string]deviceList{}
-	for _, j := range jids {
-		var list deviceList
-		if v := found[stateList+j]; v != nil {
-			if err := json.Unmarshal(v, &list); err != nil {
-				return nil, fmt.Errorf("recall the device list of %s: %w", j, err)
-			}
-		}
-		out[j] = list
-	}
-	return out, nil
-}
-
-// put writes the lists of those whom keys names.
-func (d *directory) put(ctx context.Context, lists, keys map[string]deviceList) error {
-	values := map[string][]byte{}
-	for j := range keys {
-		v, err := json.Marshal(lists[j])
-		if err != nil {
-			return err
-		}
-		values[stateList+j] = v
-	}
-	return d.side.deps.State.PutMany(ctx, values)
-}
-
-// change edits one list inside a transaction.
-func (d *directory) change(ctx context.Context, jid string, edit func(*deviceList) bool) error {
-	lists, err := d.cached(ctx, []string{jid})
-	if err != nil {
-		return err
-	}
-	list := lists[jid]
-	if !edit(&list) {
-		return nil
-	}
-	lists[jid] = list
-	return d.put(ctx, lists, lists)
-}
-
-// follow asks for news of a list, once: by an explicit subscription from the gateway's address where the list is open,
-// by a presence subscription where it is not.
-func (d *directory) follow(l *link, jid string, list deviceList) {
-	if list.Subscribed || (!list.Forbidden && len(list.IDs) == 0) {
-		return
-	}
-	s := d.side
-	l.later(func(ctx context.Context) {
-		if list.Forbidden {
-			ask := el("", "presence", "type", "subscribe", "from", s.self, "to", jid)
-			ask.add(el("", "status").say("May the bridge read your device list? It has to, to encrypt for you."))
-			if err := l.send(ask); err != nil {
-				return
-			}
-		} else {
-			query := el(nsPubSub, "pubsub").add(el(nsPubSub, "subscribe", "node", nodeList, "jid", s.self))
-			if _, err := l.ask(ctx, "set", s.self, jid, query); err != nil && condition(err) == "" {
-				return
-			}
-		}
-		err := s.deps.State.Update(ctx, func(ctx context.Context) error {
-			return d.change(ctx, jid, func(list *deviceList) bool { list.Subscribed = true; return true })
-		})
-		if err != nil && ctx.Err() == nil {
-			s.log.Warn("it could not be noted that a device list is followed", "of", jid, "err", err)
-		}
-	})
-}
-
 // bundles fetches what the devices publish, for sessions that are about to be used. Unusable ones are left out for a
 // while.
 func (d *directory) bundles(ctx context.Context, l *link, devices []omemo.Address) map[omemo.Address]*omemo.Bundle {
@@ -372,33 +176,4 @@ func (d *directory) bundle(ctx context.Context, l *link, a omemo.Address) *omemo
 	d.broken[a] = brokenDevice{d.side.now().Add(pause), pause}
 	d.side.log.Warn("a device's bundle is unusable; the device is left out", "of", a.JID, "device", a.Device, "for", pause, "err", err)
 	return nil
-}
-
-// readListEvent takes in the news of a list, which counts only from the account itself.
-func (s *Side) readListEvent(m *message, b *batch) {
-	items := m.child(nsEvent, "event").child(nsEvent, "items")
-	from := m.get("from")
-	jid := normalBare(from)
-	if items.get("node") != nodeList || jid == "" || jid != from || domainOf(jid) == s.domain || !s.ourAddress(bare(m.get("to"))) {
-		return
-	}
-	var ids []uint32
-	if item := pickItem(items.all(nsEvent, "item")); item != nil && len(item.kids) > 0 {
-		var err error
-		if ids, err = omemo.ParseDeviceList(item.kids[0].append(nil, "")); err != nil {
-			s.log.Warn("a device list is malformed", "of", jid, "err", err)
-			return
-		}
-	} else if items.child(nsEvent, "retract") == nil {
-		return
-	}
-	b.arrivals = append(b.arrivals, s.stateArrival(jid, func(ctx context.Context) error {
-		return s.devices.change(ctx, jid, func(list *deviceList) bool {
-			if list.Read.IsZero() && !list.Subscribed && len(list.Heard) == 0 {
-				return false // somebody we never asked about
-			}
-			list.IDs, list.Read, list.Forbidden, list.Heard = ids[:min(len(ids), maxDevices)], s.now(), false, nil
-			return true
-		})
-	}))
 }

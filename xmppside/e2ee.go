@@ -212,10 +212,26 @@ func (in *incoming) open(ctx context.Context) (*gateway.Event, error) {
 	if last == nil {
 		last = omemo.ErrNotForUs
 	}
-	if errors.Is(last, omemo.ErrNotForUs) && (in.content.delayed || len(msg.Payload) == 0) {
-		return nil, nil
+	if errors.Is(last, omemo.ErrNotForUs) {
+		if in.content.delayed || len(msg.Payload) == 0 {
+			return nil, nil
+		}
+		in.due = in.remind
 	}
 	return nil, gateway.Unreadable(in.from.person, last)
+}
+
+// remind sends our device list to somebody whose client left our device out, once a day.
+func (in *incoming) remind() {
+	s, real := in.side, in.from.real
+	if real == "" || !s.lately.free("remind/"+real, s.now(), namePause) {
+		return
+	}
+	in.link.later(func(ctx context.Context) {
+		if ev, err := s.listEvent(ctx, s.self, real); err == nil {
+			_ = in.link.send(ev) // a hint, nothing more
+		}
+	})
 }
 
 // everyNth says how often plain keys for puppets that need not open a message are worked through all the same, so that

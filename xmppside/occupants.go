@@ -118,13 +118,15 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 
 // affiliateLocked notes what somebody is to the room.
 func (r *room) affiliateLocked(real, affiliation string) {
-	switch affiliation {
-	case "owner", "admin", "member":
-		if len(r.affiliated) < maxAffiliate {
-			r.affiliated[real] = affiliation
+	for _, table := range []map[string]string{r.affiliated, r.learning} {
+		switch affiliation {
+		case "owner", "admin", "member":
+			if table != nil && len(table) < maxAffiliate {
+				table[real] = affiliation
+			}
+		case "none", "outcast":
+			delete(table, real)
 		}
-	case "none", "outcast":
-		delete(r.affiliated, real)
 	}
 }
 

@@ -107,6 +107,12 @@ func (s *Side) load(ctx context.Context) error {
 		}
 		s.people.set(p)
 	}
+	for _, r := range s.rooms {
+		if r.conf.Seal { // others seal for the gateway as soon as it is a member
+			_, err := s.device(ctx, s.self)
+			return err
+		}
+	}
 	return nil
 }
 
@@ -205,6 +211,9 @@ func (s *Side) bringIn(ctx context.Context, l *link, r *room, person gateway.Per
 		return p, err
 	}
 	if p.Device && !before.Device {
+		if _, err := s.device(ctx, p.JID); err != nil { // remembered from now on
+			return p, err
+		}
 		s.announceDevice(ctx, l, r, p.JID)
 	}
 	granted, err := r.admit(ctx, l, p.JID)

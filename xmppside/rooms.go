@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,6 +40,7 @@ type room struct {
 	mine       map[string]string    // our bare JID to nick
 	realOf     map[string]string    // occupant-id to real bare JID
 	affiliated map[string]string    // real bare JID to owner, admin, member
+	learning   map[string]string    // the same, while the lists are read anew
 
 	flagsKnown   bool
 	membersOnly  bool
@@ -285,81 +285,6 @@ func explainJoin(err error, self string) error {
 		return fmt.Errorf("the room is full: %w", err)
 	}
 	return fmt.Errorf("enter the room: %w", err)
-}
-
-// learn reads the room's flags and affiliations.
-func (r *room) learn(ctx context.Context, l *link) error {
-	r.mu.Lock()
-	known := r.flagsKnown
-	r.mu.Unlock()
-	if !known {
-		if err := r.readFlags(ctx, l); err != nil {
-			return err
-		}
-	}
-	for _, kind := range []string{"owner", "admin", "member"} {
-		iq, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsMUCAdmin, "query").add(el(nsMUCAdmin, "item", "affiliation", kind)))
-		if err != nil {
-			if condition(err) == "" {
-				return err
-			}
-			if r.conf.Seal {
-				r.log.Warn("the room does not show who its members are; only those who are there can read along", "list", kind, "err", err,
-					"remedy", "make "+r.side.self+" an admin of the room")
-			}
-			continue
-		}
-		r.mu.Lock()
-		for _, item := range iq.child(nsMUCAdmin, "query").all(nsMUCAdmin, "item") {
-			if real := normalBare(item.get("jid")); real != "" {
-				r.affiliateLocked(real, kind)
-			}
-		}
-		r.mu.Unlock()
-	}
-	return nil
-}
-
-// readFlags asks what kind of room it is.
-func (r *room) readFlags(ctx context.Context, l *link) error {
-	iq, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsDiscoInfo, "query"))
-	if err != nil {
-		return fmt.Errorf("ask what kind of room it is: %w", err)
-	}
-	var vars []string
-	for _, f := range iq.child(nsDiscoInfo, "query").all(nsDiscoInfo, "feature") {
-		vars = append(vars, f.get("var"))
-	}
-	r.mu.Lock()
-	r.membersOnly = slices.Contains(vars, "muc_membersonly")
-	r.nonAnonymous = slices.Contains(vars, "muc_nonanonymous")
-	r.flagsKnown, r.reread = true, false
-	r.changedLocked()
-	r.mu.Unlock()
-	if reason, _ := r.unfit(); reason != "" {
-		r.log.Warn("the room must be carried end-to-end encrypted, but "+reason+": nothing crosses until that is changed", "remedy", "make it members-only and show real addresses to anyone")
-	}
-	return nil
-}
-
-// unfit says why the room must not be carried sealed; "" if nothing speaks against it, or it is not to be sealed. known
-// is false while the room's flags are being read: then nothing may be said in it, but what others sealed may be read.
-func (r *room) unfit() (reason string, known bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case !r.conf.Seal:
-		return "", true
-	case !r.flagsKnown:
-		return "", false
-	case !r.membersOnly && !r.nonAnonymous:
-		return "it is neither members-only nor non-anonymous", true
-	case !r.membersOnly:
-		return "it is not members-only", true
-	case !r.nonAnonymous:
-		return "it is not non-anonymous", true
-	}
-	return "", true
 }
 
 // remain puts the room right until we are out of it.

@@ -1,0 +1,170 @@
+package xmppside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// learn reads the room's flags and affiliations.
+func (r *room) learn(ctx context.Context, l *link) error {
+	r.mu.Lock()
+	known := r.flagsKnown
+	r.learning = map[string]string{}
+	r.mu.Unlock()
+	if !known {
+		if err := r.readFlags(ctx, l); err != nil {
+			return err
+		}
+	}
+	for _, kind := range []string{"owner", "admin", "member"} {
+		if err := r.readList(ctx, l, kind); err != nil {
+			return err
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.occupants {
+		if o.real != "" {
+			r.affiliateLocked(o.real, o.affiliation)
+		}
+	}
+	r.affiliated, r.learning = r.learning, nil // whoever was removed while we were away is gone now
+	return nil
+}
+
+// readList reads who has an affiliation. A room that does not show its lists is carried all the same, for those who
+// are there.
+func (r *room) readList(ctx context.Context, l *link, kind string) error {
+	iq, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsMUCAdmin, "query").add(el(nsMUCAdmin, "item", "affiliation", kind)))
+	if err != nil && condition(err) == "" {
+		return err
+	}
+	if err != nil {
+		if r.conf.Seal {
+			r.log.Warn("the room does not show who its members are; only those who are there can read along", "list", kind, "err", err,
+				"remedy", "make "+r.side.self+" an admin of the room")
+		}
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, item := range iq.child(nsMUCAdmin, "query").all(nsMUCAdmin, "item") {
+		if real := normalBare(item.get("jid")); real != "" {
+			r.affiliateLocked(real, kind)
+		}
+	}
+	return nil
+}
+
+// readFlags asks what kind of room it is.
+func (r *room) readFlags(ctx context.Context, l *link) error {
+	iq, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsDiscoInfo, "query"))
+	if err != nil {
+		return fmt.Errorf("ask what kind of room it is: %w", err)
+	}
+	var vars []string
+	for _, f := range iq.child(nsDiscoInfo, "query").all(nsDiscoInfo, "feature") {
+		vars = append(vars, f.get("var"))
+	}
+	r.mu.Lock()
+	r.membersOnly = slices.Contains(vars, "muc_membersonly")
+	r.nonAnonymous = slices.Contains(vars, "muc_nonanonymous")
+	r.flagsKnown, r.reread = true, false
+	r.changedLocked()
+	r.mu.Unlock()
+	if reason, _ := r.unfit(); reason != "" {
+		r.log.Warn("the room must be carried end-to-end encrypted, but "+reason+": nothing crosses until that is changed", "remedy", "make it members-only and show real addresses to anyone")
+	}
+	return nil
+}
+
+// unfit says why the room must not be carried sealed; "" if nothing speaks against it, or it is not to be sealed. known
+// is false while the room's flags are being read: then nothing may be said in it, but what others sealed may be read.
+func (r *room) unfit() (reason string, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case !r.conf.Seal:
+		return "", true
+	case !r.flagsKnown:
+		return "", false
+	case !r.membersOnly && !r.nonAnonymous:
+		return "it is neither members-only nor non-anonymous", true
+	case !r.membersOnly:
+		return "it is not members-only", true
+	case !r.nonAnonymous:
+		return "it is not non-anonymous", true
+	}
+	return "", true
+}
+
+// errMayNotGrant: the room wants members, and the gateway is not one of its admins.
+var errMayNotGrant = errors.New("the gateway is not an admin of this members-only room, so its puppets cannot enter")
+
+// nickIn is the nick of one of our addresses in the room; "" if it is not there.
+func (r *room) nickIn(who string) string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.mine[who]
+}
+
+// admit makes a puppet a member where the room asks for that, and reports whether it had to. Where it does not ask,
+// puppets stay without affiliation: nobody has to seal for them.
+func (r *room) admit(ctx context.Context, l *link, who string) (granted bool, err error) {
+	r.mu.Lock()
+	needed, rank, has := r.membersOnly, r.rank, r.affiliated[who]
+	r.mu.Unlock()
+	switch {
+	case !needed || has != "":
+		return false, nil
+	case rank != "admin" && rank != "owner":
+		return false, errMayNotGrant
+	}
+	if err := r.affiliate(ctx, l, who, "member"); err != nil {
+		return false, fmt.Errorf("make a puppet a member: %w", err)
+	}
+	return true, nil
+}
+
+// affiliate changes what one of our own addresses is to the room (XEP-0045, section 9.3). The bare domain is never
+// affiliated: clients would look for its device, and ejabberd would let every address of it inherit.
+func (r *room) affiliate(ctx context.Context, l *link, who, affiliation string) error {
+	r.granting.Lock()
+	defer r.granting.Unlock()
+	item := el(nsMUCAdmin, "item", "affiliation", affiliation, "jid", who)
+	if _, err := l.ask(ctx, "set", r.fullSelf(), r.jid, el(nsMUCAdmin, "query").add(item)); err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.affiliateLocked(who, affiliation)
+	return nil
+}
+
+// rename changes the nick of an occupant of ours.
+func (r *room) rename(ctx context.Context, l *link, who, nick string) error {
+	if r.nickIn(who) == nick {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, joinLimit)
+	defer cancel()
+	return r.awaitAnswer(ctx, who, func() error {
+		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(capsNode()))
+	})
+}
+
+// mayGrantError reports whether the room itself stands against a puppet, so that the gateway has to speak for it.
+func (r *room) mayGrantError(err error) bool { return errors.Is(err, errMayNotGrant) }
+
+// puppetTrouble logs once per room why the gateway speaks for people itself.
+func (r *room) puppetTrouble(err error) {
+	r.mu.Lock()
+	told := r.puppetsTold
+	r.puppetsTold = true
+	r.mu.Unlock()
+	if !told {
+		r.log.Warn("the gateway speaks for people itself", "err", err, "remedy", "make "+r.side.self+" an admin of the room")
+	}
+}
