@@ -152,7 +152,7 @@ func TestTheGatewaySpeaksForEverybodyWherePuppetsAreOff(t *testing.T) {
 		fromMatrix(ctx, t, s, "A word with one of you")
 		fromMatrix(ctx, t, s, "And but one word")
 		e := must[peers.XMPPEvent](t)(s.Owner.AwaitSealed(ctx, s.Room, "And but one word"))
-		if e.Real != s.Lockbridge.Slot.JID() || !strings.Contains(e.Text(), "montague") {
+		if e.Real != s.Lockbridge.Slot.JID() || !strings.Contains(e.Text(), "Montague") {
 			t.Errorf("it came from %s as %q", e.Real, e.Text())
 		}
 		fromIRC(ctx, t, s, "Couple it with something")

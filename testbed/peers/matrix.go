@@ -170,6 +170,11 @@ func (m *Matrix) SetState(ctx context.Context, room, kind, key string, content m
 	return m.call(ctx, "PUT", path, content, nil)
 }
 
+// SetDisplayName sets the name that others see.
+func (m *Matrix) SetDisplayName(ctx context.Context, name string) error {
+	return m.call(ctx, "PUT", "/_matrix/client/v3/profile/"+url.PathEscape(m.UserID)+"/displayname", map[string]any{"displayname": name}, nil)
+}
+
 // Members returns the joined users of a room and their display names.
 func (m *Matrix) Members(ctx context.Context, room string) (map[string]string, error) {
 	var answer struct {

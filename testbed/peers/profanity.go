@@ -80,7 +80,7 @@ func StartProfanity(ctx context.Context, b *Bed, jid, password string, t *Transc
 }
 
 func (p *Profanity) start(ctx context.Context, b *Bed, password string) error {
-	name, domain, _ := strings.Cut(p.JID, "@")
+	name, domain := p.nick(), p.JID[strings.Index(p.JID, "@")+1:]
 	account := fmt.Sprintf("[%s]\nenabled=true\njid=%s\nserver=%s\nport=%d\nresource=profanity\npassword=%s\ntls.policy=disable\n"+
 		"muc.service=conference.%s\nmuc.nick=%s\npresence.last=online\npresence.login=online\n", name, p.JID, b.IP, b.port("C2S"), password, domain, name)
 	for path, text := range map[string]string{"config/profanity/profrc": profrc, "data/profanity/accounts": account} {
@@ -152,11 +152,17 @@ func (p *Profanity) addRecord(file, text string) {
 	line := ProfanityLine{Log: "debug", Text: text}
 	if strings.Contains(file, "/chatlogs/") {
 		line.Log = strings.ReplaceAll(filepath.Base(filepath.Dir(file)), "_at_", "@")
-		if m := speaker.FindStringSubmatch(text); m != nil && m[1] != "me" {
+		if m := speaker.FindStringSubmatch(text); m != nil && m[1] != p.nick() {
 			p.transcript.add(Entry{Where: p.owner, Who: m[1], Text: m[2], Sealed: p.lastWasSealed(line.Log)})
 		}
 	}
 	p.add(line)
+}
+
+// nick is what Profanity is called in rooms.
+func (p *Profanity) nick() string {
+	name, _, _ := strings.Cut(p.JID, "@")
+	return name
 }
 
 // logTail cuts a growing log into records: each begins with a time and may have several lines.

@@ -120,18 +120,20 @@ func (s *Scene) ProfanityMember(ctx context.Context, name, domain string) (*Prof
 	return p, p.PublishOMEMO(ctx)
 }
 
-// MatrixUser makes an account and logs it in.
+// MatrixUser makes an account with the capitalised name as its display name, and logs it in.
 func (s *Scene) MatrixUser(ctx context.Context, name string) (*Matrix, error) {
+	display := strings.ToUpper(name[:1]) + name[1:]
 	name = Unique(name)
 	password, err := s.Bed.MatrixAccount(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	m, err := LoginMatrix(ctx, s.Bed, name, password, s.Transcript)
-	if err == nil {
-		s.closers = append(s.closers, m.Close)
+	if err != nil {
+		return nil, err
 	}
-	return m, err
+	s.closers = append(s.closers, m.Close)
+	return m, m.SetDisplayName(ctx, display)
 }
 
 // MatrixAgain logs the scene's Matrix user in again, after a restart of the homeserver.
