@@ -39,8 +39,8 @@ func ParseBundle(xml []byte) (*Bundle, error) {
 	w := legacyWire()
 	identity := [32]byte(b.Identity)
 	switch {
-	case checkIdentity(&identity) != nil:
-		return nil, fmt.Errorf("%w: identity key is no canonical public key", ErrBundle)
+	case !canonical(&identity):
+		return nil, fmt.Errorf("%w: identity key is not canonical", ErrBundle)
 	case !w.verify(&identity, w.appendKey(nil, &b.SignedPreKey.Key), b.Signature[:]):
 		return nil, fmt.Errorf("%w: wrong signature", ErrBundle)
 	case len(b.PreKeys) == 0:

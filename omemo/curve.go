@@ -100,6 +100,15 @@ func x25519(priv, pub *[32]byte) ([32]byte, error) {
 	return out, nil
 }
 
+// canonical reports whether a Curve25519 public key has the one encoding that
+// its owner gives it. X25519 takes others for the same key, so whatever names
+// something (an identity, a session) must be checked.
+func canonical(u *[32]byte) bool {
+	var x field.Element
+	_, err := x.SetBytes(u[:])
+	return err == nil && [32]byte(x.Bytes()) == *u
+}
+
 // edwardsForm converts a Curve25519 public key to the Ed25519 key with the
 // given sign of x, by y = (u-1)/(u+1). The key must be encoded canonically
 // once its top bit is masked, and must not be -1.
@@ -107,10 +116,7 @@ func edwardsForm(u *[32]byte, sign byte) ([32]byte, error) {
 	masked := *u
 	masked[31] &= 127
 	var x, one, num, den field.Element
-	if _, err := x.SetBytes(masked[:]); err != nil {
-		return [32]byte{}, err
-	}
-	if [32]byte(x.Bytes()) != masked {
+	if _, err := x.SetBytes(masked[:]); err != nil || !canonical(&masked) {
 		return [32]byte{}, errNotAPoint
 	}
 	one.One()

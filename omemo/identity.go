@@ -87,13 +87,3 @@ func verifyCurveSignature(public *[32]byte, message, signature []byte) bool {
 	sig[63] &= 127
 	return verifySignature(&ed, message, sig[:])
 }
-
-// checkIdentity refuses identity keys that are not encoded canonically: two
-// encodings of one key would have two fingerprints.
-func checkIdentity(key *[32]byte) error {
-	if key[31]>>7 == 1 {
-		return errNotAPoint
-	}
-	_, err := edwardsForm(key, 0)
-	return err
-}

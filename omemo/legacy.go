@@ -47,6 +47,14 @@ func legacyKey(data []byte) (key [32]byte, err error) {
 	return [32]byte(data[1:]), nil
 }
 
+// legacyName reads a key that names a session or a device.
+func legacyName(data []byte) (key [32]byte, err error) {
+	if key, err = legacyKey(data); err == nil && !canonical(&key) {
+		err = fmt.Errorf("%w: public key is not canonical", ErrMalformed)
+	}
+	return key, err
+}
+
 func appendLegacyKeyField(dst []byte, number byte, key *[32]byte) []byte {
 	return appendLegacyKey(append(dst, number<<3|protoBytes, 33), key)
 }
@@ -134,11 +142,9 @@ func parseLegacyExchange(data []byte) (x exchange, err error) {
 			x.hasPreKey = true
 			x.preKey, err = f.uint32()
 		case 2:
-			x.base, err = legacyKey(f.bytes)
+			x.base, err = legacyName(f.bytes)
 		case 3:
-			if x.identity, err = legacyKey(f.bytes); err == nil && checkIdentity(&x.identity) != nil {
-				err = fmt.Errorf("%w: identity key is no canonical public key", ErrMalformed)
-			}
+			x.identity, err = legacyName(f.bytes)
 		case 4:
 			x.message = f.bytes
 		case 6:

@@ -289,6 +289,26 @@ func TestCollidingDevice(t *testing.T) {
 	}
 }
 
+// TestExchangeNames: the key that names a session has one encoding, or an
+// altered copy of a key exchange would spoil those that follow it.
+func TestExchangeNames(t *testing.T) {
+	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+	msg := alice.seal(t, bob, "hello")
+	x, err := parseLegacyExchange(msg.Keys[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.base[31] |= 0x80 // the same key to X25519
+	bad := *msg
+	bad.Keys = []Key{{RID: bob.device.ID, PreKey: true, Data: appendLegacyExchange(nil, &x)}}
+	if _, err := bob.open(alice, &bad); !errors.Is(err, ErrMalformed) {
+		t.Fatalf("error %v, want ErrMalformed", err)
+	}
+	if _, err := bob.open(alice, msg); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestBadPayload: the key is right, what it should open is not.
 func TestBadPayload(t *testing.T) {
 	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")

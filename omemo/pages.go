@@ -22,7 +22,8 @@ import (
 const (
 	pageSlots = 256
 	hotSlot   = 36
-	maxDepth  = 8 // hex digits of a path; what hashes alike beyond it is refused
+	maxDepth  = 8    // hex digits of a path; what hashes alike beyond it is refused
+	maxJID    = 3071 // bytes (RFC 6122 section 2.1)
 )
 
 // sendSlot is what sealing needs to know of a device and seldom changes. A slot
@@ -292,6 +293,9 @@ func (b *book) locate(ctx context.Context, keys []string, want map[Address]struc
 
 // insert gives a device that locate did not find a slot.
 func (b *book) insert(a Address) (place, error) {
+	if a.JID == "" || len(a.JID) > maxJID {
+		return place{}, fmt.Errorf("%w: JID of %d bytes", ErrMalformed, len(a.JID))
+	}
 	path := hashPath(addressHash(a), maxDepth)
 	for depth := 0; depth <= maxDepth; depth++ {
 		p := b.pages[path[:depth]]

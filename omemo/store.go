@@ -10,6 +10,4 @@ type Store interface {
 	GetMany(ctx context.Context, keys []string) (map[string][]byte, error)
 	// PutMany writes values; a nil value deletes its key.
 	PutMany(ctx context.Context, values map[string][]byte) error
-	// List returns every key with the prefix, and its value.
-	List(ctx context.Context, prefix string) (map[string][]byte, error)
 }

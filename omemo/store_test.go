@@ -48,16 +48,6 @@ func (s *mapStore) PutMany(_ context.Context, values map[string][]byte) error {
 	return nil
 }
 
-func (s *mapStore) List(_ context.Context, prefix string) (map[string][]byte, error) {
-	out := make(map[string][]byte)
-	for k, v := range s.values {
-		if strings.HasPrefix(k, prefix) {
-			out[k] = v
-		}
-	}
-	return out, nil
-}
-
 func (s *mapStore) snapshot() map[string]string {
 	out := make(map[string]string, len(s.values))
 	for k, v := range s.values {
