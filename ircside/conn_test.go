@@ -106,6 +106,13 @@ func TestRefusals(t *testing.T) {
 	if len(out) != 3 || !gateway.IsDrop(out[0].Err) || out[1].Err == nil || gateway.IsDrop(out[1].Err) || out[2].Err != nil {
 		t.Errorf("outcomes %+v", out)
 	}
+	// An error that nobody knows is one all the same where the label says what it is for.
+	got = r.deliver(delivery("k5", "five"))
+	l.expect("@label=k5/ ")
+	l.send("@label=k5/ :irc.test 499 lb :whatever")
+	if out := r.outcomes(got); len(out) != 1 || out[0].Err == nil || gateway.IsDrop(out[0].Err) {
+		t.Errorf("outcomes %+v", out)
+	}
 	// Somebody who left is not told any more.
 	report := delivery("k4", "")
 	report.Event.Body = gateway.Receipt{State: gateway.Undeliverable, Reason: "full", Target: gateway.Ref{Author: gateway.Person{Network: "net", ID: "gone"}}}

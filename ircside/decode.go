@@ -88,8 +88,9 @@ type refusal struct {
 	absent bool // we are not in the channel
 }
 
-// decodeRefusal reads the numerics and standard replies (IRCv3) that refuse a PRIVMSG or NOTICE.
-func decodeRefusal(e *girc.Event) (refusal, bool) {
+// decodeRefusal reads the numerics and standard replies (IRCv3) that refuse a PRIVMSG or NOTICE. With sure, a label has
+// told already that e answers one, so that any error does.
+func decodeRefusal(e *girc.Event, sure bool) (refusal, bool) {
 	reason := gateway.CleanName(toUTF8(stripFormat(e.Last())))
 	if reason == "" {
 		reason = "the server refused it"
@@ -108,7 +109,7 @@ func decodeRefusal(e *girc.Event) (refusal, bool) {
 		}
 		r.target, r.err = param(e, 2), gateway.Drop(r.err)
 	default:
-		return refusal{}, false
+		return r, sure && len(e.Command) == 3 && (e.Command[0] == '4' || e.Command[0] == '5')
 	}
 	return r, true
 }

@@ -33,26 +33,26 @@ func TestConformance(t *testing.T) {
 		{name: "without capabilities", server: server{old: true}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			real := startServer(t, c.server)
+			ircd := startServer(t, c.server)
 			n := 0
 			sidetest.Exercise(t, func(t *testing.T) sidetest.Harness {
 				n++
 				room := gateway.Room{Address: gateway.Address{Network: "irc", ID: fmt.Sprintf("#Case%d", n)}, Puppets: gateway.PuppetsNone}
-				address := real.plain
+				address := ircd.plain
 				if c.tls {
-					address = real.tls
+					address = ircd.tls
 				}
 				wire := startWire(t, address)
 				cfg := defaults()
 				cfg.Server, cfg.TLS, cfg.Nick, cfg.User = wire.address, c.tls, "lockbridge", "lockbridge"
 				cfg.Pace = Pace{Burst: 200, Every: time.Millisecond}
 				if c.tls {
-					cfg.TLSCA, cfg.SASL = real.cert, SASL{"lockbridge", "pw"}
+					cfg.TLSCA, cfg.SASL = ircd.cert, SASL{"lockbridge", "pw"}
 				}
 				return sidetest.Harness{
 					Room: room, Foreign: "xmpp", Confirms: true, MissesNothing: false,
 					New:  func(deps gateway.Deps) (gateway.Side, error) { return New(cfg, deps) },
-					Peer: startPeer(t, real.plain, wire, room.ID),
+					Peer: startPeer(t, ircd.plain, wire, room.ID),
 				}
 			})
 		})
@@ -61,9 +61,9 @@ func TestConformance(t *testing.T) {
 
 // TestFloodControl: with the default pace a server that throws flooders out keeps us, and what we say arrives whole.
 func TestFloodControl(t *testing.T) {
-	real := startServer(t, server{strict: true})
-	wire := startWire(t, real.plain)
-	p := startPeer(t, real.plain, wire, "#lobby")
+	ircd := startServer(t, server{strict: true})
+	wire := startWire(t, ircd.plain)
+	p := startPeer(t, ircd.plain, wire, "#lobby")
 	r := beginAt(t, wire.address)
 	var run []gateway.Delivery
 	for i := range 10 {
@@ -93,9 +93,9 @@ func TestFloodControl(t *testing.T) {
 
 // TestLongestLine: what we take for the longest line arrives whole, to the byte.
 func TestLongestLine(t *testing.T) {
-	real := startServer(t, server{})
-	wire := startWire(t, real.plain)
-	p := startPeer(t, real.plain, wire, "#lobby")
+	ircd := startServer(t, server{})
+	wire := startWire(t, ircd.plain)
+	p := startPeer(t, ircd.plain, wire, "#lobby")
 	r := beginAt(t, wire.address)
 	out := r.outcomes(r.deliver(delivery("k", strings.Repeat("x", 1000))))
 	if len(out) != 1 || out[0].Err != nil || len(out[0].Parts) != 3 {
@@ -114,9 +114,9 @@ func TestLongestLine(t *testing.T) {
 
 // TestUntrustedServer: a certificate that nobody vouches for is refused.
 func TestUntrustedServer(t *testing.T) {
-	real := startServer(t, server{})
+	ircd := startServer(t, server{})
 	cfg := defaults()
-	cfg.Server, cfg.Nick, cfg.User = real.tls, "lb", "lb"
+	cfg.Server, cfg.Nick, cfg.User = ircd.tls, "lb", "lb"
 	s, err := New(cfg, gateway.Deps{})
 	if err != nil {
 		t.Fatal(err)

@@ -55,8 +55,11 @@ func encodeMessage(channel string, sender gateway.Person, m gateway.Message, lim
 	budget := lim.payload(out.command, channel)
 	prefix := ""
 	if !sender.IsZero() {
-		// A long name leaves at least half of the line to the text.
-		name := gateway.Shorten(unpingable(gateway.CleanName(sender.Label())), max((budget-minRoom)/2, 8))
+		name := gateway.CleanName(sender.Name)
+		if name == "" {
+			name = gateway.CleanName(sender.ID)
+		}
+		name = gateway.Shorten(unpingable(name), max((budget-minRoom)/2, 8)) // at least half of the line is the text's
 		prefix = "<" + name + "> "
 		if m.Style == gateway.StyleEmote {
 			prefix = "* " + name + " "

@@ -2,6 +2,7 @@ package ircside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/lrstanley/girc"
@@ -20,6 +21,10 @@ func (s *session) handle(e *girc.Event) error {
 	}
 	switch e.Command {
 	case girc.PING:
+		const most = 256 // answers that wait for the socket
+		if len(s.now) >= most {
+			return errors.New("the server asks faster than it takes our answers")
+		}
 		s.now = append(s.now, "PONG :"+e.Last())
 	case girc.PONG:
 		s.pong(e.Last())
@@ -134,7 +139,7 @@ func (s *session) refused(e *girc.Event) {
 	if l == nil && s.refusedJoin(e) {
 		return
 	}
-	no, ok := decodeRefusal(e)
+	no, ok := decodeRefusal(e, l != nil)
 	if !ok {
 		return
 	}

@@ -31,6 +31,21 @@ func (l *line) settle(err error) {
 	close(l.done)
 }
 
+// wait returns when the line is settled, or false when ctx ends before.
+func (l *line) wait(ctx context.Context) bool {
+	select {
+	case <-l.done:
+		return true
+	default:
+	}
+	select {
+	case <-l.done:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
 // utterance is one delivery on its way out.
 type utterance struct {
 	key   string
@@ -156,9 +171,7 @@ func (c *conn) begun(u *utterance) bool {
 func (c *conn) await(ctx context.Context, u *utterance) error {
 	first := u.err
 	for _, l := range u.lines {
-		select {
-		case <-l.done:
-		case <-ctx.Done():
+		if !l.wait(ctx) {
 			c.withdraw([]*utterance{u})
 			return ctx.Err()
 		}
