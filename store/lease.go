@@ -42,7 +42,7 @@ func (s *Store) Acquire(ctx context.Context, network string) (gateway.Lease, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.epochs[network] = l.epoch
+	s.held[network] = l
 	return l, nil
 }
 
@@ -53,12 +53,12 @@ func (t *tx) checkLease() error {
 		return nil
 	}
 	t.s.mu.Lock()
-	epoch, held := t.s.epochs[t.network]
+	l := t.s.held[t.network]
 	t.s.mu.Unlock()
-	if !held {
+	if l == nil {
 		return gateway.ErrLeaseLost
 	}
-	res, err := t.s.db.Exec(t.ctx, "SELECT 1 FROM lease WHERE network = $1 AND epoch = $2 FOR KEY SHARE", t.network, epoch)
+	res, err := t.s.db.Exec(t.ctx, "SELECT 1 FROM lease WHERE network = $1 AND epoch = $2 FOR KEY SHARE", t.network, l.epoch)
 	if err != nil {
 		return failed("check lease", err)
 	}
@@ -239,8 +239,8 @@ func (l *lease) lost(err error) error {
 func (l *lease) forget() {
 	l.s.mu.Lock()
 	defer l.s.mu.Unlock()
-	if l.s.epochs[l.network] == l.epoch {
-		delete(l.s.epochs, l.network)
+	if l.s.held[l.network] == l {
+		delete(l.s.held, l.network)
 	}
 }
 

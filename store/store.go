@@ -67,7 +67,7 @@ type Store struct {
 	mu     sync.Mutex
 	groups map[string]*group
 	wakes  map[string]chan struct{}
-	epochs map[string]int64 // Postgres: the leases that this process holds
+	held   map[string]*lease // Postgres: the leases of this process
 }
 
 var (
@@ -80,7 +80,7 @@ var (
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	s := &Store{
 		log: cfg.Log, now: cfg.Now, retention: cfg.Retention,
-		groups: map[string]*group{}, wakes: map[string]chan struct{}{}, epochs: map[string]int64{},
+		groups: map[string]*group{}, wakes: map[string]chan struct{}{}, held: map[string]*lease{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

@@ -153,7 +153,7 @@ func (t *tx) notifyRows() query {
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	for network := range t.base.wakes {
-		if _, ours := t.s.epochs[network]; !ours {
+		if t.s.held[network] == nil {
 			q.rows = append(q.rows, []any{network})
 		}
 	}

@@ -1,0 +1,181 @@
+package store_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"lockbridge/gateway"
+	"lockbridge/store"
+)
+
+// The benchmarks write with fsync on, as in service. They name the database in the sub-benchmark.
+
+func benchmark(b *testing.B, run func(b *testing.B, s *store.Store)) {
+	b.Helper()
+	for _, d := range databases() {
+		b.Run(d.name, func(b *testing.B) {
+			s := open(b, store.Config{URL: d.make(b)})
+			l := acquire(b, s, "x")
+			defer func() { must(b, l.Release(context.Background())) }()
+			b.ReportAllocs()
+			b.ResetTimer()
+			run(b, s)
+		})
+	}
+}
+
+// acceptOne does what Accept does for one message: seen?, a changed ratchet, event, link and delivery.
+func acceptOne(ctx context.Context, s *store.Store, n int64) error {
+	room := gateway.Address{Network: "x", ID: "room@rooms.example"}
+	at := gateway.Native{Room: room, ID: fmt.Sprint("stanza-", n)}
+	id, err := gateway.NewID(rand.Reader)
+	if err != nil {
+		return err
+	}
+	ev := &gateway.Event{
+		ID: id, At: room, Native: at.ID, Time: time.Now(), Sender: gateway.Person{Network: "x", ID: "juliet@example.org", Name: "Juliet"},
+		Body: gateway.Message{Text: gateway.Text{Plain: "what light through yonder window breaks? it is the east, and Juliet is the sun"}},
+	}
+	return s.Do(ctx, "x", func(ctx context.Context) error {
+		if _, err := s.Seen(ctx, []gateway.Native{at}); err != nil {
+			return err
+		}
+		session := fmt.Sprint("session/", n%50)
+		if _, err := s.State("x").GetMany(ctx, []string{session}); err != nil {
+			return err
+		}
+		if err := s.State("x").PutMany(ctx, map[string][]byte{session: make([]byte, 600)}); err != nil {
+			return err
+		}
+		return s.Append(ctx, []gateway.Entry{{
+			Event: ev, Links: []gateway.Link{{Native: at, Event: id}},
+			Deliveries: []gateway.Queue{
+				{Key: "m" + at.ID, Room: gateway.Address{Network: "m", ID: "!room"}}, {Key: "i" + at.ID, Room: gateway.Address{Network: "i", ID: "#room"}},
+			},
+		}})
+	})
+}
+
+func BenchmarkAccept(b *testing.B) {
+	benchmark(b, func(b *testing.B, s *store.Store) {
+		b.Helper()
+		for i := range b.N {
+			must(b, acceptOne(b.Context(), s, int64(i)))
+		}
+	})
+}
+
+func BenchmarkAcceptParallel(b *testing.B) {
+	benchmark(b, func(b *testing.B, s *store.Store) {
+		b.Helper()
+		var n atomic.Int64
+		b.SetParallelism(32)
+		b.RunParallel(func(pb *testing.PB) {
+			for pb.Next() {
+				if err := acceptOne(b.Context(), s, n.Add(1)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	})
+}
+
+// BenchmarkSealForThousand is what sealing one message for 1,000 devices asks of the store: it reads 1,000 cold
+// records of 600 bytes and 4 pages of hot chains, and writes the pages.
+func BenchmarkSealForThousand(b *testing.B) {
+	benchmark(b, func(b *testing.B, s *store.Store) {
+		b.Helper()
+		st, records, pages := s.State("x"), map[string][]byte{}, map[string][]byte{}
+		for i := range 1000 {
+			records[fmt.Sprintf("session/juliet@example.org/%d", i)] = bytes.Repeat([]byte{1}, 600)
+		}
+		for i := range 4 {
+			pages[fmt.Sprintf("chains/juliet@example.org/%d", i)] = bytes.Repeat([]byte{2}, 12<<10)
+		}
+		must(b, st.PutMany(b.Context(), records))
+		keys := make([]string, 0, len(records)+len(pages))
+		for key := range records {
+			keys = append(keys, key)
+		}
+		for key := range pages {
+			keys = append(keys, key)
+		}
+		b.ResetTimer()
+		for range b.N {
+			must(b, st.Update(b.Context(), func(ctx context.Context) error {
+				if _, err := st.GetMany(ctx, keys); err != nil {
+					return err
+				}
+				return st.PutMany(ctx, pages)
+			}))
+		}
+	})
+}
+
+// BenchmarkWritePages is the same with the cold records in the side's memory.
+func BenchmarkWritePages(b *testing.B) {
+	benchmark(b, func(b *testing.B, s *store.Store) {
+		b.Helper()
+		pages := map[string][]byte{}
+		for i := range 4 {
+			pages[fmt.Sprintf("chains/juliet@example.org/%d", i)] = bytes.Repeat([]byte{2}, 12<<10)
+		}
+		for range b.N {
+			must(b, s.State("x").PutMany(b.Context(), pages))
+		}
+	})
+}
+
+// BenchmarkDeliver takes runs of 16 off a lane with a large backlog behind them.
+func BenchmarkDeliver(b *testing.B) {
+	benchmark(b, func(b *testing.B, s *store.Store) {
+		b.Helper()
+		const run = 16
+		lane := gateway.Address{Network: "x", ID: "lane"}
+		id, err := gateway.NewID(rand.Reader)
+		must(b, err)
+		e := gateway.Entry{Event: &gateway.Event{ID: id, At: gateway.Address{Network: "x", ID: "r"}, Body: gateway.Message{}}}
+		for i := range 2000 + run*b.N {
+			e.Deliveries = append(e.Deliveries, gateway.Queue{Key: fmt.Sprint("k", i), Room: lane})
+		}
+		must(b, s.Do(b.Context(), "x", func(ctx context.Context) error { return s.Append(ctx, []gateway.Entry{e}) }))
+		b.ResetTimer()
+		for range b.N {
+			if due, _, err := s.Lanes(b.Context(), "x", time.Now().Add(time.Second)); err != nil || len(due) != 1 {
+				b.Fatal(due, err)
+			}
+			q, err := s.Head(b.Context(), lane, run)
+			must(b, err)
+			done := make([]gateway.Finished, len(q))
+			for i := range q {
+				done[i] = gateway.Finished{Seq: q[i].Seq, Key: q[i].Key, Links: []gateway.Link{{Native: gateway.Native{Room: lane, ID: q[i].Key}, Event: id}}}
+			}
+			must(b, s.Do(b.Context(), "x", func(ctx context.Context) error { return s.Finish(ctx, done) }))
+		}
+	})
+}
+
+// BenchmarkLanes looks for due lanes among 100 with a backlog of 200 each.
+func BenchmarkLanes(b *testing.B) {
+	benchmark(b, func(b *testing.B, s *store.Store) {
+		b.Helper()
+		for i := range 200 {
+			var rooms []gateway.Address
+			for r := range 100 {
+				rooms = append(rooms, gateway.Address{Network: "m", ID: fmt.Sprint("room", r)})
+			}
+			say(b, s, "x", fmt.Sprint(i), "text", rooms...)
+		}
+		b.ResetTimer()
+		for range b.N {
+			if due, _, err := s.Lanes(b.Context(), "m", time.Now().Add(time.Second)); err != nil || len(due) != 100 {
+				b.Fatal(len(due), err)
+			}
+		}
+	})
+}
