@@ -4,6 +4,7 @@ import (
 	"crypto/subtle"
 	"fmt"
 	"io"
+	"slices"
 )
 
 const (
@@ -100,12 +101,7 @@ type received struct {
 // never skipped by it. The old chain is kept instead and continued by its
 // late messages.
 func (s *session) receive(w *wire, associated []byte, m *sealed) (received, error) {
-	at := -1
-	for i := range s.chains {
-		if s.chains[i].ratchet == m.ratchet {
-			at = i
-		}
-	}
+	at := slices.IndexFunc(s.chains, func(c chain) bool { return c.ratchet == m.ratchet })
 	var c chain
 	root := s.root
 	if at >= 0 {
@@ -126,40 +122,19 @@ func (s *session) receive(w *wire, associated []byte, m *sealed) (received, erro
 		c = chain{ratchet: m.ratchet, key: w.stepRoot(&root, &dh)}
 	}
 
-	var message [32]byte
-	var skipped []skippedKey
-	used := -1
-	if m.n < c.n {
-		for i := range c.skipped {
-			if c.skipped[i].n == m.n {
-				used, message = i, c.skipped[i].key
-			}
-		}
-		if used < 0 {
-			return received{}, ErrDuplicate
-		}
-	} else {
-		for ; c.n < m.n; c.n++ {
-			skipped = append(skipped, skippedKey{c.n, stepChain(&c.key)})
-		}
-		message = stepChain(&c.key)
-		c.n++
+	message, err := c.messageKey(m.n)
+	if err != nil {
+		return received{}, err
 	}
 	plain, err := w.open(&message, associated, m)
 	if err != nil {
 		return received{}, err
 	}
 
-	if used >= 0 {
-		c.skipped = append(c.skipped[:used], c.skipped[used+1:]...)
-	}
-	c.skipped = append(c.skipped, skipped...)
 	r := received{plain: plain, turned: at < 0, n: m.n, chain: at}
 	if r.turned {
-		if len(s.chains) == maxChains {
-			s.chains = append(s.chains[:0], s.chains[1:]...)
-		}
 		s.chains = append(s.chains, c)
+		s.chains = s.chains[max(len(s.chains)-maxChains, 0):]
 		r.chain = len(s.chains) - 1
 		s.root, s.due, s.own = root, true, keyPair{}
 		s.unconfirmed = false
@@ -168,6 +143,27 @@ func (s *session) receive(w *wire, associated []byte, m *sealed) (received, erro
 	}
 	s.dropSkipped()
 	return r, nil
+}
+
+// messageKey takes the key of message n out of the chain and notes those of the
+// messages before it that have not come yet. The chain is a copy: its slice of
+// skipped keys is shared with the original and not written to.
+func (c *chain) messageKey(n uint32) (key [32]byte, err error) {
+	if n < c.n {
+		i := slices.IndexFunc(c.skipped, func(k skippedKey) bool { return k.n == n })
+		if i < 0 {
+			return key, ErrDuplicate
+		}
+		key = c.skipped[i].key
+		c.skipped = slices.Concat(c.skipped[:i], c.skipped[i+1:])
+		return key, nil
+	}
+	c.skipped = slices.Clip(c.skipped)
+	for ; c.n < n; c.n++ {
+		c.skipped = append(c.skipped, skippedKey{c.n, stepChain(&c.key)})
+	}
+	c.n++
+	return stepChain(&c.key), nil
 }
 
 // open checks a message's MAC and decrypts it.

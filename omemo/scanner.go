@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"unicode/utf8"
 )
@@ -150,11 +151,11 @@ func (s *scanner) startTag(rest []byte) error {
 	if len(s.open) == maxDepthXML {
 		return fmt.Errorf("%w: nested too deeply", errXML)
 	}
-	name, rest := cutName(rest[1:])
-	prefix, local, ok := splitName(name)
+	prefix, local, rest, ok := cutName(rest[1:])
 	if !ok {
 		return fmt.Errorf("%w: element name", errXML)
 	}
+	name := s.data[s.pos+1 : len(s.data)-len(rest)]
 	s.open = append(s.open, openElement{name, len(s.bound)})
 	s.attrs = s.attrs[:0]
 	for {
@@ -190,8 +191,7 @@ func (s *scanner) startTag(rest []byte) error {
 
 // attribute takes one attribute off rest and notes what it declares.
 func (s *scanner) attribute(rest []byte) ([]byte, error) {
-	name, rest := cutName(rest)
-	prefix, local, ok := splitName(name)
+	prefix, local, rest, ok := cutName(rest)
 	rest = trimSpace(rest)
 	if !ok || len(rest) == 0 || rest[0] != '=' {
 		return nil, fmt.Errorf("%w: attribute name", errXML)
@@ -255,14 +255,20 @@ func (s *scanner) attr(local string) (value []byte, ok bool) {
 	return nil, false
 }
 
-// id returns an attribute that holds a number in min..2^32-1.
-func (s *scanner) id(local string, min uint64) (uint32, bool) {
+// id returns an attribute that holds a decimal number in least..2^32-1.
+func (s *scanner) id(local string, least uint64) (uint32, bool) {
 	value, ok := s.attr(local)
-	if !ok || len(value) == 0 || len(value) > 10 || value[0] == '+' {
+	if !ok || len(value) == 0 || len(value) > 10 {
 		return 0, false
 	}
-	n, err := strconv.ParseUint(string(value), 10, 32)
-	return uint32(n), err == nil && n >= min
+	n := uint64(0)
+	for _, digit := range value {
+		if digit < '0' || digit > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(digit-'0')
+	}
+	return uint32(n), n >= least && n <= math.MaxUint32
 }
 
 // skip moves to the end of the element whose start is the current token.
@@ -347,22 +353,31 @@ func trimSpace(b []byte) []byte {
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\t' || c == '\r' }
 
-// cutName splits a name off the beginning of b.
-func cutName(b []byte) (name, rest []byte) {
-	for i, c := range b {
-		if isSpace(c) || c == '>' || c == '/' || c == '=' || c == '<' || c == '&' || c == '"' || c == '\'' || c < ' ' {
-			return b[:i], b[i:]
+// cutName splits a name, with or without prefix, off the beginning of b.
+func cutName(b []byte) (prefix, local, rest []byte, ok bool) {
+	end, colon := 0, -1
+scan:
+	for ; end < len(b); end++ {
+		switch c := b[end]; c {
+		case ':':
+			if colon >= 0 {
+				return nil, nil, nil, false
+			}
+			colon = end
+		case '>', '/', '=', '<', '&', '"', '\'':
+			break scan
+		default:
+			if c <= ' ' {
+				break scan
+			}
 		}
 	}
-	return b, nil
-}
-
-func splitName(name []byte) (prefix, local []byte, ok bool) {
-	if i := bytes.IndexByte(name, ':'); i >= 0 {
-		prefix, local = name[:i], name[i+1:]
-		return prefix, local, nameBegins(prefix) && nameBegins(local) && bytes.IndexByte(local, ':') < 0
+	local, rest = b[:end], b[end:]
+	if colon < 0 {
+		return nil, local, rest, nameBegins(local)
 	}
-	return nil, name, nameBegins(name)
+	prefix, local = b[:colon], b[colon+1:end]
+	return prefix, local, rest, nameBegins(prefix) && nameBegins(local)
 }
 
 func nameBegins(b []byte) bool {

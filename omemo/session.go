@@ -65,7 +65,7 @@ func (rec *record) open(w *wire, own *identity, data []byte) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	var failure error = ErrBadMAC
+	failure := ErrBadMAC
 	for i, s := range rec.sessions {
 		o, err := rec.openIn(w, own, s, &m)
 		if err == nil {
