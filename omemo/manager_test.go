@@ -183,6 +183,11 @@ func TestSealReport(t *testing.T) {
 		t.Fatalf("%+v, %v", report, err)
 	}
 	alice.store.mustEqual(t, before)
+	nobody := Address{Device: 1}
+	_, report, err = alice.manager.Seal(t.Context(), alice.jid, []Address{nobody}, map[Address]*Bundle{nobody: bob.bundle(t)}, nil)
+	if !errors.Is(err, ErrNoDevices) || !errors.Is(report.Skipped[0].Err, ErrMalformed) {
+		t.Fatalf("%+v, %v", report, err)
+	}
 	if _, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), nil); !errors.Is(err, ErrNoSession) {
 		t.Fatalf("error %v, want ErrNoSession", err)
 	}
@@ -228,7 +233,7 @@ func TestIdentityChanged(t *testing.T) {
 // TestSenders: which of a room's members wrote is told by the session.
 func TestSenders(t *testing.T) {
 	alice, bob := newPair(t)
-	members := []string{"x@example.org", alice.jid, "y@example.org"}
+	members := []string{"x@example.org", alice.jid, "y@example.org", alice.jid}
 	carol := newParty(t, "carol@example.org")
 	open := func(msg *Message) (Opened, error) {
 		return bob.manager.Open(t.Context(), bob.jid, members, msg)
@@ -253,10 +258,9 @@ func TestSenders(t *testing.T) {
 		t.Fatalf("error %v, want ErrSenderUnknown", err)
 	}
 	msg := alice.seal(t, bob, "hello")
-	if msg.Keys[0].PreKey = false; true {
-		if _, err = bob.open(carol, msg); !errors.Is(err, ErrNoSession) {
-			t.Fatalf("error %v, want ErrNoSession", err)
-		}
+	msg.Keys[0].PreKey = false
+	if _, err = bob.open(carol, msg); !errors.Is(err, ErrNoSession) {
+		t.Fatalf("error %v, want ErrNoSession", err)
 	}
 	if _, err = carol.open(alice, msg); !errors.Is(err, ErrNotForUs) {
 		t.Fatalf("error %v, want ErrNotForUs", err)

@@ -113,7 +113,12 @@ func (m *Manager) openKey(ctx context.Context, own string, senders []string, msg
 // peers loads the records of the possible senders.
 func (b *book) peers(senders []string, device uint32) ([]*peer, error) {
 	peers := make([]*peer, 0, len(senders))
+	seen := make(map[string]bool, len(senders))
 	for _, jid := range senders {
+		if seen[jid] {
+			continue
+		}
+		seen[jid] = true
 		p := &peer{address: Address{jid, device}, record: &record{}}
 		value, ok := b.values[b.deviceKey("record", p.address)]
 		if ok {
@@ -181,9 +186,6 @@ func (b *book) tryExchange(w *wire, own *identity, peers []*peer, data []byte) (
 		}
 		failure = err
 	}
-	if len(peers) == 0 {
-		return nil, fmt.Errorf("%w: no candidate", ErrSenderUnknown)
-	}
 	return nil, failure
 }
 
@@ -213,7 +215,7 @@ func (o *opening) commit(ctx context.Context, m *Manager) error {
 			return err
 		}
 	default:
-		return fmt.Errorf("%w: record and page of %s/%d disagree", ErrState, o.peer.address.JID, o.peer.address.Device)
+		return fmt.Errorf("%w: record and page of a device disagree", ErrState)
 	}
 	b.keep(p, o.peer.record)
 	return b.save(ctx)
@@ -231,7 +233,7 @@ func (o *opening) commitCurrent(ctx context.Context) error {
 		}
 		p := b.pages[rec.page]
 		if rec.slot >= len(p.slots) || p.slots[rec.slot].address != o.peer.address {
-			return fmt.Errorf("%w: record of %s/%d names a wrong page", ErrState, o.peer.address.JID, o.peer.address.Device)
+			return fmt.Errorf("%w: record of a device names a wrong page", ErrState)
 		}
 		place{p, rec.slot}.setDue(o.session)
 	}

@@ -11,7 +11,7 @@ import (
 // Skip says why a device cannot read a sealed message.
 type Skip struct {
 	Address Address
-	Err     error // wraps ErrNoSession, ErrIdentityChanged, ErrBundle, ErrNoPreKey or ErrOwnDevice
+	Err     error // wraps ErrNoSession, ErrBundle (and ErrNoPreKey), ErrOwnDevice or, for no JID, ErrMalformed
 }
 
 // Built is a session that sealing has started.
@@ -52,7 +52,7 @@ func (m *Manager) Seal(ctx context.Context, own string, to []Address, bundles ma
 // content, only the ratchet's progress. Without bundle it uses the present
 // session (ErrNoSession if there is none), as Opened.SendEmpty asks for. With
 // bundle it starts a new session and archives the present one: the repair of
-// a broken session.
+// a broken session; ErrIdentityChanged if the bundle is another identity's.
 func (m *Manager) SealEmpty(ctx context.Context, own string, to Address, bundle *Bundle) (*Message, error) {
 	// Clients drop a message without iv, so there is one; the key is for nothing.
 	random := make([]byte, payloadKeyLen+payloadIVLen)

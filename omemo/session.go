@@ -82,12 +82,9 @@ func (rec *record) open(w *wire, own *identity, data []byte) (outcome, error) {
 	return outcome{}, failure
 }
 
-// openExchange opens a key exchange from the owner of the record, which has no
-// session yet when the device is new.
+// openExchange opens a key exchange with the record's identity key. The record
+// has no session yet when the device is new.
 func (rec *record) openExchange(w *wire, own *identity, st *stock, x *exchange) (outcome, error) {
-	if rec.identity != x.identity {
-		return outcome{}, ErrIdentityChanged
-	}
 	if !x.hasPreKey {
 		return outcome{}, fmt.Errorf("key exchange: %w", ErrNoPreKey)
 	}

@@ -61,9 +61,6 @@ func (w *wire) initiate(rand io.Reader, own *identity, b *Bundle, preKey PublicP
 // respond sets up the session that a key exchange asks for. The signed prekey
 // serves as the first ratchet key, so the exchange's message makes the first turn.
 func (w *wire) respond(own *identity, stock *stock, x *exchange) (*session, error) {
-	if !x.hasPreKey {
-		return nil, fmt.Errorf("key exchange: %w", ErrNoPreKey)
-	}
 	signed, ok := stock.signedPreKey(x.signedPreKey)
 	if !ok {
 		return nil, fmt.Errorf("%w: signed prekey %d", ErrPreKeyUnknown, x.signedPreKey)
