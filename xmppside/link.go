@@ -74,7 +74,7 @@ func (l *link) write(stanzas ...[]byte) error {
 		}
 	}
 	w := l.sess.TokenWriter()
-	defer w.Close() //nolint:errcheck // it was flushed, and nothing is encoded after that
+	defer w.Close() // it was flushed, and nothing is encoded after that
 	if err := w.Flush(); err != nil {
 		return fmt.Errorf("%w: %w", errLinkDown, err)
 	}
@@ -83,6 +83,7 @@ func (l *link) write(stanzas ...[]byte) error {
 		l.close()
 		return fmt.Errorf("%w: %w", errLinkDown, err)
 	}
+	_ = l.conn.SetWriteDeadline(time.Time{}) // the session writes, too
 	return nil
 }
 
@@ -115,7 +116,7 @@ func (l *link) ask(ctx context.Context, kind, from, to string, payload *node) (*
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", to, err)
 	}
-	defer resp.Close() //nolint:errcheck // closing tells the session to read on; it cannot fail
+	defer resp.Close() // tells the session to read on; it cannot fail
 	iq, err := decodeNode(resp)
 	if err != nil {
 		return nil, fmt.Errorf("read the answer of %s: %w", to, err)

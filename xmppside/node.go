@@ -234,7 +234,7 @@ func decodeNode(r xml.TokenReader) (*node, error) {
 			stack = stack[:len(stack)-1]
 		}
 		if err != nil {
-			if err == io.EOF {
+			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
 			return nil, err

@@ -71,7 +71,7 @@ func (f *framer) next() (frame, error) {
 			return fr, err
 		}
 		if err := f.fill(); err != nil {
-			if err == io.EOF && (f.begin >= 0 || f.depth > 1) {
+			if errors.Is(err, io.EOF) && (f.begin >= 0 || f.depth > 1) {
 				err = io.ErrUnexpectedEOF
 			}
 			return frame{}, err

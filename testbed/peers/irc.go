@@ -3,6 +3,7 @@ package peers
 import (
 	"bufio"
 	"context"
+	"errors"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -121,7 +122,7 @@ func (c *IRC) read() {
 		}
 		c.add(l)
 	}
-	c.end(fmt.Errorf("the connection ended: %v", lines.Err()))
+	c.end(errors.Join(errors.New("the connection ended"), lines.Err()))
 }
 
 // Send writes raw lines.
