@@ -117,6 +117,7 @@ class Engine:
         storage = FileStorage(self.path)
         backends = [BACKENDS[ns](storage) for ns in self.namespaces]
         self.manager = await session_manager(self.io).create(backends, storage, self.jid, None, "blind")
+        await self.manager.after_history_sync()     # until then it would confirm no session
         self.device_id = (await self.manager.get_own_device_information())[0].device_id
 
     async def on_device_list(self, namespace, jid, element):
