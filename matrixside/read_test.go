@@ -196,6 +196,54 @@ func TestTheBotWaitsOutsideAfterItWasRemoved(t *testing.T) {
 	hs.await(ctx, "@lockbridge:example.org GET /rooms/"+testRoom+"/joined_members", 2)
 }
 
+// slowInbox holds an Accept until it is released, whatever its context says.
+type slowInbox struct{ entered, release chan struct{} }
+
+func (in slowInbox) Accept(context.Context, []gateway.Arrival) error {
+	close(in.entered)
+	<-in.release
+	return nil
+}
+
+func TestRunEndsOnlyAfterTheLastAccept(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx, cancel := context.WithCancel(deadline(t))
+	defer cancel()
+	ready := make(chan error, 8)
+	side, err := New(hs.cfg, gateway.Deps{
+		Network: "matrix", Rooms: []gateway.Room{lobby("#empty:example.org")}, State: sidetest.NewState(),
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Ready: func(away error) { ready <- away },
+	})
+	must(t, err)
+	hs.script("GET /rooms/"+testRoom+"/joined_members", reply{200, `{"joined":{}}`, false})
+	in := slowInbox{make(chan struct{}), make(chan struct{})}
+	ended := make(chan error, 1)
+	go func() { ended <- side.Run(ctx, in) }()
+	must(t, <-ready)
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		r, err := http.NewRequest(http.MethodPut, hs.cfg.URL+"/_matrix/app/v1/transactions/1", strings.NewReader(`{"events":[`+message("$1", "slow")+`]}`)) //nolint:noctx // it ends with the side's listener
+		if err != nil {
+			return
+		}
+		r.Header.Set("Authorization", "Bearer "+hs.reg.HSToken)
+		if resp, err := http.DefaultClient.Do(r); err == nil {
+			_ = resp.Body.Close()
+		}
+	}()
+	<-in.entered
+	cancel()
+	<-answered // cut off
+	select {
+	case err := <-ended:
+		t.Errorf("Run ended during an Accept: %v", err)
+	default:
+	}
+	close(in.release)
+	must(t, <-ended)
+}
+
 // readAll is an inbox that reads and keeps nothing.
 type readAll struct{ t testing.TB }
 

@@ -92,11 +92,15 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	}
 	rm, err := s.open(run[0].Room)
 	if err != nil {
-		return s.failAll(run, err)
+		return failAll(run, err)
 	}
 	arrived, err := s.arrived(ctx, rm, run)
 	if err != nil {
-		return []gateway.Outcome{s.failed(err)}
+		outcome := s.failed(err)
+		if gateway.IsDrop(outcome.Err) { // a question that is refused is no reason to give a message up
+			outcome.Err = err
+		}
+		return []gateway.Outcome{outcome}
 	}
 	out := make([]gateway.Outcome, 0, len(run))
 	for _, d := range run {
@@ -130,7 +134,7 @@ func (s *Side) failed(err error) gateway.Outcome {
 }
 
 // failAll gives one reason for a whole run: all of it is dropped, or its head waits.
-func (s *Side) failAll(run []gateway.Delivery, err error) []gateway.Outcome {
+func failAll(run []gateway.Delivery, err error) []gateway.Outcome {
 	if !gateway.IsDrop(err) {
 		return []gateway.Outcome{gateway.Failed(err)}
 	}

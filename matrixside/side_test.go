@@ -91,6 +91,18 @@ func TestALostAnswerIsLookedUpAndNotSentAgain(t *testing.T) {
 	}
 }
 
+func TestAHistoryThatCannotBeReadDropsNothing(t *testing.T) {
+	hs := newHomeserver(t)
+	side, _, _ := start(deadline(t), t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	for _, r := range []reply{refusal(403, "M_FORBIDDEN"), refusal(400, "M_UNKNOWN"), refusal(429, "M_LIMIT_EXCEEDED")} {
+		hs.script("GET /rooms/"+testRoom+"/messages", r)
+		if err := deliverOne(t, side, delivery(testRoom, "1", "mercutio", "text")); err == nil || gateway.IsDrop(err) {
+			t.Errorf("outcome after %d: %v", r.code, err)
+		}
+	}
+	sendAll(deadline(t), t, side, delivery(testRoom, "1", "mercutio", "text"))
+}
+
 func TestAGhostThatWasRemovedComesBackOnce(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)
