@@ -61,7 +61,7 @@ func (s *Side) reply(ctx context.Context, iq *node) []*node {
 		return []*node{result(iq, el(nsVersion, "query").add(el(nsVersion, "name").say("Lockbridge")))}
 	case payload.space == nsVCard && get && !full && !domain:
 		return []*node{result(iq, s.vCard(bare(to)))}
-	case payload.space == nsPubSub && !full && !domain:
+	case payload.space == nsPubSub && !domain: // of an occupant's full address, too: Profanity asks that one
 		return s.pubsub(ctx, iq, payload)
 	case payload.space == nsPubSubOwn && !full && !domain:
 		return []*node{refusal(iq, "auth", "forbidden")}

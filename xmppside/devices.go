@@ -148,6 +148,18 @@ func (d *directory) bundles(ctx context.Context, l *link, devices []omemo.Addres
 	return out
 }
 
+// pardon forgets what was wrong with somebody's devices, after they have published something new.
+func (d *directory) pardon(jid string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.silent, jid)
+	for a := range d.broken {
+		if a.JID == jid {
+			delete(d.broken, a)
+		}
+	}
+}
+
 func (d *directory) bundle(ctx context.Context, l *link, a omemo.Address) *omemo.Bundle {
 	xml, err := d.fetch(ctx, l, a.JID, bundleNode(a.Device))
 	var b *omemo.Bundle

@@ -2,6 +2,7 @@ package xmppside
 
 import (
 	"context"
+	"time"
 
 	"lockbridge/gateway"
 )
@@ -66,7 +67,10 @@ func (s *Side) contact(ctx context.Context, l *link, p *node) {
 		out = []*node{el("", "presence", "type", "subscribed", "from", to, "to", bare(from)), available}
 	case "unsubscribe":
 		out = []*node{el("", "presence", "type", "unsubscribed", "from", to, "to", bare(from))}
-	case "probe", "subscribed":
+	case "subscribed":
+		out = []*node{available}
+		l.later(func(ctx context.Context) { s.readAgain(ctx, bare(from)) })
+	case "probe":
 		out = []*node{available}
 	case "":
 		l.later(func(ctx context.Context) { s.sendLastItem(ctx, l, to, p) })
@@ -76,6 +80,21 @@ func (s *Side) contact(ctx context.Context, l *link, p *node) {
 	}
 	if err := l.send(out...); err != nil && ctx.Err() == nil {
 		s.log.Debug("presence could not be answered", "to", from, "err", err)
+	}
+}
+
+// readAgain has somebody's device list read anew, which may have been closed to us so far.
+func (s *Side) readAgain(ctx context.Context, jid string) {
+	s.devices.pardon(jid)
+	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
+		return s.devices.change(ctx, jid, func(list *deviceList) bool {
+			known := !list.Read.IsZero()
+			list.Read = time.Time{}
+			return known
+		})
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("a device list is not read anew", "of", jid, "err", err)
 	}
 }
 

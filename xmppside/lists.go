@@ -252,4 +252,5 @@ func (s *Side) readListEvent(m *message, b *batch) {
 			return true
 		})
 	}))
+	b.then(func() { s.devices.pardon(jid) })
 }
