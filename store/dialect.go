@@ -128,53 +128,48 @@ const chunk = 250
 // place where the SQL of the two differs. columns are "name type"; fixed are the statement's $1, $2, …; the rows'
 // parameters follow.
 func (s *Store) source(columns []string, fixed []any, rows [][]any) (with string, args []any) {
-	var b strings.Builder
-	b.WriteString("WITH q(")
+	names, types := make([]string, len(columns)), make([]string, len(columns))
 	for i, c := range columns {
-		if i > 0 {
-			b.WriteByte(',')
-		}
-		name, _, _ := strings.Cut(c, " ")
-		b.WriteString(name)
+		names[i], types[i], _ = strings.Cut(c, " ")
 	}
-	b.WriteString(") AS (")
-	n := len(fixed)
 	if s.postgres != nil {
-		args = append(make([]any, 0, n+len(columns)), fixed...)
-		b.WriteString("SELECT * FROM unnest(")
-		for i, c := range columns {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			_, kind, _ := strings.Cut(c, " ")
-			b.WriteString("$" + strconv.Itoa(n+i+1) + "::" + kind + "[]")
-			column := make([]any, len(rows))
-			for j, row := range rows {
-				column[j] = row[i]
-			}
-			args = append(args, column)
-		}
-		b.WriteString(")) ")
-		return b.String(), args
+		return arrays(names, types, fixed, rows)
 	}
-	args = append(make([]any, 0, n+len(columns)*len(rows)), fixed...)
-	b.WriteString("VALUES ")
-	for j, row := range rows {
-		if j > 0 {
-			b.WriteByte(',')
+	return tuples(names, fixed, rows)
+}
+
+// arrays passes each column as one array.
+func arrays(names, types []string, fixed []any, rows [][]any) (with string, args []any) {
+	args = append(make([]any, 0, len(fixed)+len(names)), fixed...)
+	for i, kind := range types {
+		column := make([]any, len(rows))
+		for j, row := range rows {
+			column[j] = row[i]
 		}
-		b.WriteByte('(')
-		for i, v := range row {
-			if i > 0 {
-				b.WriteByte(',')
-			}
-			n++
-			b.WriteString("$" + strconv.Itoa(n))
-			args = append(args, v)
-		}
-		b.WriteByte(')')
+		args = append(args, column)
+		types[i] = "$" + strconv.Itoa(len(args)) + "::" + kind + "[]"
+	}
+	return "WITH q(" + strings.Join(names, ",") + ") AS (SELECT * FROM unnest(" + strings.Join(types, ",") + ")) ", args
+}
+
+// tuples passes each value as a parameter. They have no numbers, since SQLite and its driver look each number up in a
+// list; a plain "?" counts on from the highest number before it, for which the first, unused table stands there.
+func tuples(names []string, fixed []any, rows [][]any) (with string, args []any) {
+	var b strings.Builder
+	b.WriteString("WITH ")
+	if n := len(fixed); n > 0 {
+		b.WriteString("fixed AS (SELECT $" + strconv.Itoa(n) + "), ")
+	}
+	tuple := "(?" + strings.Repeat(",?", len(names)-1) + ")"
+	b.WriteString("q(" + strings.Join(names, ",") + ") AS (VALUES " + tuple)
+	for range rows[1:] {
+		b.WriteString("," + tuple)
 	}
 	b.WriteString(") ")
+	args = append(make([]any, 0, len(fixed)+len(names)*len(rows)), fixed...)
+	for _, row := range rows {
+		args = append(args, row...)
+	}
 	return b.String(), args
 }
 

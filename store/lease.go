@@ -25,8 +25,8 @@ const (
 //
 // On Postgres the holder of epoch n holds the session advisory lock (network, n) on a connection of its own. A lease is
 // free when that lock is free (the holder's session has ended, however it ended) or when its time has passed by the
-// database's clock (the holder hangs). The taker raises the epoch, which waits for the transactions that checked the
-// old one and shuts out all later ones.
+// database's clock (the holder hangs). The taker raises the epoch, which waits for the commits of transactions that
+// checked the old one and shuts out all later ones.
 func (s *Store) Acquire(ctx context.Context, network string) (gateway.Lease, error) {
 	if s.postgres == nil {
 		return fileLease{}, nil
@@ -46,27 +46,17 @@ func (s *Store) Acquire(ctx context.Context, network string) (gateway.Lease, err
 	return l, nil
 }
 
-// checkLease fails when the network is not ours any more. The row stays locked until the transaction ends, so nobody
-// can take the network over in between. Renewals do not change the row's key and are not held up.
-func (t *tx) checkLease() error {
-	if t.s.postgres == nil {
-		return nil
-	}
-	t.s.mu.Lock()
-	l := t.s.held[t.network]
-	t.s.mu.Unlock()
-	if l == nil {
-		return gateway.ErrLeaseLost
-	}
-	res, err := t.s.db.Exec(t.ctx, "SELECT 1 FROM lease WHERE network = $1 AND epoch = $2 FOR KEY SHARE", t.network, l.epoch)
-	if err != nil {
-		return failed("check lease", err)
-	}
-	if n, err := res.RowsAffected(); err != nil || n != 1 {
-		return gateway.ErrLeaseLost
-	}
-	return nil
+// leaseOf returns the lease that this process holds; nil: none.
+func (s *Store) leaseOf(network string) *lease {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.held[network]
 }
+
+// sqlCheckLease finds nothing when the network is not ours any more. It runs with the writes at the end of each
+// transaction and locks the row until the commit, so that nobody takes the network over in between; what was read
+// before was not stale then, as only an owner writes. Renewals do not change the row's key and are not held up.
+const sqlCheckLease = "SELECT 1 FROM lease WHERE network = $1 AND epoch = $2 FOR KEY SHARE"
 
 // fileLease is a lease on SQLite.
 type fileLease struct{}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -9,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
 	"go.mau.fi/util/dbutil"
 
 	"lockbridge/gateway"
@@ -30,6 +33,8 @@ type tx struct {
 	network string
 	ctx     context.Context //nolint:containedctx // carries the database's transaction, as dbutil wants it
 	base    *layer
+	conn    *sql.Conn // Postgres: what ctx's transaction runs on
+	epoch   int64     // Postgres: of our lease, when the transaction began
 
 	mu    sync.Mutex // a function may share its ctx with goroutines of its own
 	err   error      // the first error of the database: the transaction never commits
@@ -100,19 +105,28 @@ func (s *Store) group(network string) *group {
 
 // transact runs the calls in one transaction.
 func (s *Store) transact(network string, calls []*call) error {
-	ctx := context.Background()
+	ctx, options := context.Background(), (*dbutil.TxnOptions)(nil)
+	t := &tx{s: s, network: network, base: &layer{}}
 	if s.postgres != nil {
+		l := s.leaseOf(network)
+		if l == nil {
+			return gateway.ErrLeaseLost
+		}
+		t.epoch = l.epoch
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, maxTransaction)
 		defer cancel()
+		conn, err := s.db.AcquireConn(ctx)
+		if err != nil {
+			return failed("connect", err)
+		}
+		t.conn = conn.(*dbutil.LoggingExecable).UnderlyingExecable.(*sql.Conn) //nolint:forcetypeassert // what dbutil makes
+		defer t.conn.Close()
+		options = &dbutil.TxnOptions{Conn: conn}
 	}
-	t := &tx{s: s, network: network, base: &layer{}}
-	err := s.db.DoTxn(ctx, nil, func(ctx context.Context) error {
+	err := s.db.DoTxn(ctx, options, func(ctx context.Context) error {
 		t.ctx = ctx
 		defer t.end()
-		if err := t.checkLease(); err != nil {
-			return err
-		}
 		for _, c := range calls {
 			c.err = t.run(joined{ctx, c.ctx}, t.base, c.fn)
 			if err := t.failure(); err != nil {
@@ -254,6 +268,9 @@ func (s *Store) scan(ctx context.Context, db *dbutil.Database, doing, sql string
 
 // write runs statements over rows; t.mu is held.
 func (t *tx) write(stmts []query) error {
+	if t.conn != nil {
+		return t.pipeline(stmts)
+	}
 	for _, q := range stmts {
 		for _, part := range t.s.chunks(q.rows) {
 			with, args := t.s.source(q.columns, q.fixed, part)
@@ -264,4 +281,35 @@ func (t *tx) write(stmts []query) error {
 		}
 	}
 	return nil
+}
+
+// pipeline sends the check of the lease and all statements at once and then reads their results: one round trip.
+func (t *tx) pipeline(stmts []query) error {
+	var batch pgx.Batch
+	batch.Queue(sqlCheckLease, t.network, t.epoch)
+	for _, q := range stmts {
+		with, args := t.s.source(q.columns, q.fixed, q.rows)
+		batch.Queue(with+q.sql, args...)
+	}
+	err := t.conn.Raw(func(conn any) error {
+		results := conn.(*stdlib.Conn).Conn().SendBatch(t.ctx, &batch) //nolint:forcetypeassert // what openPostgres made
+		defer results.Close()                                          // its error is that of the first statement that failed
+		tag, err := results.Exec()
+		if err != nil {
+			return failed("check lease", err)
+		}
+		if tag.RowsAffected() != 1 {
+			return gateway.ErrLeaseLost
+		}
+		for _, q := range stmts {
+			if _, err := results.Exec(); err != nil {
+				return failed(q.doing, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.err = err
+	}
+	return err
 }
