@@ -88,7 +88,7 @@ func TestAMemberWithProfanityTalksAndListens(t *testing.T) {
 	})
 }
 
-func TestAMemberWhoseServerHidesHerKeysIsHeardAll(t *testing.T) {
+func TestAMemberWhoseServerHidesHerKeysIsHeardAndThenHears(t *testing.T) {
 	onEachStore(t, sealed, func(ctx context.Context, t *testing.T, s *peers.Scene) {
 		nurse := must[*peers.Profanity](t)(s.ProfanityMember(ctx, "nurse", "stock."+s.Bed.Host))
 		ok(t, s.Owner.Affiliate(ctx, s.Room, nurse.JID, "member"))
@@ -98,7 +98,12 @@ func TestAMemberWhoseServerHidesHerKeysIsHeardAll(t *testing.T) {
 		ok(t, nurse.Say(ctx, "Peace, I have done"))
 		arrivesOnMatrix(ctx, t, s, "Peace, I have done")
 		arrivesOnIRC(ctx, t, s, "Peace, I have done")
+		fromMatrix(ctx, t, s, "Peace, fool")
 		ok(t, nurse.AwaitStanza(ctx, "a request to see her keys", `RECV: <presence .*type="subscribe"`))
+		ok(t, nurse.Type(ctx, "/sub allow "+s.Lockbridge.Slot.JID()))
+		device := must[string](t)(nurse.Device(ctx))
+		e := sayUntil(ctx, t, s, "her device is sealed for", func(e peers.XMPPEvent) bool { return strings.Contains(e.XML, `rid="`+device+`"`) })
+		ok(t, nurse.AwaitSealed(ctx, s.Room, e.Text()))
 		nothingCrossedInTheClear(t, s)
 	})
 }

@@ -265,6 +265,16 @@ func (p *Profanity) awaitDebug(ctx context.Context, mark int, what, pattern stri
 	return err
 }
 
+// Device is the OMEMO device id that Profanity put into the first sealed message that it sent.
+func (p *Profanity) Device(ctx context.Context) (string, error) {
+	sid := regexp.MustCompile(`^SENT: <message .*<header sid="(\d+)"`)
+	l, err := p.Await(ctx, "a sealed message of its own", func(l ProfanityLine) bool { return l.Log == "debug" && sid.MatchString(l.Text) })
+	if err != nil {
+		return "", err
+	}
+	return sid.FindStringSubmatch(l.Text)[1], nil
+}
+
 // AwaitStanza waits for a stanza in the debug log, from the beginning: the pattern starts with "RECV: " or "SENT: ".
 func (p *Profanity) AwaitStanza(ctx context.Context, what, pattern string) error {
 	return p.awaitDebug(ctx, 0, what, pattern)
