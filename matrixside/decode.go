@@ -94,6 +94,7 @@ type scene struct {
 	at        gateway.Address
 	sender    gateway.Person
 	member    gateway.Person // of a membership event: who it is about
+	former    *string        // of a membership event: the name of one who was in the room before; nil for others
 	encrypted bool           // the room is
 }
 
@@ -252,6 +253,10 @@ func cleanReason(content fields) string {
 // in the room (a new avatar, a lifted ban, a knock) is nil.
 func decodeMember(ev *nativeEvent, sc scene) gateway.Body {
 	now, before := get[event.Membership](ev.Content, "membership"), get[event.Membership](ev.Previous, "membership")
+	former := gateway.CleanName(get[string](ev.Previous, "displayname"))
+	if ev.Previous == nil && sc.former != nil { // Dendrite does not tell what was before
+		before, former = event.MembershipJoin, *sc.former
+	}
 	own := sc.member.ID == sc.sender.ID
 	out := gateway.Membership{Who: sc.member, Reason: cleanReason(ev.Content)}
 	if !own {
@@ -261,7 +266,7 @@ func decodeMember(ev *nativeEvent, sc scene) gateway.Body {
 	case sc.member.IsZero():
 		return nil
 	case now == event.MembershipJoin && before == event.MembershipJoin:
-		if get[string](ev.Content, "displayname") == get[string](ev.Previous, "displayname") {
+		if gateway.CleanName(get[string](ev.Content, "displayname")) == former {
 			return nil
 		}
 		out.Change = gateway.Rename

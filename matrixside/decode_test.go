@@ -98,6 +98,16 @@ func TestDecodeMember(t *testing.T) {
 	}
 }
 
+func TestARenameIsOneThoughTheHomeserverTellsNoFormerName(t *testing.T) {
+	former := "Romeo"
+	event := func(name string) string {
+		return `"type":"m.room.member","state_key":"x","content":{"membership":"join","displayname":"` + name + `"}`
+	}
+	sc := scene{sender: romeo, member: romeo, former: &former}
+	checkDecode(t, event("Montague"), sc, gateway.Membership{Who: romeo, Change: gateway.Rename})
+	checkDecode(t, event("Romeo"), sc, nil)
+}
+
 func checkDecode(t *testing.T, event string, sc scene, want gateway.Body) {
 	t.Helper()
 	sc.at = gateway.Address{Network: "matrix", ID: "#lobby:example.org"}

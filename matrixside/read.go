@@ -213,7 +213,7 @@ func (s *Side) arrival(ev *nativeEvent) (gateway.Arrival, bool) {
 		}
 		return gateway.Arrival{}, false
 	}
-	sc := scene{at: rm.Address, member: rm.memberOf(ev, member)}
+	sc := scene{at: rm.Address, member: rm.memberOf(ev, member), former: rm.nameOf(member)}
 	s.observe(rm, ev, member)
 	sc.sender = rm.person(ev.Sender)
 	_, _, sc.encrypted = rm.standing()

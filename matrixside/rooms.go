@@ -127,6 +127,16 @@ func (rm *room) isBeside(network string) bool {
 	return false
 }
 
+// nameOf is the display name of somebody in the room, possibly empty; nil for one who is not in it.
+func (rm *room) nameOf(mxid id.UserID) *string {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	if name, ok := rm.names[mxid]; ok {
+		return &name
+	}
+	return nil
+}
+
 // person is somebody of the room, as the room knows them.
 func (rm *room) person(mxid id.UserID) gateway.Person {
 	rm.mu.Lock()
