@@ -146,7 +146,7 @@ func (c *conn) session(ctx context.Context) error {
 		defer close(written)
 		cancel(s.write(ctx, sock))
 	}()
-	readErr := s.read(sock)
+	readErr := s.read(ctx, sock)
 	cancel(readErr)
 	<-written
 	cause := context.Cause(ctx)
@@ -192,7 +192,8 @@ func (s *Side) dial(ctx context.Context) (net.Conn, error) {
 const maxLine = 16 << 10
 
 // read hands each line to handle until the connection ends. A longer line than maxLine is skipped.
-func (s *session) read(sock net.Conn) error {
+func (s *session) read(ctx context.Context, sock net.Conn) error {
+	side := s.c.side
 	in := bufio.NewReaderSize(sock, maxLine)
 	skipping := false
 	for {
@@ -211,6 +212,7 @@ func (s *session) read(sock net.Conn) error {
 			if err := s.handle(e); err != nil {
 				return err
 			}
+			side.inlet.hold(ctx, side.clock.after, side.timings.hold)
 		}
 	}
 }

@@ -12,9 +12,9 @@
 // confirmation leaves no way to ask, so the line is said again. Lines of a longer message that were confirmed before
 // are not repeated by the same process.
 //
-// Inbound, IRC keeps nothing for us: what is said while we are away is lost, and what arrives while the journal refuses
-// to take it waits in a bounded queue, whose overflow is counted (lockbridge_irc_lost_total) and logged. Only lines
-// with a msgid are de-duplicated; replayed history is not read.
+// Inbound, IRC keeps nothing for us: what is said while we are away is lost. What arrives faster than the journal takes
+// it waits in a bounded queue, and then at the server for a while; what overflows after that is counted
+// (lockbridge_irc_lost_total) and logged. Only lines with a msgid are de-duplicated; replayed history is not read.
 //
 // The protocol's grammar (messages, tags, sources, numerics) is girc's. Its client is not used: it drops what it cannot
 // write without telling, ends the connection at a malformed line, and answers JOINs and CTCP queries at a pace of its

@@ -50,7 +50,7 @@ func startServer(t *testing.T, want server) realServer {
 	link := freeAddress(t)
 	key := filepath.Join(dir, "key.pem")
 	writeCertificate(t, s.cert, key)
-	flood := `threshold="1000" commandrate="1000000" fakelag="no" recvq="64K"`
+	flood := `threshold="1000000" commandrate="1000000" fakelag="no" recvq="64K"`
 	if want.strict {
 		flood = `threshold="10" commandrate="1000" fakelag="no" recvq="8K"`
 	}

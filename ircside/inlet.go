@@ -18,8 +18,10 @@ type inlet struct {
 
 	mu      sync.Mutex
 	waiting []heard
-	dropped int // since the last batch
-	wake    chan struct{}
+	dropped int           // since the last batch
+	stuck   bool          // a reader waited for nothing; no other does until a batch is taken
+	wake    chan struct{} // something was added
+	taken   chan struct{} // a batch was taken
 }
 
 // heard is an arrival, and what to do once it is recorded.
@@ -34,7 +36,32 @@ const (
 )
 
 func newInlet(lost prometheus.Counter) *inlet {
-	return &inlet{lost: lost, wake: make(chan struct{}, 1)}
+	return &inlet{lost: lost, wake: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+}
+
+// hold makes a reader wait while the queue is nearly full, so that the server buffers what it has for us rather than we
+// lose it; but not for longer than most, since a server gives up who reads nothing.
+func (q *inlet) hold(ctx context.Context, after func(time.Duration) <-chan time.Time, most time.Duration) {
+	if !q.nearlyFull() {
+		return
+	}
+	for end := after(most); q.nearlyFull(); {
+		select {
+		case <-q.taken:
+		case <-ctx.Done():
+			return
+		case <-end:
+			q.mu.Lock()
+			q.stuck = true
+			q.mu.Unlock()
+		}
+	}
+}
+
+func (q *inlet) nearlyFull() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) >= maxWaiting-maxWaiting/8 && !q.stuck
 }
 
 // add queues an arrival and reports whether there was room. Membership, which is told again, leaves half of the room to
@@ -62,6 +89,13 @@ func (q *inlet) take() (batch []heard, dropped int) {
 	n := min(len(q.waiting), maxBatch)
 	batch, dropped = q.waiting[:n:n], q.dropped
 	q.waiting, q.dropped = q.waiting[n:], 0
+	if n > 0 {
+		q.stuck = false
+		select {
+		case q.taken <- struct{}{}:
+		default:
+		}
+	}
 	return batch, dropped
 }
 

@@ -43,6 +43,7 @@ type timings struct {
 	knock      time.Duration // the pause before the first retry of a channel that does not let us in; doubles
 	rejoinMost time.Duration
 	regain     time.Duration // between tries to get our nick back
+	hold       time.Duration // for which we read nothing while the journal takes nothing; less than answer
 	acceptMost time.Duration // the longest pause between tries of a journal that does not take what we heard
 }
 
@@ -51,7 +52,7 @@ func defaultTimings() timings {
 		dial: 20 * time.Second, register: 45 * time.Second, quiet: 60 * time.Second, answer: 30 * time.Second,
 		retryLeast: 500 * time.Millisecond, retryMost: 5 * time.Minute, refused: time.Minute, stable: 2 * time.Minute,
 		rejoin: 5 * time.Second, knock: time.Minute, rejoinMost: 15 * time.Minute, regain: time.Minute,
-		acceptMost: 10 * time.Second,
+		hold: 20 * time.Second, acceptMost: 10 * time.Second,
 	}
 }
 
