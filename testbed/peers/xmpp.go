@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 )
 
 // XMPPClient is a scripted client with OMEMO: testbed/clients/xmpp_client.py in a process of its own.
@@ -367,12 +368,17 @@ func (c *XMPPClient) AwaitOccupant(ctx context.Context, room, jid string) (XMPPE
 	})
 }
 
-// Close logs out and ends the client's process.
+// Close logs out and ends the client's process; one that is stuck in a command is killed.
 func (c *XMPPClient) Close() error {
 	c.stdin.Close()
+	stuck := time.AfterFunc(closeWithin, func() { c.cmd.Process.Kill() })
+	defer stuck.Stop()
 	c.done.Wait()
 	return c.cmd.Wait()
 }
+
+// closeWithin is how long logging out may take.
+const closeWithin = 5 * time.Second
 
 // Kill ends the client's process without a word to the server.
 func (c *XMPPClient) Kill() error {
