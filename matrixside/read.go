@@ -215,7 +215,9 @@ func (s *Side) arrival(ev *nativeEvent) (gateway.Arrival, bool) {
 	}
 	sc := scene{at: rm.Address, member: rm.memberOf(ev, member), former: rm.nameOf(member)}
 	s.observe(rm, ev, member)
-	sc.sender = rm.person(ev.Sender)
+	if sc.sender = rm.person(ev.Sender); ev.Sender == member {
+		sc.sender = sc.member // who leaves is forgotten by now
+	}
 	_, _, sc.encrypted = rm.standing()
 	a := gateway.Arrival{At: rm.Address, Native: string(ev.ID)}
 	if s.names.ours(ev.Sender) {

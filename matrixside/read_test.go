@@ -139,8 +139,8 @@ func TestMessagesCarryTheNameOfTheirTime(t *testing.T) {
 		return ok && m.Change == gateway.Leave
 	})
 	must(t, err)
-	if who := left.Body.(gateway.Membership).Who; who.Name != "Montague" {
-		t.Errorf("left: %+v", who)
+	if who := left.Body.(gateway.Membership).Who; who.Name != "Montague" || left.Sender != who {
+		t.Errorf("%+v left, said by %+v", who, left.Sender)
 	}
 }
 
@@ -223,7 +223,7 @@ func TestRunEndsOnlyAfterTheLastAccept(t *testing.T) {
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		r, err := http.NewRequest(http.MethodPut, hs.cfg.URL+"/_matrix/app/v1/transactions/1", strings.NewReader(`{"events":[`+message("$1", "slow")+`]}`)) //nolint:noctx // it ends with the side's listener
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, hs.cfg.URL+"/_matrix/app/v1/transactions/1", strings.NewReader(`{"events":[`+message("$1", "slow")+`]}`))
 		if err != nil {
 			return
 		}
