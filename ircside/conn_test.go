@@ -1,6 +1,7 @@
 package ircside
 
 import (
+	"context"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -411,5 +412,25 @@ func TestJournalAway(t *testing.T) {
 	}
 	if s := strings.Join(heard, " "); s != "one two" || r.inbox.Refused() != 3 {
 		t.Errorf("heard %q after %d refusals", s, r.inbox.Refused())
+	}
+}
+
+// TestGivenUpWaiting: whoever stops waiting and asks again does not have it said again.
+func TestGivenUpWaiting(t *testing.T) {
+	r := begin(t, nil)
+	l := r.up(labels)
+	ctx, cancel := context.WithCancel(t.Context())
+	first := make(chan []gateway.Outcome, 1)
+	go func() { first <- r.side.Deliver(ctx, []gateway.Delivery{delivery("k1", "one")}) }()
+	l.expect("@label=k1/ ")
+	cancel()
+	if out := r.outcomes(first); len(out) != 1 || !errors.Is(out[0].Err, context.Canceled) {
+		t.Errorf("outcomes %+v", out)
+	}
+	second := r.deliver(delivery("k1", "one"), delivery("k2", "two"))
+	l.expect("@label=k2/ ")
+	l.send("@label=k1/;msgid=m1 :lb!lb@host PRIVMSG #lobby :x", "@label=k2/;msgid=m2 :lb!lb@host PRIVMSG #lobby :x")
+	if out := r.outcomes(second); len(out) != 2 || out[0].Err != nil || out[1].Err != nil || out[0].Parts[0].Native != "m1" {
+		t.Errorf("outcomes %+v", out)
 	}
 }

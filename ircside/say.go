@@ -79,7 +79,7 @@ func (c *conn) say(run []gateway.Delivery) []*utterance {
 			break
 		}
 		for _, l := range u.lines {
-			if !l.settled {
+			if !l.settled && l.sent.IsZero() {
 				c.sess.pace.push(u.lane, l)
 			}
 		}
@@ -100,7 +100,9 @@ func (c *conn) prepare(d gateway.Delivery) *utterance {
 		u.err = gateway.Dropf("%s is not bridged", d.Room.ID)
 	case c.sess == nil || !c.sess.registered:
 		u.err = gateway.Later(2*time.Second, c.away)
-	case r.state != roomIn && !private:
+	case r.state == roomAsked && !private:
+		u.err = gateway.Later(time.Second, r.absence())
+	case r.state == roomOut && !private:
 		u.err = gateway.Later(max(r.due.Sub(c.side.clock.now()), time.Second), r.absence())
 	}
 	if u.err != nil {
@@ -126,12 +128,13 @@ func (c *conn) prepare(d gateway.Delivery) *utterance {
 	return u
 }
 
-// again returns the lines of an utterance for another attempt: those that were confirmed, or refused for good, stay so.
+// again returns the lines of an utterance for another attempt: those that were confirmed, or refused for good, stay so,
+// and those that are still on their way are only waited for.
 func (u *utterance) again() []*line {
 	out := make([]*line, len(u.lines))
 	for i, l := range u.lines {
 		out[i] = l
-		if !l.settled || l.err != nil && !gateway.IsDrop(l.err) {
+		if l.settled && l.err != nil && !gateway.IsDrop(l.err) {
 			out[i] = &line{text: l.text, target: l.target, key: l.key, part: l.part, done: make(chan struct{})}
 		}
 	}
