@@ -278,6 +278,9 @@ func (a *acceptance) enqueue(ev *Event) error {
 		ev.Body = Receipt{Target: Ref{Native: ev.Native, Author: ev.Sender}, State: Undeliverable, Reason: reason}
 		to, _ = a.g.router.route(ev)
 	}
+	if len(to) == 0 && ev.Native == "" { // goes nowhere and nothing can refer to it: who is in a room, say
+		return nil
+	}
 	if err := a.g.mintKeys(to); err != nil {
 		return err
 	}
