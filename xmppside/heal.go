@@ -92,28 +92,44 @@ func (s *Side) sendEmpty(ctx context.Context, l *link, own string, peer omemo.Ad
 	}
 }
 
+// errRepaired: somebody else was quicker.
+var errRepaired = errors.New("the session was repaired a short time ago")
+
 // repair builds a new session with a device whose messages we cannot open, and sends the key exchange. Once a day at
 // most: two peers that repair each other never end.
 func (s *Side) repair(ctx context.Context, l *link, own string, peer omemo.Address) {
 	key := stateRepair + own + "/" + peer.JID + "/" + strconv.FormatUint(uint64(peer.Device), 10)
-	found, err := s.deps.State.GetMany(ctx, []string{key})
-	if err != nil || !stale(found[key], s.now(), repairPause) {
+	due := func(ctx context.Context) error {
+		found, err := s.deps.State.GetMany(ctx, []string{key})
+		if err == nil && !stale(found[key], s.now(), repairPause) {
+			err = errRepaired
+		}
+		return err
+	}
+	if due(ctx) != nil {
 		return
 	}
 	bundle := s.devices.bundles(ctx, l, []omemo.Address{peer})[peer]
 	if bundle == nil {
 		return
 	}
-	err = s.transport(ctx, l, own, peer, bundle, map[string][]byte{key: stamp(s.now())})
-	if err != nil && ctx.Err() == nil {
+	err := s.transport(ctx, l, own, peer, bundle, func(ctx context.Context) error {
+		if err := due(ctx); err != nil {
+			return err
+		}
+		return s.deps.State.PutMany(ctx, map[string][]byte{key: stamp(s.now())})
+	})
+	switch {
+	case err == nil:
+		s.log.Info("a session was built anew, for what came in the old one could not be opened", "with", peer.JID, "device", peer.Device, "of", own)
+	case !errors.Is(err, errRepaired) && ctx.Err() == nil:
 		s.log.Warn("a session could not be repaired", "with", peer.JID, "device", peer.Device, "err", err)
-		return
 	}
-	s.log.Info("a session was built anew, for what came in the old one could not be opened", "with", peer.JID, "device", peer.Device, "of", own)
 }
 
-// transport seals a message without content for one device, makes it durable and sends it.
-func (s *Side) transport(ctx context.Context, l *link, own string, peer omemo.Address, bundle *omemo.Bundle, note map[string][]byte) error {
+// transport seals a message without content for one device, makes it durable and sends it. also runs in the same
+// transaction.
+func (s *Side) transport(ctx context.Context, l *link, own string, peer omemo.Address, bundle *omemo.Bundle, also func(context.Context) error) error {
 	id, err := randomID()
 	if err != nil {
 		return err
@@ -126,10 +142,10 @@ func (s *Side) transport(ctx context.Context, l *link, own string, peer omemo.Ad
 		}
 		raw = el("", "message", "type", "chat", "id", id, "from", own+"/"+resource, "to", peer.JID).
 			add(rawNode(msg.AppendXML(nil)), el(nsHints, "store")).bytes()
-		if len(note) == 0 {
+		if also == nil {
 			return nil
 		}
-		return s.deps.State.PutMany(ctx, note)
+		return also(ctx)
 	})
 	if err != nil {
 		return err

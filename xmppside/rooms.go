@@ -101,6 +101,9 @@ func (r *room) markGap() {
 	if !r.gapped.Swap(true) {
 		r.log.Warn("messages are left out while the database is slow; the room's history will bring them")
 		r.poke()
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.changedLocked()
 	}
 }
 

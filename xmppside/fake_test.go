@@ -1,0 +1,344 @@
+package xmppside
+
+import (
+	"crypto/sha1" //nolint:gosec // the handshake of XEP-0114
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+const (
+	fakeDomain = "bridge.test"
+	fakeRoom   = "lobby@rooms.test"
+	fakeSelf   = "lockbridge@" + fakeDomain
+)
+
+// fakeServer is an XMPP server with one component and one room, which does what no real server can be made to do. The
+// room has an archive and gives stanza-ids.
+type fakeServer struct {
+	t  *testing.T
+	ln net.Listener
+
+	mu       sync.Mutex
+	conn     net.Conn
+	refusal  string // stream error in answer to the next handshakes
+	mute     bool   // the room keeps what is said to itself: archived, but not reflected
+	forget   bool   // the room loses what is said
+	features []string
+	members  map[string]string // bare JID to affiliation
+	room     map[string]string // full JID of ours to nick
+	archive  []archived
+	seen     []*node           // all that came in
+	changed  chan struct{}     // closed and replaced whenever something came in
+	answers  map[string]string // "jid node" to the payload of a PEP item
+	n        int
+}
+
+type archived struct {
+	at     time.Time
+	stanza *node
+}
+
+func newFakeServer(t *testing.T) *fakeServer {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	f := &fakeServer{
+		t: t, ln: ln, room: map[string]string{}, members: map[string]string{fakeSelf: "admin"}, answers: map[string]string{},
+		features: []string{"muc_nonanonymous", "muc_open"}, changed: make(chan struct{}),
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { f.serve(conn) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		f.drop()
+		wg.Wait()
+	})
+	return f
+}
+
+func (f *fakeServer) config() Config {
+	return Config{Component: fakeDomain, Server: f.ln.Addr().String(), Secret: "secret", Nick: "lockbridge", OMEMO: OMEMO{Versions: []string{versionLegacy}, Trust: trustBlind}}
+}
+
+func fakeBridgeRoom(sealed bool, puppets gateway.Puppets) gateway.Room {
+	return gateway.Room{
+		Address: gateway.Address{Network: "xmpp", ID: fakeRoom}, Bridge: "lobby", Seal: sealed, KeepMetadata: true, Puppets: puppets, MaxPuppets: 20,
+		Others: []gateway.Address{{Network: "matrix", ID: "#lobby"}},
+	}
+}
+
+// drop breaks the connection; the room forgets its occupants, as a server does that finds the component gone.
+func (f *fakeServer) drop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conn != nil {
+		_ = f.conn.Close()
+		f.conn = nil
+	}
+	clear(f.room)
+}
+
+func (f *fakeServer) serve(conn net.Conn) {
+	defer conn.Close()
+	fr := newFramer(conn, 4<<20)
+	if _, err := fr.next(); err != nil {
+		return
+	}
+	fmt.Fprintf(conn, "<?xml version='1.0'?><stream:stream xmlns='%s' xmlns:stream='http://etherx.jabber.org/streams' id='abc' from='%s'>", nsComponent, fakeDomain)
+	shake, err := fr.next()
+	if err != nil {
+		return
+	}
+	sum := sha1.Sum([]byte("abcsecret")) //nolint:gosec // see above
+	f.mu.Lock()
+	refusal := f.refusal
+	if !strings.Contains(string(shake.raw), hex.EncodeToString(sum[:])) {
+		refusal = "not-authorized"
+	}
+	if refusal == "" {
+		f.conn = conn
+		fmt.Fprint(conn, "<handshake/>")
+	}
+	f.mu.Unlock()
+	if refusal != "" {
+		fmt.Fprintf(conn, "<stream:error><%s xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error></stream:stream>", refusal)
+		return
+	}
+	for {
+		frame, err := fr.next()
+		if err != nil || frame.kind != frameChild {
+			return
+		}
+		n, err := parseNode(frame.raw)
+		if err != nil {
+			f.t.Errorf("the side wrote what is no XML: %v: %s", err, frame.raw)
+			return
+		}
+		f.handle(n)
+	}
+}
+
+func (f *fakeServer) handle(n *node) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if domainOf(n.get("from")) != fakeDomain {
+		f.t.Errorf("a stanza came from %q", n.get("from"))
+	}
+	f.seen = append(f.seen, n)
+	close(f.changed)
+	f.changed = make(chan struct{})
+	switch {
+	case n.name == "iq" && domainOf(n.get("to")) == fakeDomain:
+		f.write(n)
+	case n.name == "iq" && (n.get("type") == "get" || n.get("type") == "set"):
+		f.write(f.reply(n))
+	case n.name == "presence" && bare(n.get("to")) == fakeRoom:
+		f.presence(n)
+	case n.name == "message" && n.get("type") == "groupchat":
+		f.groupchat(n)
+	}
+}
+
+func (f *fakeServer) write(stanzas ...*node) {
+	if f.conn == nil {
+		return
+	}
+	var b []byte
+	for _, n := range stanzas {
+		b = n.append(b, n.space)
+	}
+	_, _ = f.conn.Write(b)
+}
+
+func (f *fakeServer) reply(iq *node) *node {
+	q := iq.kids[0]
+	switch {
+	case iq.get("to") == fakeRoom && q.space == nsDiscoInfo:
+		info := el(nsDiscoInfo, "query")
+		for _, feature := range f.features {
+			info.add(el(nsDiscoInfo, "feature", "var", feature))
+		}
+		return result(iq, info)
+	case iq.get("to") == fakeRoom && iq.get("type") == "get" && q.space == nsMUCAdmin:
+		list := el(nsMUCAdmin, "query")
+		for jid, a := range f.members {
+			if a == q.child(nsMUCAdmin, "item").get("affiliation") {
+				list.add(el(nsMUCAdmin, "item", "affiliation", a, "jid", jid))
+			}
+		}
+		return result(iq, list)
+	case iq.get("to") == fakeRoom && q.space == nsMUCAdmin:
+		item := q.child(nsMUCAdmin, "item")
+		f.members[item.get("jid")] = item.get("affiliation")
+		return result(iq, nil)
+	case q.space == nsPubSub && q.child(nsPubSub, "items") != nil:
+		name := q.child(nsPubSub, "items").get("node")
+		if payload := f.answers[iq.get("to")+" "+name]; payload != "" {
+			items := el(nsPubSub, "items", "node", name).add(el(nsPubSub, "item", "id", "current").add(rawNode([]byte(payload))))
+			return result(iq, el(nsPubSub, "pubsub").add(items))
+		}
+	}
+	return refusal(iq, "cancel", "item-not-found")
+}
+
+func (f *fakeServer) presence(p *node) {
+	full, nick := p.get("from"), resourceOf(p.get("to"))
+	if p.get("type") == "unavailable" {
+		delete(f.room, full)
+		return
+	}
+	for other, taken := range f.room {
+		if taken == nick && other != full {
+			f.write(el("", "presence", "type", "error", "from", p.get("to"), "to", full).add(errorNode("cancel", "conflict")))
+			return
+		}
+	}
+	x := p.child(nsMUC, "x")
+	if x == nil && f.room[full] == "" {
+		f.write(el("", "presence", "type", "error", "from", p.get("to"), "to", full).add(errorNode("cancel", "item-not-found")))
+		return
+	}
+	f.room[full] = nick
+	for to, other := range f.room {
+		f.write(f.occupant(other, f.members[bare(to)], to, full, other == nick))
+		if to != full {
+			f.write(f.occupant(nick, f.members[bare(full)], full, to, false))
+		}
+	}
+	if x == nil {
+		return
+	}
+	history := x.child(nsMUC, "history")
+	since, err := time.Parse(time.RFC3339, history.get("since"))
+	for _, a := range f.archive {
+		if history.get("maxstanzas") == "0" || err != nil || a.at.Before(since) {
+			continue
+		}
+		copied := *a.stanza
+		copied.attrs = append(slices.Clone(copied.attrs), attr{"to", full})
+		copied.kids = append(slices.Clone(copied.kids), el(nsDelay, "delay", "from", fakeRoom, "stamp", a.at.UTC().Format(time.RFC3339)))
+		f.write(&copied)
+	}
+	f.write(el("", "message", "type", "groupchat", "from", fakeRoom, "to", full).add(el("", "subject")))
+}
+
+func (f *fakeServer) occupant(nick, affiliation, real, to string, self bool) *node {
+	x := el(nsMUCUser, "x").add(el(nsMUCUser, "item", "affiliation", affiliation, "role", "participant", "jid", real))
+	if self {
+		x.add(el(nsMUCUser, "status", "code", "100"), el(nsMUCUser, "status", "code", "110"))
+	}
+	return el("", "presence", "from", fakeRoom+"/"+nick, "to", to).add(x)
+}
+
+func (f *fakeServer) groupchat(m *node) {
+	nick, in := f.room[m.get("from")]
+	if !in {
+		f.write(el("", "message", "type", "error", "id", m.get("id"), "from", fakeRoom, "to", m.get("from")).add(errorNode("modify", "not-acceptable")))
+		return
+	}
+	f.say(nick, m.get("id"), m.kids...)
+}
+
+// say lets an occupant say something.
+func (f *fakeServer) say(nick, id string, kids ...*node) {
+	if f.forget {
+		return
+	}
+	f.n++
+	stanza := el("", "message", "type", "groupchat", "id", id, "from", fakeRoom+"/"+nick).
+		add(kids...).add(el(nsSID, "stanza-id", "by", fakeRoom, "id", fmt.Sprintf("s%d", f.n)))
+	f.archive = append(f.archive, archived{time.Now(), stanza})
+	if f.mute {
+		return
+	}
+	for full := range f.room {
+		copied := *stanza
+		copied.attrs = append(slices.Clone(copied.attrs), attr{"to", full})
+		f.write(&copied)
+	}
+}
+
+// juliet says something as an occupant with a real address.
+func (f *fakeServer) juliet(kids ...*node) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.say("Juliet", fmt.Sprintf("j%d", f.n), kids...)
+}
+
+// enter shows Juliet to those who are in the room.
+func (f *fakeServer) enter(nick, real, affiliation string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for full := range f.room {
+		f.write(f.occupant(nick, affiliation, real, full, false))
+	}
+}
+
+func (f *fakeServer) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// raw writes to the component as it is.
+func (f *fakeServer) raw(xml string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.conn != nil {
+		_, _ = io.WriteString(f.conn, xml)
+	}
+}
+
+// await returns the first stanza of the component that fits.
+func (f *fakeServer) await(what string, fits func(*node) bool) *node {
+	f.t.Helper()
+	for from := 0; ; {
+		f.mu.Lock()
+		for ; from < len(f.seen); from++ {
+			if fits(f.seen[from]) {
+				n := f.seen[from]
+				f.mu.Unlock()
+				return n
+			}
+		}
+		changed := f.changed
+		f.mu.Unlock()
+		select {
+		case <-changed:
+		case <-f.t.Context().Done():
+			f.t.Fatalf("%s: never came", what)
+		case <-time.After(20 * time.Second):
+			f.t.Fatalf("%s: not within 20 s", what)
+		}
+	}
+}
+
+// said lists the messages to the room that the component wrote.
+func (f *fakeServer) said() []*node {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var out []*node
+	for _, n := range f.seen {
+		if n.name == "message" && n.get("type") == "groupchat" {
+			out = append(out, n)
+		}
+	}
+	return out
+}
