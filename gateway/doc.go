@@ -37,8 +37,9 @@
 //	COMMIT of Finish
 //
 // IRC carries no id of ours: with echo-message it is confirmed by its echo, without it a line may be said twice after
-// a crash. A component's XMPP stream has no acknowledgement either; what was missed while it was down is read from the
-// room's history, by the stanza-ids that were seen.
+// a crash. A component's XMPP stream has no acknowledgement either: what was said in a room while it was down is read
+// from the history that the room hands out on joining, told apart by the stanza-ids that were seen, and what is older
+// than that history is missed.
 //
 // # What crosses in the clear
 //
