@@ -137,13 +137,18 @@ func BenchmarkDeliver(b *testing.B) {
 		b.Helper()
 		const run = 16
 		lane := gateway.Address{Network: "x", ID: "lane"}
-		id, err := gateway.NewID(rand.Reader)
-		must(b, err)
-		e := gateway.Entry{Event: &gateway.Event{ID: id, At: gateway.Address{Network: "x", ID: "r"}, Body: gateway.Message{}}}
-		for i := range 2000 + run*b.N {
-			e.Deliveries = append(e.Deliveries, gateway.Queue{Key: fmt.Sprint("k", i), Room: lane})
+		for i := 0; i < 2000+run*b.N; {
+			var entries []gateway.Entry
+			for ; len(entries) < 1000; i++ {
+				id, err := gateway.NewID(rand.Reader)
+				must(b, err)
+				entries = append(entries, gateway.Entry{
+					Event:      &gateway.Event{ID: id, At: gateway.Address{Network: "x", ID: "r"}, Body: gateway.Message{}},
+					Deliveries: []gateway.Queue{{Key: fmt.Sprint("k", i), Room: lane}},
+				})
+			}
+			must(b, s.Do(b.Context(), "x", func(ctx context.Context) error { return s.Append(ctx, entries) }))
 		}
-		must(b, s.Do(b.Context(), "x", func(ctx context.Context) error { return s.Append(ctx, []gateway.Entry{e}) }))
 		b.ResetTimer()
 		for range b.N {
 			if due, _, err := s.Lanes(b.Context(), "x", time.Now().Add(time.Second)); err != nil || len(due) != 1 {
@@ -153,7 +158,7 @@ func BenchmarkDeliver(b *testing.B) {
 			must(b, err)
 			done := make([]gateway.Finished, len(q))
 			for i := range q {
-				done[i] = gateway.Finished{Seq: q[i].Seq, Key: q[i].Key, Links: []gateway.Link{{Native: gateway.Native{Room: lane, ID: q[i].Key}, Event: id}}}
+				done[i] = gateway.Finished{Seq: q[i].Seq, Key: q[i].Key, Links: []gateway.Link{{Native: gateway.Native{Room: lane, ID: q[i].Key}, Event: q[i].Event.ID}}}
 			}
 			must(b, s.Do(b.Context(), "x", func(ctx context.Context) error { return s.Finish(ctx, done) }))
 		}

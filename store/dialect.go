@@ -84,8 +84,8 @@ func (s *Store) openPostgres(dsn string) error {
 		}
 	}
 	setDefault("application_name", "lockbridge")
-	// A process that hangs inside a transaction must not keep another from taking its networks over.
-	setDefault("idle_in_transaction_session_timeout", "15000")
+	// A process that hangs inside a transaction must not hold up the one that takes its networks over.
+	setDefault("idle_in_transaction_session_timeout", strconv.FormatInt(maxTransaction.Milliseconds(), 10))
 	setDefault("jit", "off") // its compile time exceeds all of our queries
 	s.postgres = cfg
 	raw := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(durable))

@@ -38,7 +38,8 @@ const DefaultRetention = 90 * 24 * time.Hour
 
 // Config says which database to use.
 type Config struct {
-	// URL is "sqlite:FILE" or "postgres://…" (as libpq reads it). A SQLite file is created if it is missing.
+	// URL is "sqlite:FILE" or "postgres://…" (as libpq reads it). A SQLite file is created if it is missing. A pooler
+	// in front of Postgres must be in session mode, since leases are session locks.
 	URL string
 	// Key seals values at rest: KeySize random bytes. Another key than the database was made with is an error.
 	Key []byte
@@ -178,7 +179,8 @@ func (s *Store) Close() error {
 
 // DB is the database itself, for other stores that live in it and bring tables of their own. Inside a transaction of
 // Do or Update the ctx carries it, so what they do there commits with it. An error of the function does not undo what
-// they wrote; one that wraps gateway.ErrStore does, with the whole transaction.
+// they wrote; one that wraps gateway.ErrStore does, with the whole transaction. A function that calls them with another
+// ctx than its own waits for itself on SQLite, which has one writer.
 func (s *Store) DB() *dbutil.Database { return s.db }
 
 // Ping reports whether the database answers.

@@ -94,22 +94,34 @@ func acquire(t testing.TB, s *store.Store, network string) gateway.Lease {
 	return l
 }
 
-// say appends one event of a room of network with deliveries to rooms.
-func say(t testing.TB, s *store.Store, network, native, text string, to ...gateway.Address) *gateway.Event {
+// entry makes an event of a room of network with deliveries to rooms.
+func entry(t testing.TB, network, native, text string, to ...gateway.Address) gateway.Entry {
 	t.Helper()
 	id, err := gateway.NewID(rand.Reader)
 	must(t, err)
 	at := gateway.Address{Network: network, ID: "room"}
-	ev := &gateway.Event{
-		ID: id, At: at, Native: native, Body: gateway.Message{Text: gateway.Text{Plain: text}},
-		Sender: gateway.Person{Network: network, ID: "juliet", Name: "Juliet Capulet"},
+	e := gateway.Entry{
+		Event: &gateway.Event{
+			ID: id, At: at, Native: native, Body: gateway.Message{Text: gateway.Text{Plain: text}},
+			Sender: gateway.Person{Network: network, ID: "juliet", Name: "Juliet Capulet"},
+		},
+		Links: []gateway.Link{{Native: gateway.Native{Room: at, ID: native}, Event: id}},
 	}
-	e := gateway.Entry{Event: ev, Links: []gateway.Link{{Native: gateway.Native{Room: at, ID: native}, Event: id}}}
 	for _, room := range to {
 		e.Deliveries = append(e.Deliveries, gateway.Queue{Key: native + room.ID, Room: room})
 	}
-	must(t, s.Do(t.Context(), network, func(ctx context.Context) error { return s.Append(ctx, []gateway.Entry{e}) }))
-	return ev
+	return e
+}
+
+func write(t testing.TB, s *store.Store, network string, entries ...gateway.Entry) {
+	t.Helper()
+	must(t, s.Do(t.Context(), network, func(ctx context.Context) error { return s.Append(ctx, entries) }))
+}
+
+// say appends one event.
+func say(t testing.TB, s *store.Store, network, native, text string, to ...gateway.Address) {
+	t.Helper()
+	write(t, s, network, entry(t, network, native, text, to...))
 }
 
 func TestExercise(t *testing.T) {
@@ -242,14 +254,14 @@ func TestSweep(t *testing.T) {
 			s := open(t, store.Config{URL: d.make(t), Now: func() time.Time { return now }, Retention: 24 * time.Hour})
 			acquire(t, s, "x")
 			lane := gateway.Address{Network: "x", ID: "lane"}
+			var many []gateway.Entry
 			for i := range 450 { // more than two batches
-				say(t, s, "x", fmt.Sprint("old", i), "old")
+				many = append(many, entry(t, "x", fmt.Sprint("old", i), "old"))
 			}
+			write(t, s, "x", many...)
 			say(t, s, "x", "waiting", "still wanted", lane)
 			room := gateway.Address{Network: "x", ID: "room"}
-			must(t, s.Do(t.Context(), "x", func(ctx context.Context) error {
-				return s.Append(ctx, []gateway.Entry{{Links: []gateway.Link{{Native: gateway.Native{Room: room, ID: "mark"}}}}})
-			}))
+			write(t, s, "x", gateway.Entry{Links: []gateway.Link{{Native: gateway.Native{Room: room, ID: "mark"}}}})
 			now = now.Add(23 * time.Hour)
 			say(t, s, "x", "young", "young")
 			sweep := func(want int) {

@@ -71,8 +71,8 @@ func (s *Store) view(ctx context.Context) *view {
 
 // Do implements gateway.Journal. Inside a transaction of the same network it joins it, as Stage does.
 //
-// fn runs on any goroutine, with the values of ctx but not its end. A panic in it is its error. On Postgres the
-// network's lease must have been acquired.
+// fn may run on the goroutine of another caller, with the values of ctx but not its end. A panic in it is its error. On
+// Postgres the network's lease must have been acquired.
 func (s *Store) Do(ctx context.Context, network string, fn func(ctx context.Context) error) error {
 	if v := s.view(ctx); v != nil {
 		if v.network != network {
