@@ -113,7 +113,11 @@ func (p *Profanity) start(ctx context.Context, b *Bed, password string) error {
 	if err := p.Type(ctx, "/connect "+name); err != nil {
 		return err
 	}
-	return p.AwaitScreen(ctx, "logged in successfully")
+	if err := p.AwaitScreen(ctx, "logged in successfully"); err != nil {
+		return err
+	}
+	// What it publishes before it knows the server's features, it publishes closed to everybody else.
+	return p.awaitDebug(ctx, 0, "the features of "+domain, `^Received disco#info response from: `+regexp.QuoteMeta(domain)+`$`)
 }
 
 // follow reads what the logs gain. Profanity offers no event to wait for, so they are looked at 20 times a second.

@@ -74,6 +74,11 @@ func TestProfanityAndTheScriptedClientTalkInASealedRoom(t *testing.T) {
 	ok(t, err)
 	t.Cleanup(nurse.Close)
 	ok(t, nurse.PublishOMEMO(ctx))
+	devices, err := juliet.Devices(ctx, nurse.JID)
+	ok(t, err)
+	if len(devices) != 1 {
+		t.Fatalf("of her devices %v can be fetched", devices)
+	}
 	room := Unique("chamber") + "@conference." + b.Host
 	ok(t, juliet.CreateRoom(ctx, room, "Juliet", true, nurse.JID))
 	ok(t, nurse.JoinSealed(ctx, room))
