@@ -48,7 +48,7 @@ test-e2e: build bin/testsum ## end-to-end tests against real servers and clients
 
 bench: setup ## how fast sealing, opening and accepting are: in memory, and durable on SQLite and Postgres (fsync on)
 	@export $(BENCH_BED); trap testbed/down.sh EXIT; testbed/up.sh; \
-	LOCKBRIDGE_TEST_POSTGRES="$(POSTGRES)" go test -tags goolm -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./omemo/... ./gateway/... ./store/... ./xmppside/... | { grep -Ev '^(PASS$$|ok |\?)' || true; }
+	LOCKBRIDGE_TEST_POSTGRES="$(POSTGRES)" go test -tags goolm -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./omemo/... ./gateway/... ./store/... ./xmppside/... ./cmd/... | { grep -Ev '^(PASS$$|ok |\?)' || true; }
 
 build: ## one static binary: bin/lockbridge
 	@go build -tags goolm -o bin/lockbridge ./cmd/lockbridge

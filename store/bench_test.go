@@ -11,15 +11,16 @@ import (
 
 	"lockbridge/gateway"
 	"lockbridge/store"
+	"lockbridge/store/storetest"
 )
 
 // The benchmarks write with fsync on, as in service. They name the database in the sub-benchmark.
 
 func benchmark(b *testing.B, run func(b *testing.B, s *store.Store)) {
 	b.Helper()
-	for _, d := range databases() {
-		b.Run(d.name, func(b *testing.B) {
-			s := open(b, store.Config{URL: d.make(b)})
+	for _, d := range storetest.Databases() {
+		b.Run(d.Name, func(b *testing.B) {
+			s := open(b, store.Config{URL: d.Make(b)})
 			l := acquire(b, s, "x")
 			defer func() { must(b, l.Release(context.Background())) }()
 			b.ReportAllocs()
@@ -82,38 +83,6 @@ func BenchmarkAcceptParallel(b *testing.B) {
 				}
 			}
 		})
-	})
-}
-
-// BenchmarkSealForThousand is what sealing one message for 1,000 devices asks of the store: it reads 1,000 cold
-// records of 600 bytes and 4 pages of hot chains, and writes the pages.
-func BenchmarkSealForThousand(b *testing.B) {
-	benchmark(b, func(b *testing.B, s *store.Store) {
-		b.Helper()
-		st, records, pages := s.State("x"), map[string][]byte{}, map[string][]byte{}
-		for i := range 1000 {
-			records[fmt.Sprintf("session/juliet@example.org/%d", i)] = bytes.Repeat([]byte{1}, 600)
-		}
-		for i := range 4 {
-			pages[fmt.Sprintf("chains/juliet@example.org/%d", i)] = bytes.Repeat([]byte{2}, 12<<10)
-		}
-		must(b, st.PutMany(b.Context(), records))
-		keys := make([]string, 0, len(records)+len(pages))
-		for key := range records {
-			keys = append(keys, key)
-		}
-		for key := range pages {
-			keys = append(keys, key)
-		}
-		b.ResetTimer()
-		for range b.N {
-			must(b, st.Update(b.Context(), func(ctx context.Context) error {
-				if _, err := st.GetMany(ctx, keys); err != nil {
-					return err
-				}
-				return st.PutMany(ctx, pages)
-			}))
-		}
 	})
 }
 

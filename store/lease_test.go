@@ -11,6 +11,7 @@ import (
 
 	"lockbridge/gateway"
 	"lockbridge/store"
+	"lockbridge/store/storetest"
 )
 
 // patience is how long a test waits for what must happen; atOnce is less than any timer of the store.
@@ -71,7 +72,7 @@ func TestFileLeaseIsImmediate(t *testing.T) {
 }
 
 func TestLeases(t *testing.T) {
-	for _, d := range postgresOnly() {
+	for _, d := range storetest.Postgres() {
 		for name, run := range map[string]func(t *testing.T, dsn string, a, b *store.Store){
 			"needed":    leaseNeeded,
 			"released":  leaseReleased,
@@ -88,9 +89,9 @@ func TestLeases(t *testing.T) {
 				must(t, put(t.Context(), b, "y", "k"))
 			},
 		} {
-			t.Run(d.name+" "+name, func(t *testing.T) {
+			t.Run(d.Name+" "+name, func(t *testing.T) {
 				t.Parallel()
-				dsn := d.make(t)
+				dsn := d.Make(t)
 				run(t, dsn, open(t, store.Config{URL: dsn}), open(t, store.Config{URL: dsn}))
 			})
 		}
@@ -252,9 +253,9 @@ func leaseWaitGivenUp(t *testing.T, _ string, a, b *store.Store) {
 }
 
 func TestWakeAcrossProcesses(t *testing.T) {
-	for _, d := range postgresOnly() {
-		t.Run(d.name, func(t *testing.T) {
-			dsn := d.make(t)
+	for _, d := range storetest.Postgres() {
+		t.Run(d.Name, func(t *testing.T) {
+			dsn := d.Make(t)
 			a, b := open(t, store.Config{URL: dsn}), open(t, store.Config{URL: dsn})
 			acquire(t, a, "x")
 			acquire(t, b, "m")

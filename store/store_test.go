@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"database/sql"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,52 +19,7 @@ import (
 	"lockbridge/store/storetest"
 )
 
-// postgresEnv names an admin database (postgres://…) in which tests make databases of their own.
-const postgresEnv = "LOCKBRIDGE_TEST_POSTGRES"
-
 var key = bytes.Repeat([]byte{7}, store.KeySize)
-
-// database makes an empty database and returns its URL.
-type database struct {
-	name string
-	make func(t testing.TB) string
-}
-
-func databases() []database {
-	list := []database{{"sqlite", func(t testing.TB) string {
-		t.Helper()
-		return "sqlite:" + filepath.Join(t.TempDir(), "a b#c?d%20.db")
-	}}}
-	return append(list, postgresOnly()...)
-}
-
-func postgresOnly() []database {
-	admin := os.Getenv(postgresEnv)
-	if admin == "" {
-		return nil
-	}
-	return []database{{"postgres", func(t testing.TB) string {
-		t.Helper()
-		u, err := url.Parse(admin)
-		must(t, err)
-		var b [8]byte
-		_, err = rand.Read(b[:])
-		must(t, err)
-		name := "lbtest_" + hex.EncodeToString(b[:])
-		db, err := sql.Open("pgx", admin)
-		must(t, err)
-		_, err = db.Exec("CREATE DATABASE " + name)
-		must(t, err)
-		t.Cleanup(func() {
-			if _, err := db.Exec("DROP DATABASE " + name + " WITH (FORCE)"); err != nil {
-				t.Error(err)
-			}
-			must(t, db.Close())
-		})
-		u.Path = "/" + name
-		return u.String()
-	}}}
-}
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -125,11 +77,11 @@ func say(t testing.TB, s *store.Store, network, native, text string, to ...gatew
 }
 
 func TestExercise(t *testing.T) {
-	for _, d := range databases() {
-		t.Run(d.name, func(t *testing.T) {
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
 			storetest.Exercise(t, func(t *testing.T) *store.Store {
 				t.Helper()
-				return open(t, store.Config{URL: d.make(t)})
+				return open(t, store.Config{URL: d.Make(t)})
 			})
 		})
 	}
@@ -187,9 +139,9 @@ func TestNothingLegibleOnDisk(t *testing.T) {
 }
 
 func TestValuesCannotBeMoved(t *testing.T) {
-	for _, d := range databases() {
-		t.Run(d.name, func(t *testing.T) {
-			s := open(t, store.Config{URL: d.make(t)})
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			s := open(t, store.Config{URL: d.Make(t)})
 			acquire(t, s, "x")
 			st := s.State("x")
 			must(t, st.PutMany(t.Context(), map[string][]byte{"a": []byte("1"), "b": []byte("2")}))
@@ -220,12 +172,12 @@ func TestOpenRefuses(t *testing.T) {
 			}
 		}
 	}
-	for _, d := range databases() {
-		t.Run(d.name, func(t *testing.T) {
-			dsn := d.make(t)
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			dsn := d.Make(t)
 			s, err := store.Open(t.Context(), store.Config{URL: dsn, Key: key})
 			must(t, err)
-			if d.name == "sqlite" {
+			if d.Name == "sqlite" {
 				refused(t, store.Config{URL: dsn, Key: key}, "another process", strings.TrimPrefix(dsn, "sqlite:"))
 			}
 			must(t, s.Close())
@@ -248,10 +200,10 @@ func TestOpenRefuses(t *testing.T) {
 }
 
 func TestSweep(t *testing.T) {
-	for _, d := range databases() {
-		t.Run(d.name, func(t *testing.T) {
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
 			now := time.Date(2024, 1, 1, 0, 0, 0, 0, time.UTC)
-			s := open(t, store.Config{URL: d.make(t), Now: func() time.Time { return now }, Retention: 24 * time.Hour})
+			s := open(t, store.Config{URL: d.Make(t), Now: func() time.Time { return now }, Retention: 24 * time.Hour})
 			acquire(t, s, "x")
 			lane := gateway.Address{Network: "x", ID: "lane"}
 			var many []gateway.Entry
@@ -296,9 +248,9 @@ func TestSweep(t *testing.T) {
 }
 
 func TestRunEndsWithItsContext(t *testing.T) {
-	for _, d := range databases() {
-		t.Run(d.name, func(t *testing.T) {
-			s := open(t, store.Config{URL: d.make(t), Log: slog.New(slog.DiscardHandler)})
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			s := open(t, store.Config{URL: d.Make(t), Log: slog.New(slog.DiscardHandler)})
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error)
 			wake := s.Wake("x")
