@@ -72,6 +72,14 @@ halt() {
 
 open_port() { (exec 3<>"/dev/tcp/$TESTBED_IP/$1") 2>/dev/null; }
 
+# free_port NAME PORT...: says so when somebody else listens where a daemon is to.
+free_port() {
+  local name=$1 port; shift
+  for port in "$@"; do
+    ! open_port "$port" || { echo "testbed: $name cannot start: port $port is taken; TESTBED_PORT_BASE chooses others" >&2; return 1; }
+  done
+}
+
 # await NAME COMMAND...: waits until the command succeeds, 60 s at most, or the daemon dies.
 await() {
   local name=$1 i; shift

@@ -40,7 +40,7 @@ make_certificate
 jobs=()
 start_postgres & jobs+=($!)
 start_prosody & jobs+=($!)
-start_inspircd && start_anope & jobs+=($!)
+{ start_inspircd; start_anope; } & jobs+=($!)
 start_"$homeserver" & jobs+=($!)
 failed=0
 for j in "${jobs[@]}"; do wait "$j" || failed=1; done

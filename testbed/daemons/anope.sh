@@ -8,14 +8,14 @@ uplink { host = "$TESTBED_IP"; ipv6 = no; ssl = no; port = $PORT_IRC_LINK; passw
 serverinfo { name = "services.$TESTBED_HOST"; description = "Services"; pid = "$dir/anope.pid"; motd = "$dir/motd" }
 networkinfo { networkname = "Testbed"; nicklen = 31; userlen = 10; hostlen = 64; chanlen = 64; modelistsize = 100;
   vhost_chars = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-"; allow_undotted_vhosts = yes }
-options { casemap = "rfc1459"; readtimeout = 5s; warningtimeout = 4h; timeoutcheck = 3s; retrywait = 1s; updatetimeout = 5m; expiretimeout = 1d }
+options { casemap = "rfc1459"; readtimeout = 5s; warningtimeout = 4h; timeoutcheck = 3s; retrywait = 1s; updatetimeout = 1d; expiretimeout = 1d }
 log { target = "services.log"; servers = "*"; other = "*" }
 service { nick = "NickServ"; user = "services"; host = "services.$TESTBED_HOST"; gecos = "Accounts" }
 module { name = "nickserv"; client = "NickServ"; forceemail = no; nonicknameownership = yes; passlen = 64; expire = 0 }
 module { name = "ns_register"; registration = "none" }
 command { service = "NickServ"; name = "REGISTER"; command = "nickserv/register" }
 command { service = "NickServ"; name = "IDENTIFY"; command = "nickserv/identify" }
-module { name = "db_flatfile"; database = "anope.db"; keepbackups = 0; fork = no }
+module { name = "db_flatfile"; database = "anope.db"; keepbackups = 0; nobackupokay = yes; fork = no }
 C
   for m in inspircd3 enc_none ns_identify m_sasl; do echo "module { name = \"$m\" }"; done
 }
@@ -35,7 +35,7 @@ anope_linked() { grep -qs "services.$TESTBED_HOST .* is done syncing" "$TESTBED_
 
 start_anope() {
   local dir=$TESTBED_DIR/anope
-  mkdir -p "$dir/db" "$dir/logs"
+  mkdir -p "$dir/db/backups" "$dir/logs"
   anope_config >"$dir/services.conf"
   : >"$dir/motd"
   if current anope "$dir/services.conf" "$TESTBED_DIR/inspircd/inspircd.conf"; then return; fi

@@ -36,6 +36,7 @@ start_dendrite() {
   dendrite_config >"$dir/dendrite.yaml"
   own "$dir"
   if current dendrite "$dir/dendrite.yaml" "$TESTBED_DIR"/registrations/*.yaml; then return; fi
+  free_port dendrite "$PORT_MATRIX"
   spawn dendrite "$DENDRITE_BIN/dendrite" --config "$dir/dendrite.yaml" --http-bind-address "$TESTBED_IP:$PORT_MATRIX" --really-enable-open-registration
   await dendrite matrix_ready
   matrix_accounts

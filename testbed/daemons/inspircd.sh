@@ -39,6 +39,7 @@ start_inspircd() {
   inspircd_config >"$dir/inspircd.conf"
   own "$dir"
   if current inspircd "$dir/inspircd.conf"; then return; fi
+  free_port inspircd "$PORT_IRC" "$PORT_IRC_TLS"
   spawn inspircd inspircd --nofork --config "$dir/inspircd.conf"
   await inspircd open_port "$PORT_IRC"
 }

@@ -19,6 +19,7 @@ full_page_writes = $PG_FSYNC
 C
   own "$dir/data/testbed.conf"
   if current postgres "$dir/data/testbed.conf"; then return; fi
+  free_port postgres "$PORT_POSTGRES"
   spawn postgres "$PGBIN/postgres" -D "$dir/data"
   await postgres "$PGBIN/pg_isready" -q -h "$TESTBED_IP" -p "$PORT_POSTGRES"
   for db in lockbridge lockbridge_test; do

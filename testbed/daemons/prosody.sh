@@ -65,6 +65,7 @@ start_prosody() {
   prosody_config >"$dir/prosody.cfg.lua"
   own "$dir"
   if current prosody "$dir/prosody.cfg.lua" "$dir"/modules/*.lua; then return; fi
+  free_port prosody "$PORT_C2S" "$PORT_COMPONENT" "$PORT_HTTP"
   spawn prosody prosody --config "$dir/prosody.cfg.lua" -F
   for user in juliet romeo mercutio nurse; do
     [ -f "$dir/data/$TESTBED_HOST/accounts/$user.dat" ] ||

@@ -88,6 +88,7 @@ C
   synapse_config >"$dir/homeserver.yaml"
   own "$dir"
   if current synapse "$dir/homeserver.yaml" "$dir/log.yaml" "$TESTBED_DIR"/registrations/*.yaml; then return; fi
+  free_port synapse "$PORT_MATRIX"
   spawn synapse "$VENV/bin/python" -m synapse.app.homeserver -c "$dir/homeserver.yaml"
   await synapse matrix_ready
   matrix_accounts
