@@ -26,6 +26,7 @@ type summary struct {
 	names          bool                // print every test, not only failing ones
 	said           map[string][]string // output of tests and packages that have not ended, by package and test
 	ran            map[string]int      // tests by package
+	parents        map[string]bool     // tests that had subtests: those tell the story
 	passed, failed int                 // tests, with their subtests
 	broken         bool                // a package failed apart from its tests: it does not build, or it ended early
 }
@@ -33,7 +34,7 @@ type summary struct {
 func main() {
 	names := flag.Bool("names", false, "print every test")
 	flag.Parse()
-	s := summary{out: os.Stdout, names: *names, said: map[string][]string{}, ran: map[string]int{}}
+	s := summary{out: os.Stdout, names: *names, said: map[string][]string{}, ran: map[string]int{}, parents: map[string]bool{}}
 	if err := s.read(os.Stdin); err != nil {
 		fmt.Fprintln(os.Stderr, "testsum:", err)
 		os.Exit(1)
@@ -81,7 +82,9 @@ func (s *summary) take(e event) {
 
 func (s *summary) endTest(e event, key string) {
 	s.ran[e.Package]++
-	subtest := strings.Contains(e.Test, "/")
+	if i := strings.LastIndexByte(e.Test, '/'); i >= 0 {
+		s.parents[e.Package+" "+e.Test[:i]] = true
+	}
 	switch {
 	case e.Action == "fail":
 		s.failed++
@@ -93,7 +96,7 @@ func (s *summary) endTest(e event, key string) {
 	case e.Action == "pass":
 		s.passed++
 	}
-	if s.names && !subtest {
+	if s.names && !s.parents[key] {
 		fmt.Fprintf(s.out, "  %s %s (%.1f s)\n", e.Action, e.Test, e.Elapsed)
 	}
 }

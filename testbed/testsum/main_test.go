@@ -21,7 +21,7 @@ func TestSummary(t *testing.T) {
 {"Action":"build-fail","ImportPath":"lockbridge/c"}
 `
 	const want = `go: downloading example.org/x v1.0.0
-  pass TestGood (0.2 s)
+  pass TestGood/part (0.1 s)
 ok   lockbridge/a                            2 tests    0.3 s
   FAIL lockbridge/b TestBad (1.0 s)
         b_test.go:7: not so
@@ -30,7 +30,7 @@ FAIL lockbridge/b
 c.go:1: broken
 `
 	var out strings.Builder
-	s := summary{out: &out, names: true, said: map[string][]string{}, ran: map[string]int{}}
+	s := summary{out: &out, names: true, said: map[string][]string{}, ran: map[string]int{}, parents: map[string]bool{}}
 	if err := s.read(strings.NewReader(stream)); err != nil {
 		t.Fatal(err)
 	}
