@@ -45,9 +45,7 @@ func run(ctx context.Context, once bool) (err error) {
 	if err != nil {
 		return err
 	}
-	if once {
-		defer os.RemoveAll(dir)
-	}
+	defer os.RemoveAll(dir)
 	step("building lockbridge")
 	binary, err := peers.BuildLockbridge(ctx, bed, dir)
 	if err != nil {
@@ -192,8 +190,8 @@ Join in with your own clients (everything listens on this machine only; the TLS 
   Matrix  @%[2]s:%[3]s, password pw-%[2]s, homeserver %[7]s; the room is %[8]s
   IRC     any nick, %[9]s (TLS: %[10]s); the channel is %[11]s
 
-Configuration and database of Lockbridge: %[12]s
-Ctrl-C ends the demo.
+Configuration, database and key of Lockbridge are in %[12]s until the demo ends.
+Ctrl-C ends it.
 `, s.Bed.Certificate(), guest, s.Bed.Host, c2sHost, c2sPort, s.Room, s.Bed.HomeserverURL(), s.Alias, s.Bed.Addr("IRC"), s.Bed.Addr("IRC_TLS"), s.Channel,
 		filepath.Dir(s.Lockbridge.Config))
 	return nil

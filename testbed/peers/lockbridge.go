@@ -126,6 +126,7 @@ func (l *Lockbridge) Command(ctx context.Context, args ...string) (string, error
 // Start runs the program without waiting for anything.
 func (l *Lockbridge) Start() error {
 	l.cmd = exec.Command(l.binary, "run", "--config", l.Config)
+	l.cmd.SysProcAttr = apart()
 	output, err := l.cmd.StderrPipe()
 	if err != nil {
 		return err
@@ -148,6 +149,9 @@ func (l *Lockbridge) Start() error {
 	})
 	return nil
 }
+
+// apart keeps a process out of our process group, so that Ctrl-C reaches it through us alone.
+func apart() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
 
 // StartReady is Start, then AwaitReady.
 func (l *Lockbridge) StartReady(ctx context.Context) error {

@@ -117,7 +117,7 @@ func StartXMPP(ctx context.Context, b *Bed, o XMPPOptions) (*XMPPClient, error) 
 	}
 	c.Feed = newFeed(owner, XMPPEvent.String)
 	c.cmd = exec.Command("/usr/bin/python3", "-B", filepath.Join(b.Source, "clients", "xmpp_client.py"))
-	c.cmd.Stderr = &c.stderr
+	c.cmd.Stderr, c.cmd.SysProcAttr = &c.stderr, apart()
 	var err error
 	if c.stdin, err = c.cmd.StdinPipe(); err != nil {
 		return nil, err
