@@ -107,7 +107,8 @@ func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
 	wg.Go(func() { s.announce(linkCtx, tried) })
 	select {
 	case <-ctx.Done():
-		_ = l.sess.Close() // the polite end of a stream; it is closed in any case
+		_ = l.conn.SetWriteDeadline(time.Now().Add(time.Second)) // a server that takes nothing must not hold us up
+		_ = l.sess.Close()                                       // the polite end of a stream; it is closed in any case
 	case <-l.down:
 	}
 	s.setLink(nil)
@@ -152,7 +153,7 @@ func (s *Side) connect(ctx context.Context) (*link, *wire, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	l := newLink(s.domain, conn)
+	l := newLink(s.domain, conn, s.askTimeout)
 	w := &wire{Conn: conn, side: s, link: l}
 	w.framer = newFramer(source{conn, &w.heard}, maxStanza)
 	// The session's own way to end a handshake is a deadline that it may set and lift too late; see wire.
@@ -188,7 +189,7 @@ func explainHandshake(err error) error {
 // watch pings over a silent stream and ends it when nothing comes back. The ping goes to our own domain: every server
 // can route that, and the way there and back is what has to work.
 func (s *Side) watch(ctx context.Context, l *link, w *wire) {
-	tick := time.NewTicker(pingAfter / 2)
+	tick := time.NewTicker(s.pingAfter / 2)
 	defer tick.Stop()
 	for {
 		select {
@@ -196,7 +197,7 @@ func (s *Side) watch(ctx context.Context, l *link, w *wire) {
 			return
 		case <-tick.C:
 		}
-		if s.now().Sub(time.Unix(0, w.heard.Load())) < pingAfter {
+		if s.now().Sub(time.Unix(0, w.heard.Load())) < s.pingAfter {
 			continue
 		}
 		if _, err := l.ask(ctx, "get", s.self, s.domain, el(nsPing, "ping")); err != nil && condition(err) == "" && ctx.Err() == nil {
@@ -307,7 +308,7 @@ func (w *wire) sort(fr frame) bool {
 	case "message":
 		w.takeMessage(fr, t)
 	case "presence":
-		w.push(item{raw: w.inherited.bind(fr.raw, t), presence: true}, t)
+		w.push(item{raw: w.inherited.bind(fr.raw, t), presence: true, copied: w.isCopy(fr, t)}, t)
 	case "iq":
 		if kind := t.get("type"); kind == "result" || kind == "error" {
 			return true
@@ -320,6 +321,12 @@ func (w *wire) sort(fr frame) bool {
 		return true
 	}
 	return false
+}
+
+// isCopy reports whether a presence tells one of our occupants about somebody else in a room: the gateway's occupant is
+// told the same. Rooms send one for each pair of occupants.
+func (w *wire) isCopy(fr frame, t tag) bool {
+	return bare(t.get("to")) != w.side.self && t.get("type") != "error" && w.side.roomOf(t.get("from")) != nil && !hasSelfStatus(fr.raw)
 }
 
 // takeMessage queues a message, unless it is a copy of a room's message for one of our occupants that does not listen.

@@ -160,6 +160,33 @@ func TestTheServersRefusalsAreExplained(t *testing.T) {
 	}
 }
 
+func TestASilentServerIsLeft(t *testing.T) {
+	f := newFakeServer(t)
+	away := make(chan error, 8)
+	side, err := New(f.config(), gateway.Deps{
+		Network: "xmpp", State: sidetest.NewState(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Ready: func(err error) { away <- err },
+	})
+	must(t, err)
+	side.pingAfter, side.askTimeout = 20*time.Millisecond, 200*time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- side.Run(ctx, sidetest.NewInbox(sidetest.NewState())) }()
+	if err := <-away; err != nil {
+		t.Fatal(err)
+	}
+	f.await("a ping", func(n *node) bool { return n.child(nsPing, "ping") != nil })
+	f.set(func() { f.deaf = true })
+	if err := <-away; err == nil {
+		t.Error("a silent server counts as alive")
+	}
+	f.set(func() { f.deaf = false })
+	if err := <-away; err != nil {
+		t.Error(err)
+	}
+	cancel()
+	must(t, <-ended)
+}
+
 func TestAForeignFromIsNeverWritten(t *testing.T) {
 	f := newFakeServer(t)
 	side, _ := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))

@@ -37,6 +37,9 @@ func decodeContent(m *message, room string) content {
 			c.stanzaID = sid.get("id")
 		}
 	}
+	if m.archive != "" { // the same id as when it was said (XEP-0359, section 3.2)
+		c.stanzaID = m.archive
+	}
 	if d := m.child(nsDelay, "delay"); d != nil && normalBare(d.get("from")) == room {
 		c.delayed = true
 		c.time, _ = time.Parse(time.RFC3339, d.get("stamp")) // without a time it is now

@@ -29,6 +29,9 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, m *message, b *
 		s.readKeys(l, r, m, b)
 	}
 	c := decodeContent(m, "")
+	if kind := m.get("type"); kind != "chat" && kind != "normal" && kind != "" {
+		return
+	}
 	if c.body == "" && !c.sealed || m.child(nsMUCUser, "x").child(nsMUCUser, "invite") != nil {
 		return
 	}

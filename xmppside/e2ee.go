@@ -176,7 +176,7 @@ func (in *incoming) open(ctx context.Context) (*gateway.Event, error) {
 	if in.from.real == "" {
 		senders = r.realMembers()
 	}
-	all := s.sealedCount.Add(1)%everyNth == 0
+	all := r.countSealed(msg.SID)
 	var best *omemo.Opened
 	var last error
 	var dues []func()
@@ -237,6 +237,17 @@ func (in *incoming) remind() {
 // everyNth says how often plain keys for puppets that need not open a message are worked through all the same, so that
 // no chain runs ahead of what it may skip.
 const everyNth = 256
+
+// countSealed counts the sealed messages of a device and reports each everyNth.
+func (r *room) countSealed(sid uint32) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.sealedBy) >= maxOccupants {
+		clear(r.sealedBy)
+	}
+	r.sealedBy[sid]++
+	return r.sealedBy[sid]%everyNth == 0
+}
 
 // keepWorst prefers to report a failure that is not benign.
 func keepWorst(a, b error) error {

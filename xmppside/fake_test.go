@@ -32,6 +32,7 @@ type fakeServer struct {
 	refusal  string // stream error in answer to the next handshakes
 	mute     bool   // the room keeps what is said to itself: archived, but not reflected
 	forget   bool   // the room loses what is said
+	deaf     bool   // nothing is answered
 	features []string
 	members  map[string]string // bare JID to affiliation
 	room     map[string]string // full JID of ours to nick
@@ -145,6 +146,7 @@ func (f *fakeServer) handle(n *node) {
 	close(f.changed)
 	f.changed = make(chan struct{})
 	switch {
+	case f.deaf:
 	case n.name == "iq" && domainOf(n.get("to")) == fakeDomain:
 		f.write(n)
 	case n.name == "iq" && (n.get("type") == "get" || n.get("type") == "set"):

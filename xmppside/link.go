@@ -33,17 +33,18 @@ type link struct {
 	conn   net.Conn
 	sess   *xmpp.Session
 
-	queue   *queue      // messages and presences, for the worker
-	queries chan []byte // gets and sets, for the answerers
-	chores  chan func(context.Context)
+	askTimeout time.Duration
+	queue      *queue      // messages and presences, for the worker
+	queries    chan []byte // gets and sets, for the answerers
+	chores     chan func(context.Context)
 
 	once sync.Once
 	down chan struct{} // closed when the link is of no use any more
 }
 
-func newLink(domain string, conn net.Conn) *link {
+func newLink(domain string, conn net.Conn, askTimeout time.Duration) *link {
 	return &link{
-		domain: domain, conn: conn, queue: newQueue(),
+		domain: domain, conn: conn, askTimeout: askTimeout, queue: newQueue(),
 		queries: make(chan []byte, 256), chores: make(chan func(context.Context), 1024), down: make(chan struct{}),
 	}
 }
@@ -102,7 +103,7 @@ func (l *link) checkFrom(raw []byte) error {
 
 // ask sends a query and waits for its answer, at most askTimeout. An answer of type error is returned as *stanzaError.
 func (l *link) ask(ctx context.Context, kind, from, to string, payload *node) (*node, error) {
-	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.askTimeout)
 	defer cancel()
 	id, err := randomID()
 	if err != nil {

@@ -71,6 +71,7 @@ func (r *room) readFlags(ctx context.Context, l *link) error {
 	r.mu.Lock()
 	r.membersOnly = slices.Contains(vars, "muc_membersonly")
 	r.nonAnonymous = slices.Contains(vars, "muc_nonanonymous")
+	r.archives = slices.Contains(vars, nsMAM)
 	r.flagsKnown, r.reread = true, false
 	r.changedLocked()
 	r.mu.Unlock()

@@ -303,6 +303,7 @@ type message struct {
 	*node
 	sealed  []byte // the <encrypted/> element, standing for itself
 	foreign bool   // sealed by something that we cannot open
+	archive string // its id in the room's archive, if it was read from there
 }
 
 // parseMessage decodes a stanza that stands for itself.

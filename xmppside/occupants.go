@@ -208,7 +208,7 @@ func (r *room) senderOf(m *message, delayed bool) sender {
 	if s.real == "" && id != "" {
 		s.real = r.realOf[id]
 	}
-	if s.real == "" { // a room's archive may name the sender in a non-anonymous room (XEP-0313, section 6.1.1)
+	if s.real == "" && m.archive != "" { // the archive vouches for it (XEP-0313, section 6.1.2); a sender could write one
 		s.real = normalBare(m.child(nsMUCUser, "x").child(nsMUCUser, "item").get("jid"))
 	}
 	if !delayed {

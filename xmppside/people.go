@@ -47,13 +47,23 @@ type people struct {
 	mu       sync.Mutex
 	byPerson map[personKey]puppet
 	byJID    map[string]personKey
+	byRoom   map[string]map[personKey]bool
 }
 
 func (pp *people) set(p puppet) {
 	pp.mu.Lock()
 	defer pp.mu.Unlock()
-	pp.byPerson[keyOf(p.Person)] = p
-	pp.byJID[p.JID] = keyOf(p.Person)
+	key := keyOf(p.Person)
+	for room := range pp.byPerson[key].Rooms {
+		delete(pp.byRoom[room], key)
+	}
+	for room := range p.Rooms {
+		if pp.byRoom[room] == nil {
+			pp.byRoom[room] = map[personKey]bool{}
+		}
+		pp.byRoom[room][key] = true
+	}
+	pp.byPerson[key], pp.byJID[p.JID] = p, key
 }
 
 func (pp *people) ofJID(jid string) (puppet, bool) {
@@ -75,10 +85,8 @@ func (pp *people) in(room string) []puppet {
 	pp.mu.Lock()
 	defer pp.mu.Unlock()
 	var out []puppet
-	for _, p := range pp.byPerson {
-		if _, ok := p.Rooms[room]; ok {
-			out = append(out, p)
-		}
+	for key := range pp.byRoom[room] {
+		out = append(out, pp.byPerson[key])
 	}
 	slices.SortFunc(out, func(a, b puppet) int { return cmpString(a.JID, b.JID) })
 	return out

@@ -16,6 +16,7 @@ const (
 type item struct {
 	raw      []byte
 	presence bool
+	copied   bool // a presence that says nothing new
 }
 
 // queue holds messages and presences in stream order. Pushing never blocks: the reader must go on, for answers to

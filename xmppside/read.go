@@ -63,6 +63,9 @@ func (s *Side) work(ctx context.Context, l *link, in gateway.Inbox) {
 
 // read takes one stanza in. A malformed one is logged and left out: whoever sent it, the others go on.
 func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
+	if it.copied {
+		return
+	}
 	m, err := parseMessage(it.raw)
 	if err != nil {
 		s.log.Warn("a stanza was left out: it cannot be read", "err", err)
@@ -79,6 +82,10 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	case m.get("type") == "groupchat" && r != nil:
 		s.readRoom(l, r, m, b)
 	case m.get("type") == "groupchat":
+	case r != nil && m.child(nsMAM, "result") != nil:
+		if said := r.archived(m); said != nil {
+			s.readRoom(l, r, said, b)
+		}
 	case m.child(nsEvent, "event") != nil:
 		s.readListEvent(m, b)
 	default:
@@ -97,12 +104,15 @@ func (s *Side) readRefusal(m *message) {
 
 // readRoom takes in what was said in a room.
 func (s *Side) readRoom(l *link, r *room, m *message, b *batch) {
-	if r.notice(m) {
+	old := m.archive != ""
+	if !old && r.notice(m) {
 		return
 	}
 	c := decodeContent(m, r.jid)
 	if c.subject {
-		b.then(r.setReady)
+		if !old {
+			b.then(r.setReady)
+		}
 		return
 	}
 	if resourceOf(m.get("from")) == "" {
@@ -291,10 +301,11 @@ func encodeMemory(m roomMemory) []byte {
 }
 
 // history is what to ask for at a join: at the first one nothing, later what was said since we were last there.
-func (r *room) history(ctx context.Context) (*node, error) {
+// since is zero at the first one.
+func (r *room) history(ctx context.Context) (ask *node, since time.Time, err error) {
 	key := stateRoom + r.jid
 	var mem roomMemory
-	err := r.side.deps.State.Update(ctx, func(ctx context.Context) error {
+	err = r.side.deps.State.Update(ctx, func(ctx context.Context) error {
 		found, err := r.side.deps.State.GetMany(ctx, []string{key})
 		if err != nil {
 			return err
@@ -307,18 +318,18 @@ func (r *room) history(ctx context.Context) (*node, error) {
 		return r.side.deps.State.PutMany(ctx, map[string][]byte{key: encodeMemory(roomMemory{now, now})})
 	})
 	if err != nil {
-		return nil, fmt.Errorf("recall when the room was last read: %w", err)
+		return nil, since, fmt.Errorf("recall when the room was last read: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.first = mem.First
 	if mem.First.IsZero() {
 		r.first = r.side.now()
-		return el(nsMUC, "history", "maxstanzas", "0"), nil
+		return el(nsMUC, "history", "maxstanzas", "0"), since, nil
 	}
-	since := mem.Since.Add(-overlap)
+	since = mem.Since.Add(-overlap)
 	if since.Before(mem.First) {
 		since = mem.First
 	}
-	return el(nsMUC, "history", "since", since.UTC().Format("2006-01-02T15:04:05Z")), nil
+	return el(nsMUC, "history", "since", since.UTC().Format(time.RFC3339)), since, nil
 }

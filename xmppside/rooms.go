@@ -45,10 +45,13 @@ type room struct {
 	flagsKnown   bool
 	membersOnly  bool
 	nonAnonymous bool
+	archives     bool
 	reread       bool // the flags changed
 
 	joins       map[string]chan error // by our bare JID
 	first       time.Time             // when the room was first entered, ever
+	sealedBy    map[uint32]int        // sealed messages of each device
+	query       string                // of the archive, now or last
 	stay        time.Time             // when State last noted that we were there
 	authors     map[string]string     // of the last messages, by stanza-id
 	authorRing  []string
@@ -60,7 +63,7 @@ type room struct {
 }
 
 func newRoom(s *Side, conf gateway.Room, jid string) *room {
-	r := &room{side: s, conf: conf, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}}
+	r := &room{side: s, conf: conf, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}, sealedBy: map[uint32]int{}}
 	r.forget()
 	return r
 }
@@ -178,12 +181,18 @@ func (r *room) enter(ctx context.Context, l *link) error {
 		return err
 	}
 	missing := condition(err) == "item-not-found"
+	keeps := r.keepsArchive()
 	if missing && r.conf.Seal { // entering would create it, in the clear
 		return errors.New("the room does not exist: create it, members-only and non-anonymous")
 	}
-	history, err := r.history(ctx)
+	history, since, err := r.history(ctx)
 	if err != nil {
 		return err
+	}
+	if keeps && !since.IsZero() {
+		if err := r.catchUp(ctx, l, since); err != nil {
+			r.log.Warn("what was said meanwhile is taken from the room's short history", "err", err)
+		}
 	}
 	if err := r.joinGateway(ctx, l, history); err != nil {
 		return explainJoin(err, r.side.self)
@@ -202,6 +211,12 @@ func (r *room) enter(ctx context.Context, l *link) error {
 		r.log.Warn("puppets could not come back", "err", err)
 	}
 	return nil
+}
+
+func (r *room) keepsArchive() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.archives
 }
 
 // fullSelf is the gateway's occupant.

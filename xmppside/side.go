@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -22,6 +21,9 @@ type Side struct {
 	self   string // the gateway's own bare JID
 	now    func() time.Time
 
+	pingAfter  time.Duration // of silence
+	askTimeout time.Duration // for an answer
+
 	rooms  []*room
 	byJID  map[string]*room
 	byName map[string]*room // as the config writes them
@@ -32,8 +34,6 @@ type Side struct {
 	devices *directory
 	polite  pauses // who was told lately that direct chats are not bridged
 	lately  pauses // what was logged or asked for lately
-
-	sealedCount atomic.Uint64 // messages opened, or tried
 
 	mu   sync.Mutex
 	link *link // nil while there is none
@@ -53,10 +53,10 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		deps.Ready = func(error) {}
 	}
 	s := &Side{
-		cfg: cfg, deps: deps, log: deps.Log, domain: domain.String(), self: self.String(), now: time.Now,
+		cfg: cfg, deps: deps, log: deps.Log, domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout,
 		byJID: map[string]*room{}, byName: map[string]*room{},
 		omemo:  omemo.NewManager(deps.State, omemo.Options{}),
-		people: people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}},
+		people: people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}, byRoom: map[string]map[personKey]bool{}},
 	}
 	s.devices = newDirectory(s)
 	for _, conf := range deps.Rooms {

@@ -1,0 +1,97 @@
+package xmppside
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// The room's archive (XEP-0313). A component has no stream acknowledgement, so the archive is how a gap is closed: a
+// join's history is short (20 messages by default on Prosody).
+const (
+	nsMAM     = "urn:xmpp:mam:2"
+	nsRSM     = "http://jabber.org/protocol/rsm"
+	nsForward = "urn:xmpp:forward:0"
+	nsForm    = "jabber:x:data"
+
+	archivePage  = 100
+	archivePages = 200 // in one catch-up; what is older is lost, and the log says so
+)
+
+// catchUp reads what was said in the room since then from its archive, before the room is entered: so it comes before
+// all that is said from then on. The messages arrive by the queue like others; the answers only turn the pages.
+func (r *room) catchUp(ctx context.Context, l *link, since time.Time) error {
+	query, err := randomID()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.query = query
+	r.mu.Unlock()
+	after := ""
+	for range archivePages {
+		for !l.queue.half() && ctx.Err() == nil {
+			wait(ctx, 100*time.Millisecond)
+		}
+		fin, err := r.askArchive(ctx, l, query, since, after)
+		if err != nil {
+			return fmt.Errorf("read the room's archive: %w", err)
+		}
+		last := fin.child(nsRSM, "set").child(nsRSM, "last")
+		if fin.get("complete") == "true" || last == nil || last.text == "" || last.text == after {
+			return nil
+		}
+		after = last.text
+	}
+	r.log.Warn("the room's archive holds more than is read at once; the rest is left out", "limit", archivePage*archivePages)
+	return nil
+}
+
+func (r *room) askArchive(ctx context.Context, l *link, query string, since time.Time, after string) (fin *node, err error) {
+	field := func(name, value string) *node {
+		return el(nsForm, "field", "var", name).add(el(nsForm, "value").say(value))
+	}
+	form := el(nsForm, "x", "type", "submit").add(field("FORM_TYPE", nsMAM), field("start", since.UTC().Format(time.RFC3339)))
+	page := el(nsRSM, "set").add(el(nsRSM, "max").say(strconv.Itoa(archivePage)))
+	if after != "" {
+		page.add(el(nsRSM, "after").say(after))
+	}
+	iq, err := l.ask(ctx, "set", r.fullSelf(), r.jid, el(nsMAM, "query", "queryid", query).add(form, page))
+	if err != nil {
+		return nil, err
+	}
+	return iq.child(nsMAM, "fin"), nil
+}
+
+// archived takes a message out of a result of our own query to the room's archive. Nil: it is none.
+func (r *room) archived(m *message) *message {
+	result := m.child(nsMAM, "result")
+	r.mu.Lock()
+	query := r.query
+	r.mu.Unlock()
+	if result == nil || query == "" || result.get("queryid") != query || normalBare(m.get("from")) != r.jid || resourceOf(m.get("from")) != "" {
+		return nil
+	}
+	forwarded := result.child(nsForward, "forwarded")
+	for _, inner := range forwarded.kids {
+		if inner.name != "message" || inner.get("type") != "groupchat" || normalBare(inner.get("from")) != r.jid {
+			continue
+		}
+		said := &message{node: &node{space: inner.space, name: inner.name, attrs: inner.attrs}, archive: result.get("id")}
+		for _, kid := range inner.kids {
+			switch {
+			case kid.name == "encrypted" && kid.space == nsLegacy && said.sealed == nil:
+				said.sealed = kid.append(nil, "")
+			case kid.name == "encrypted":
+				said.foreign = true
+			case kid.name != "delay":
+				said.kids = append(said.kids, kid)
+			}
+		}
+		stamp := forwarded.child(nsDelay, "delay").get("stamp")
+		said.kids = append(said.kids, el(nsDelay, "delay", "from", r.jid, "stamp", stamp))
+		return said
+	}
+	return nil
+}
