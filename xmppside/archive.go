@@ -19,8 +19,43 @@ const (
 	archivePages = 200 // in one catch-up; what is older is lost, and the log says so
 )
 
-// catchUp reads what was said in the room since then from its archive, before the room is entered: so it comes before
-// all that is said from then on. The messages arrive by the queue like others; the answers only turn the pages.
+// startHolding has what is said in the room from now on wait for what was said before.
+func (r *room) startHolding(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.holding, r.held = on, nil // what an earlier attempt held comes from the archive again
+}
+
+// hold keeps back what is said while the archive is being read. When that is too much, the rest makes a gap, which is
+// read in turn.
+func (r *room) hold(what said) bool {
+	r.mu.Lock()
+	if !r.holding {
+		r.mu.Unlock()
+		return false
+	}
+	full := len(r.held) >= maxQueued
+	if !full {
+		r.held = append(r.held, what)
+	}
+	r.mu.Unlock()
+	if full {
+		r.markGap()
+	}
+	return true
+}
+
+func (r *room) releaseHeld() []said {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	held := r.held
+	r.holding, r.held = false, nil
+	return held
+}
+
+// catchUp reads what was said in the room since then from its archive. The room has been entered by then, so nothing
+// falls between the archive and what is said live, which is held back meanwhile. The messages arrive by the queue like
+// others; the answers only turn the pages.
 func (r *room) catchUp(ctx context.Context, l *link, since time.Time) error {
 	query, err := randomID()
 	if err != nil {

@@ -347,6 +347,7 @@ func (w *wire) takeMessage(fr frame, t tag) {
 // push queues a stanza for the worker. A room's message that finds the queue full makes a gap in the room, which is
 // then read from its history; a direct one is refused for now.
 func (w *wire) push(it item, t tag) {
+	it.at = w.side.now()
 	if it.presence {
 		if r := w.side.roomOf(t.get("from")); r != nil {
 			r.seePresence(t, it.raw)

@@ -3,6 +3,7 @@ package xmppside
 import (
 	"context"
 	"sync"
+	"time"
 )
 
 // What the queue holds while the database is slow.
@@ -17,7 +18,12 @@ type item struct {
 	raw      []byte
 	presence bool
 	copied   bool // a presence that says nothing new
+	at       time.Time
+	release  *room // no stanza, but a mark: what the room held back is due
 }
+
+// counts reports whether it is a message, which may be left out when there are too many.
+func (it item) counts() bool { return !it.presence && it.release == nil }
 
 // queue holds messages and presences in stream order. Pushing never blocks: the reader must go on, for answers to
 // queries come by the same stream.
@@ -42,7 +48,7 @@ func (q *queue) push(it item) (ok, overrun bool) {
 	if q.all+n > maxQueuedAll {
 		return false, true
 	}
-	if !it.presence {
+	if it.counts() {
 		if q.messages >= maxQueued || q.size+n > maxQueuedBytes {
 			return false, false
 		}
@@ -84,7 +90,7 @@ func (q *queue) take(ctx context.Context, limit int) ([]item, bool) {
 			q.items = q.items[n:]
 			for _, it := range out {
 				q.all -= len(it.raw)
-				if !it.presence {
+				if it.counts() {
 					q.messages, q.size = q.messages-1, q.size-len(it.raw)
 				}
 			}

@@ -66,6 +66,12 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	if it.copied {
 		return
 	}
+	if it.release != nil {
+		for _, what := range it.release.releaseHeld() {
+			s.take(what, b)
+		}
+		return
+	}
 	m, err := parseMessage(it.raw)
 	if err != nil {
 		s.log.Warn("a stanza was left out: it cannot be read", "err", err)
@@ -80,11 +86,11 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	case m.get("type") == "error":
 		s.readRefusal(m)
 	case m.get("type") == "groupchat" && r != nil:
-		s.readRoom(l, r, m, b)
+		s.readRoom(l, r, m, it.at, b)
 	case m.get("type") == "groupchat":
 	case r != nil && m.child(nsMAM, "result") != nil:
-		if said := r.archived(m); said != nil {
-			s.readRoom(l, r, said, b)
+		if old := r.archived(m); old != nil {
+			s.readRoom(l, r, old, it.at, b)
 		}
 	case m.child(nsEvent, "event") != nil:
 		s.readListEvent(m, b)
@@ -102,36 +108,51 @@ func (s *Side) readRefusal(m *message) {
 	s.waits.end(key, errorOf(m.node))
 }
 
+// said is a room's message with what was known of its sender when it came.
+type said struct {
+	room    *room
+	link    *link
+	message *message
+	content content
+	from    sender
+	at      time.Time // when it was received
+}
+
 // readRoom takes in what was said in a room.
-func (s *Side) readRoom(l *link, r *room, m *message, b *batch) {
+func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 	old := m.archive != ""
 	if !old && r.notice(m) {
 		return
 	}
 	c := decodeContent(m, r.jid)
+	if resourceOf(m.get("from")) == "" && !c.subject || c.subject && old {
+		return // the room itself speaks, or a subject of long ago
+	}
+	what := said{room: r, link: l, message: m, content: c, from: r.senderOf(m, c.delayed), at: at}
+	if old || !r.hold(what) {
+		s.take(what, b)
+	}
+}
+
+// take turns what was said into an arrival.
+func (s *Side) take(what said, b *batch) {
+	r, m, c := what.room, what.message, what.content
 	if c.subject {
-		if !old {
-			b.then(r.setReady)
-		}
+		b.then(r.setReady) // the subject ends a join's history
 		return
 	}
-	if resourceOf(m.get("from")) == "" {
-		return // the room itself speaks
-	}
-	from := r.senderOf(m, c.delayed)
-	if key, part, ok := parseOriginID(c.origin); ok && (from.ours != "" || c.delayed && s.spokeAs(r, from.nick)) {
+	if key, part, ok := parseOriginID(c.origin); ok && (what.from.ours != "" || c.delayed && s.spokeAs(r, what.from.nick)) {
 		s.readEcho(r, m, c, key, part, b)
-		return
+	} else if what.from.ours == "" && c.says() {
+		in := &incoming{side: s, said: what}
+		b.arrivals = append(b.arrivals, gateway.Arrival{
+			At: r.conf.Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Read: in.read,
+		})
+		b.then(in.finish)
 	}
-	if from.ours != "" || !c.says() {
-		return
+	if !c.delayed {
+		r.noteStay(what.at, b)
 	}
-	in := &incoming{side: s, room: r, link: l, message: m, content: c, from: from}
-	b.arrivals = append(b.arrivals, gateway.Arrival{
-		At: r.conf.Address, Native: c.native(m), Also: c.aliases(from.person.ID), Read: in.read,
-	})
-	b.then(in.finish)
-	r.noteStay(s.now(), b)
 }
 
 // spokeAs reports whether one of our occupants had that nick when we were last in the room.
@@ -160,17 +181,12 @@ func (s *Side) readEcho(r *room, m *message, c content, key, part string, b *bat
 		},
 	})
 	b.then(func() { s.waits.end(key, nil) })
-	r.noteStay(s.now(), b)
 }
 
 // incoming is a room's message between its arrival and what has to be done about it afterwards.
 type incoming struct {
-	side    *Side
-	room    *room
-	link    *link
-	message *message
-	content content
-	from    sender
+	said
+	side *Side
 
 	// Read sets it, possibly several times; finish does it once.
 	due func()

@@ -51,9 +51,11 @@ type room struct {
 	joins       map[string]chan error // by our bare JID
 	first       time.Time             // when the room was first entered, ever
 	sealedBy    map[uint32]int        // sealed messages of each device
-	query       string                // of the archive, now or last
-	stay        time.Time             // when State last noted that we were there
-	authors     map[string]string     // of the last messages, by stanza-id
+	holding     bool
+	held        []said            // while holding
+	query       string            // of the archive, now or last
+	stay        time.Time         // when State last noted that we were there
+	authors     map[string]string // of the last messages, by stanza-id
 	authorRing  []string
 	told        string // the last trouble that was logged
 	puppetsTold bool
@@ -189,11 +191,8 @@ func (r *room) enter(ctx context.Context, l *link) error {
 	if err != nil {
 		return err
 	}
-	if keeps && !since.IsZero() {
-		if err := r.catchUp(ctx, l, since); err != nil {
-			r.log.Warn("what was said meanwhile is taken from the room's short history", "err", err)
-		}
-	}
+	behind := keeps && !since.IsZero()
+	r.startHolding(behind)
 	if err := r.joinGateway(ctx, l, history); err != nil {
 		return explainJoin(err, r.side.self)
 	}
@@ -206,6 +205,12 @@ func (r *room) enter(ctx context.Context, l *link) error {
 	}
 	if err := r.learn(ctx, l); err != nil {
 		return err
+	}
+	if behind {
+		if err := r.catchUp(ctx, l, since); err != nil {
+			r.log.Warn("what was said meanwhile is taken from the room's short history", "err", err)
+		}
+		l.queue.push(item{release: r})
 	}
 	if err := r.side.restorePuppets(ctx, l, r); err != nil {
 		r.log.Warn("puppets could not come back", "err", err)
