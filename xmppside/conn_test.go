@@ -1,7 +1,6 @@
 package xmppside
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
-	"lockbridge/omemo"
 )
 
 const keyA = "0123456789abcdef0123456789abcdef"
@@ -214,6 +212,65 @@ func TestQueriesAreAnsweredWhileTheDatabaseIsSlow(t *testing.T) {
 	heard(t, inbox, "patience")
 }
 
+func TestIdsThatTheRoomDoesNotGiveAreForged(t *testing.T) {
+	f := newFakeServer(t)
+	f.features = []string{"muc_open"}
+	_, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	forged := []*node{el(nsSID, "stanza-id", "by", fakeRoom, "id", "chosen"), el(nsOccupantID, "occupant-id", "id", "Romeo")}
+	f.juliet(append(forged, body("believe me"))...)
+	ev := heard(t, inbox, "believe me")
+	if !strings.HasPrefix(ev.Native, kindHash) || ev.Sender.ID != "Juliet@"+fakeRoom {
+		t.Errorf("heard %q from %q", ev.Native, ev.Sender.ID)
+	}
+}
+
+func TestPeopleRetractTheirOwnWordsOnly(t *testing.T) {
+	f := newFakeServer(t)
+	_, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	f.juliet(body("a word"))
+	id := heard(t, inbox, "a word").Native
+	retract := el(nsRetract, "retract", "id", id)
+	f.set(func() { f.say("Romeo", "r1", retract) })
+	f.juliet(body("between"))
+	heard(t, inbox, "between")
+	f.juliet(retract)
+	f.juliet(body("after"))
+	heard(t, inbox, "after")
+	var by []string
+	for _, ev := range inbox.Heard() {
+		if r, ok := ev.Body.(gateway.Retract); ok && r.Target.Native == id {
+			by = append(by, ev.Sender.Name)
+		}
+	}
+	if len(by) != 1 || by[0] != "Juliet" {
+		t.Errorf("retracted by %q", by)
+	}
+}
+
+func TestDirectMessagesAreAnsweredPolitelyOnce(t *testing.T) {
+	f := newFakeServer(t)
+	startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	for i := range 2 {
+		f.raw(fmt.Sprintf("<message type='chat' id='%d' from='juliet@test/phone' to='%s'><body>hello?</body></message>", i, fakeSelf))
+	}
+	f.raw("<presence type='subscribe' from='juliet@test' to='" + fakeSelf + "'/>")
+	f.await("the subscription's answer", func(n *node) bool { return n.get("type") == "subscribed" && n.get("from") == fakeSelf })
+	f.await("a polite answer", func(n *node) bool { return n.name == "message" })
+	f.raw("<iq type='get' id='mark' from='j@test' to='" + fakeSelf + "'><ping xmlns='urn:xmpp:ping'/></iq>")
+	f.await("the mark", func(n *node) bool { return n.get("id") == "mark" })
+	answers := 0
+	f.set(func() {
+		for _, n := range f.seen {
+			if n.name == "message" && n.get("to") == "juliet@test/phone" && n.get("from") == fakeSelf {
+				answers++
+			}
+		}
+	})
+	if answers != 1 {
+		t.Errorf("answered %d times", answers)
+	}
+}
+
 // gate is an inbox that lets nothing through until it is opened.
 type gate struct {
 	*sidetest.Inbox
@@ -290,139 +347,6 @@ func TestMalformedStanzasAreLeftOut(t *testing.T) {
 	for _, ev := range inbox.Heard() {
 		if m, ok := ev.Body.(gateway.Message); ok {
 			t.Errorf("carried: %+v", m)
-		}
-	}
-}
-
-// sealedFake is a room of which Juliet is a member with an OMEMO device.
-func sealedFake(t *testing.T) (*fakeServer, *omemo.Manager, *sidetest.State, omemo.Device) {
-	t.Helper()
-	f := newFakeServer(t)
-	state := sidetest.NewState()
-	manager := omemo.NewManager(state, omemo.Options{})
-	var dev omemo.Device
-	must(t, state.Update(t.Context(), func(ctx context.Context) (err error) {
-		if dev, err = manager.EnsureDevice(ctx, "juliet@test"); err != nil {
-			return err
-		}
-		bundle, err := manager.Bundle(ctx, "juliet@test")
-		f.answers["juliet@test "+bundleNode(dev.ID)] = string(bundle.AppendXML(nil))
-		return err
-	}))
-	f.answers["juliet@test "+nodeList] = string(omemo.AppendDeviceList(nil, dev.ID))
-	f.features = []string{"muc_nonanonymous", "muc_membersonly"}
-	f.members["juliet@test"] = "owner"
-	return f, manager, state, dev
-}
-
-func TestARepetitionWritesTheSameSealedBytes(t *testing.T) {
-	f, juliet, state, dev := sealedFake(t)
-	side, _ := startFake(t, f, fakeBridgeRoom(true, gateway.PuppetsActive))
-	f.set(func() { f.forget = true })
-	done := make(chan error, 1)
-	go func() {
-		done <- side.Deliver(t.Context(), []gateway.Delivery{delivery(keyA, "in secret", true)})[0].Err
-	}()
-	f.await("the message", func(n *node) bool { return n.name == "message" && n.get("type") == "groupchat" })
-	f.drop()
-	if err := <-done; err == nil || gateway.IsDrop(err) {
-		t.Fatalf("Deliver across a cut: %v, want an error that is tried again", err)
-	}
-	f.set(func() { f.forget = false })
-	d := delivery(keyA, "in secret", true)
-	d.Attempt = 1
-	until(t, side, d)
-	said := f.said()
-	if len(said) != 2 || !bytes.Equal(said[0].bytes(), said[1].bytes()) {
-		t.Fatalf("%d messages, not the same bytes", len(said))
-	}
-	msg, err := omemo.ParseMessage(said[0].child(nsLegacy, "encrypted").append(nil, ""))
-	must(t, err)
-	puppet := `alice\3atest%matrix@` + fakeDomain
-	var opened omemo.Opened
-	must(t, state.Update(t.Context(), func(ctx context.Context) (err error) {
-		opened, err = juliet.Open(ctx, "juliet@test", []string{puppet}, msg)
-		return err
-	}))
-	if string(opened.Plain) != "in secret" || len(msg.Keys) != 1 || msg.Keys[0].RID != dev.ID {
-		t.Errorf("opened %q from %d keys", opened.Plain, len(msg.Keys))
-	}
-	if b := said[0].child("", "body"); b == nil || strings.Contains(b.text, "secret") {
-		t.Error("the body is not the fallback")
-	}
-	if affiliation := f.members[puppet]; affiliation != "member" {
-		t.Errorf("the puppet is %q", affiliation)
-	}
-}
-
-// seal makes Juliet's client seal text for the gateway.
-func seal(t *testing.T, side *Side, juliet *omemo.Manager, state *sidetest.State, text string) *node {
-	t.Helper()
-	own, err := side.device(t.Context(), fakeSelf)
-	must(t, err)
-	to := omemo.Address{JID: fakeSelf, Device: own.ID}
-	bundle, err := side.item(t.Context(), fakeSelf, bundleNode(own.ID))
-	must(t, err)
-	parsed, err := omemo.ParseBundle(bundle.raw)
-	must(t, err)
-	var msg *omemo.Message
-	must(t, state.Update(t.Context(), func(ctx context.Context) (err error) {
-		msg, _, err = juliet.Seal(ctx, "juliet@test", []omemo.Address{to}, map[omemo.Address]*omemo.Bundle{to: parsed}, []byte(text))
-		return err
-	}))
-	return rawNode(msg.AppendXML(nil))
-}
-
-func TestALostSessionIsHealedOnce(t *testing.T) {
-	f, juliet, state, dev := sealedFake(t)
-	side, inbox := startFake(t, f, fakeBridgeRoom(true, gateway.PuppetsActive))
-	f.enter("Juliet", "juliet@test/phone", "owner")
-	open := func(nth int) {
-		t.Helper()
-		count := 0
-		transport := f.await("a key transport", func(n *node) bool {
-			if n.name == "message" && n.get("type") == "chat" && n.get("to") == "juliet@test" {
-				count++
-			}
-			return count == nth
-		})
-		msg, err := omemo.ParseMessage(transport.child(nsLegacy, "encrypted").append(nil, ""))
-		must(t, err)
-		must(t, state.Update(t.Context(), func(ctx context.Context) error {
-			_, err := juliet.Open(ctx, "juliet@test", []string{fakeSelf}, msg)
-			return err
-		}))
-	}
-	f.juliet(seal(t, side, juliet, state, "hello"), body("fallback"))
-	if ev := heard(t, inbox, "hello"); ev.Sender.ID != "juliet@test" || ev.Sealed.Protection != gateway.OMEMO {
-		t.Errorf("heard %+v", ev)
-	}
-	open(1) // the empty message that confirms the session
-	must(t, side.deps.State.Update(t.Context(), func(ctx context.Context) error {
-		return side.omemo.Forget(ctx, fakeSelf, omemo.Address{JID: "juliet@test", Device: dev.ID})
-	}))
-	f.juliet(seal(t, side, juliet, state, "lost"), body("fallback"))
-	f.juliet(seal(t, side, juliet, state, "lost, too"), body("fallback"))
-	open(2) // the new session
-	f.juliet(seal(t, side, juliet, state, "healed"), body("fallback"))
-	heard(t, inbox, "healed")
-	if n := len(inbox.Unread()); n != 2 {
-		t.Errorf("%d unreadable, want 2: %v", n, inbox.Unread())
-	}
-	transports := 0
-	f.set(func() {
-		for _, n := range f.seen {
-			if n.get("type") == "chat" && n.child(nsLegacy, "encrypted") != nil {
-				transports++
-			}
-		}
-	})
-	if transports != 2 {
-		t.Errorf("%d key transports, want 2", transports)
-	}
-	for _, ev := range inbox.Heard() {
-		if m, ok := ev.Body.(gateway.Message); ok && strings.Contains(m.Text.Plain, "fallback") {
-			t.Errorf("carried %q", m.Text.Plain)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -92,12 +93,15 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 			out = append(out, gateway.Outcome{Err: s.act(ctx, l, r, &run[0])})
 		}
 		run = run[n:]
-		if err := out[len(out)-1].Err; err != nil && !gateway.IsDrop(err) {
+		if slices.ContainsFunc(out, again) {
 			break
 		}
 	}
 	return out
 }
+
+// again reports whether a delivery has to be tried again, before any later one is started.
+func again(o gateway.Outcome) bool { return o.Err != nil && !gateway.IsDrop(o.Err) }
 
 func all(run []gateway.Delivery, err error) []gateway.Outcome {
 	out := make([]gateway.Outcome, len(run))
@@ -122,7 +126,7 @@ func (s *Side) awaitRoom(ctx context.Context, r *room) error {
 	waiting, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	if err := r.await(waiting, func() bool { return r.ready }); err != nil {
-		return gateway.Later(5*time.Second, errNotInRoom)
+		return gateway.Later(time.Second, errNotInRoom)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ package xmppside
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
@@ -68,12 +69,7 @@ type member struct {
 	seal bool
 }
 
-func (m member) ID() string {
-	if m.seal {
-		return m.JID
-	}
-	return "" // set by the harness: the room's occupant-id
-}
+func (m member) ID() string { return m.JID }
 
 func (m member) Say(ctx context.Context, text string) error {
 	if m.seal {
@@ -85,7 +81,7 @@ func (m member) Say(ctx context.Context, text string) error {
 func (m member) Hear(ctx context.Context, text string) (string, error) {
 	e, err := m.AwaitText(ctx, m.room, text)
 	if err == nil && m.seal && e.Type == "groupchat" && !e.Encrypted {
-		return "", context.Canceled
+		return "", fmt.Errorf("%q came in the clear", text)
 	}
 	return e.Text(), err
 }
@@ -105,7 +101,7 @@ func (m member) Cut(context.Context) error {
 	return nil
 }
 
-// openMember is a member of a plain room that shows real addresses, so that the peer's id is known.
+// exercise runs the suite in a room that shows real addresses, so that the peer's id is known.
 func exercise(t *testing.T, sealed bool, puppets gateway.Puppets) {
 	sidetest.Exercise(t, func(t *testing.T) sidetest.Harness {
 		b := openBed(t)
@@ -115,19 +111,28 @@ func exercise(t *testing.T, sealed bool, puppets gateway.Puppets) {
 		room := b.room(ctx, t, juliet, sealed, puppets)
 		must(t, juliet.Configure(ctx, room.ID, map[string]any{"whois": "anyone"}))
 		return sidetest.Harness{
-			Room: room, Peer: known{member{juliet, b, room.ID, sealed}}, Confirms: true, MissesNothing: true, Foreign: "matrix",
+			Room: room, Peer: member{juliet, b, room.ID, sealed}, Confirms: true, MissesNothing: true, Foreign: "matrix",
 			New: func(deps gateway.Deps) (gateway.Side, error) { return New(b.cfg, deps) },
 		}
 	})
 }
-
-// known is a member whose real address the room shows.
-type known struct{ member }
-
-func (k known) ID() string { return k.JID }
 
 func TestPlainRoomConforms(t *testing.T) { exercise(t, false, gateway.PuppetsActive) }
 
 func TestPlainRoomByRelayConforms(t *testing.T) { exercise(t, false, gateway.PuppetsNone) }
 
 func TestSealedRoomConforms(t *testing.T) { exercise(t, true, gateway.PuppetsActive) }
+
+// TestRealAddressesStayInASemiAnonymousRoom: the gateway sees them as an admin, and tells nobody.
+func TestRealAddressesStayInASemiAnonymousRoom(t *testing.T) {
+	ctx, b := within(t), openBed(t)
+	juliet := b.login(ctx, t, "juliet")
+	room := b.room(ctx, t, juliet, false, gateway.PuppetsActive)
+	_, inbox, _ := start(ctx, t, b.cfg, sidetest.NewState(), room)
+	must(t, juliet.Say(ctx, room.ID, "who am I?"))
+	ev := awaitText(ctx, t, inbox, "who am I?")
+	id, at, _ := strings.Cut(ev.Sender.ID, "@")
+	if at != room.ID || id == "Juliet" || strings.Contains(fmt.Sprint(ev), juliet.JID) {
+		t.Errorf("heard from %q: %+v", ev.Sender.ID, ev)
+	}
+}

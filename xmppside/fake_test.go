@@ -54,7 +54,7 @@ func newFakeServer(t *testing.T) *fakeServer {
 	must(t, err)
 	f := &fakeServer{
 		t: t, ln: ln, room: map[string]string{}, members: map[string]string{fakeSelf: "admin"}, answers: map[string]string{},
-		features: []string{"muc_nonanonymous", "muc_open"}, changed: make(chan struct{}),
+		features: []string{"muc_nonanonymous", "muc_open", nsSID}, changed: make(chan struct{}),
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() {

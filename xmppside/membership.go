@@ -72,6 +72,8 @@ func (r *room) readFlags(ctx context.Context, l *link) error {
 	r.membersOnly = slices.Contains(vars, "muc_membersonly")
 	r.nonAnonymous = slices.Contains(vars, "muc_nonanonymous")
 	r.archives = slices.Contains(vars, nsMAM)
+	r.givesStanzaIDs = r.archives || slices.Contains(vars, nsSID)
+	r.givesOccupantIDs = slices.Contains(vars, nsOccupantID)
 	r.flagsKnown, r.reread = true, false
 	r.changedLocked()
 	r.mu.Unlock()
@@ -111,20 +113,16 @@ func (r *room) nickIn(who string) string {
 	return r.mine[who]
 }
 
-// admit makes a puppet a member where the room asks for that, and reports whether it had to. Where it does not ask,
-// puppets stay without affiliation: nobody has to seal for them.
-func (r *room) admit(ctx context.Context, l *link, who string) (granted bool, err error) {
+// needsMembership reports whether a puppet must be made a member before it can enter. Where the room does not ask for
+// that, puppets stay without affiliation: nobody has to seal for them.
+func (r *room) needsMembership(who string) (bool, error) {
 	r.mu.Lock()
-	needed, rank, has := r.membersOnly, r.rank, r.affiliated[who]
-	r.mu.Unlock()
+	defer r.mu.Unlock()
 	switch {
-	case !needed || has != "":
+	case !r.membersOnly || r.affiliated[who] != "":
 		return false, nil
-	case rank != "admin" && rank != "owner":
+	case r.rank != "admin" && r.rank != "owner":
 		return false, errMayNotGrant
-	}
-	if err := r.affiliate(ctx, l, who, "member"); err != nil {
-		return false, fmt.Errorf("make a puppet a member: %w", err)
 	}
 	return true, nil
 }
@@ -155,9 +153,6 @@ func (r *room) rename(ctx context.Context, l *link, who, nick string) error {
 		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(capsNode()))
 	})
 }
-
-// mayGrantError reports whether the room itself stands against a puppet, so that the gateway has to speak for it.
-func (r *room) mayGrantError(err error) bool { return errors.Is(err, errMayNotGrant) }
 
 // puppetTrouble logs once per room why the gateway speaks for people itself.
 func (r *room) puppetTrouble(err error) {

@@ -98,7 +98,7 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 		return
 	}
 	o := &occupant{
-		nick: nick, real: real, id: p.child(nsOccupantID, "occupant-id").get("id"),
+		nick: nick, real: real, id: r.occupantIDLocked(p),
 		affiliation: item.get("affiliation"), role: item.get("role"),
 	}
 	if domainOf(real) == r.side.domain {
@@ -114,6 +114,14 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 	if o.id != "" && real != "" && len(r.realOf) < maxOccupants {
 		r.realOf[o.id] = real
 	}
+}
+
+// occupantIDLocked is the id that the room gave an occupant. Where the room gives none, whoever writes one forges it.
+func (r *room) occupantIDLocked(stanza *node) string {
+	if !r.givesOccupantIDs {
+		return ""
+	}
+	return stanza.child(nsOccupantID, "occupant-id").get("id")
 }
 
 // affiliateLocked notes what somebody is to the room.
@@ -151,7 +159,7 @@ func (r *room) selfGoneLocked(who, nick string, x *node, codes []string) {
 	delete(r.mine, who)
 	if who == r.side.self {
 		r.joined, r.ready = false, false
-		r.outBy = codes
+		r.outBy, r.destroyed = codes, x.child(nsMUCUser, "destroy") != nil
 		r.poke()
 	}
 }
@@ -197,9 +205,9 @@ type sender struct {
 // somebody else's by now.
 func (r *room) senderOf(m *message, delayed bool) sender {
 	nick := resourceOf(m.get("from"))
-	id := m.child(nsOccupantID, "occupant-id").get("id")
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	id := r.occupantIDLocked(m.node)
 	s := sender{nick: nick}
 	o := r.occupants[nick]
 	if o != nil && (o.id == id || id == "") && !(delayed && id == "") {

@@ -1,8 +1,10 @@
 package xmppside
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -136,8 +138,12 @@ func (s *Side) editPuppet(ctx context.Context, person gateway.Person, edit func(
 		}
 		old = puppet{JID: jid, Person: person}
 	}
+	was, err := json.Marshal(old)
+	if err != nil {
+		return puppet{}, err
+	}
 	var p puppet
-	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
+	err = s.deps.State.Update(ctx, func(ctx context.Context) error {
 		p = old.clone()
 		if person.Name != "" {
 			p.Person.Name = person.Name
@@ -146,7 +152,7 @@ func (s *Side) editPuppet(ctx context.Context, person gateway.Person, edit func(
 			return err
 		}
 		value, err := json.Marshal(p)
-		if err != nil {
+		if err != nil || known && bytes.Equal(value, was) {
 			return err
 		}
 		return s.deps.State.PutMany(ctx, map[string][]byte{statePuppet + person.Network + "/" + person.ID: value})
@@ -198,7 +204,7 @@ func (s *Side) voiceFor(ctx context.Context, l *link, r *room, person gateway.Pe
 	if err == nil {
 		return voice{jid: p.JID}, nil
 	}
-	if ctx.Err() != nil || condition(err) == "" && !r.mayGrantError(err) {
+	if ctx.Err() != nil || condition(err) == "" && !errors.Is(err, errMayNotGrant) {
 		return voice{}, fmt.Errorf("bring in the puppet of %s: %w", person.ID, err)
 	}
 	r.puppetTrouble(err)
@@ -209,7 +215,14 @@ func (s *Side) voiceFor(ctx context.Context, l *link, r *room, person gateway.Pe
 // some refuse to send as soon as one of them has no device.
 func (s *Side) bringIn(ctx context.Context, l *link, r *room, person gateway.Person) (puppet, error) {
 	before, _ := s.people.of(person)
+	grant, err := r.needsMembership(before.JID)
+	if err != nil {
+		return before, err
+	}
 	p, err := s.editPuppet(ctx, person, func(ctx context.Context, p *puppet) error {
+		if grant { // noted before it is done, so that it is undone whatever happens
+			p.Rooms[r.jid] = stay{Nick: p.Rooms[r.jid].Nick, Name: p.Rooms[r.jid].Name, Granted: true}
+		}
 		if r.conf.Seal {
 			return s.ensureDevice(ctx, p)
 		}
@@ -224,9 +237,10 @@ func (s *Side) bringIn(ctx context.Context, l *link, r *room, person gateway.Per
 		}
 		s.announceDevice(ctx, l, r, p.JID)
 	}
-	granted, err := r.admit(ctx, l, p.JID)
-	if err != nil {
-		return p, err
+	if grant {
+		if err := r.affiliate(ctx, l, p.JID, "member"); err != nil {
+			return p, fmt.Errorf("make a puppet a member: %w", err)
+		}
 	}
 	name := p.Person.Label()
 	nick, err := s.takeNick(ctx, l, r, p, name)
@@ -234,7 +248,7 @@ func (s *Side) bringIn(ctx context.Context, l *link, r *room, person gateway.Per
 		return p, err
 	}
 	return s.editPuppet(ctx, person, func(_ context.Context, p *puppet) error {
-		p.Rooms[r.jid] = stay{Nick: nick, Name: name, Granted: granted || p.Rooms[r.jid].Granted}
+		p.Rooms[r.jid] = stay{Nick: nick, Name: name, Granted: p.Rooms[r.jid].Granted}
 		return nil
 	})
 }
@@ -271,6 +285,9 @@ func (s *Side) restorePuppets(ctx context.Context, l *link, r *room) error {
 	}
 	var joins []*node
 	for _, p := range s.people.in(r.jid) {
+		if p.Rooms[r.jid].Nick == "" {
+			continue // it never came in
+		}
 		x := el(nsMUC, "x").add(el(nsMUC, "history", "maxstanzas", "0"))
 		if r.conf.Password != "" {
 			x.add(el(nsMUC, "password").say(r.conf.Password))

@@ -125,6 +125,9 @@ func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 		return
 	}
 	c := decodeContent(m, r.jid)
+	if !old && !r.has(&r.givesStanzaIDs) {
+		c.stanzaID = ""
+	}
 	if resourceOf(m.get("from")) == "" && !c.subject || c.subject && old {
 		return // the room itself speaks, or a subject of long ago
 	}

@@ -46,7 +46,11 @@ type room struct {
 	membersOnly  bool
 	nonAnonymous bool
 	archives     bool
-	reread       bool // the flags changed
+	// Without these features such ids are whatever the sender wrote.
+	givesStanzaIDs   bool
+	givesOccupantIDs bool
+	destroyed        bool
+	reread           bool // the flags changed
 
 	joins       map[string]chan error // by our bare JID
 	first       time.Time             // when the room was first entered, ever
@@ -183,9 +187,12 @@ func (r *room) enter(ctx context.Context, l *link) error {
 		return err
 	}
 	missing := condition(err) == "item-not-found"
-	keeps := r.keepsArchive()
+	keeps := r.has(&r.archives)
 	if missing && r.conf.Seal { // entering would create it, in the clear
 		return errors.New("the room does not exist: create it, members-only and non-anonymous")
+	}
+	if missing && r.has(&r.destroyed) {
+		return errors.New("the room was destroyed: create it again, or take it out of the config")
 	}
 	history, since, err := r.history(ctx)
 	if err != nil {
@@ -218,10 +225,11 @@ func (r *room) enter(ctx context.Context, l *link) error {
 	return nil
 }
 
-func (r *room) keepsArchive() bool {
+// has reads one of the room's flags.
+func (r *room) has(flag *bool) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.archives
+	return *flag
 }
 
 // fullSelf is the gateway's occupant.
