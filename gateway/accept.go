@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
+
+var errNoRoom = errors.New("it names no room of this network that the journal can keep")
 
 // inbox is the gateway's Inbox for one network.
 type inbox struct {
@@ -20,13 +23,13 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 	}
 	var a *acceptance
 	err := in.g.journal.Do(ctx, in.network, func(ctx context.Context) error {
-		a = &acceptance{g: in.g, network: in.network, fresh: map[Native]Target{}, told: map[any]time.Duration{}}
+		a = &acceptance{g: in.g, network: in.network, told: map[any]time.Duration{}}
 		return a.run(ctx, batch)
 	})
 	if err != nil {
 		return fmt.Errorf("accept %d arrivals of %s: %w", len(batch), in.network, err)
 	}
-	in.g.metrics.accepted.WithLabelValues(in.network).Add(float64(len(a.events)))
+	in.g.metrics.accepted.WithLabelValues(in.network).Add(float64(a.events))
 	in.g.told.mark(a.told)
 	for _, bad := range a.unread {
 		in.g.metrics.unreadable.WithLabelValues(in.network).Inc()
@@ -40,17 +43,19 @@ type acceptance struct {
 	g       *Gateway
 	network string
 
-	events  []*Event
-	echoes  []echoed
+	heard   []heard
+	events  int // how many of heard are the side's or our own events
 	entries []Entry
 	unread  []unread
-	// fresh are the targets that this batch itself brought.
-	fresh map[Native]Target
+	// targets are what natives stand for: first in the journal, then as the batch goes on.
+	targets map[Native]Target
 	// told are the notices and reports of this batch, with how long none like them may follow.
 	told map[any]time.Duration
 }
 
-type echoed struct {
+// heard is what one arrival turned out to be: an event, or our own echo.
+type heard struct {
+	event   *Event // nil: an echo
 	arrival *Arrival
 	echo    Echo
 }
@@ -71,23 +76,32 @@ func (a *acceptance) run(ctx context.Context, batch []Arrival) error {
 			return err
 		}
 	}
-	if err := a.linkEchoes(ctx); err != nil {
+	echoes, err := a.lookUp(ctx)
+	if err != nil {
 		return err
 	}
-	if err := a.resolveRefs(ctx); err != nil {
-		return err
-	}
-	for _, ev := range a.events {
-		if err := a.enqueue(ev); err != nil {
+	for _, h := range a.heard { // in order: a reference means what came before it
+		if h.event == nil {
+			a.linkEcho(h, echoes)
+		} else if err := a.enqueue(h.event); err != nil {
 			return err
 		}
 	}
 	return a.g.journal.Append(ctx, a.entries)
 }
 
-// unseen leaves out what was accepted before, or stands in the batch twice.
+// unseen leaves out what was accepted before, stands in the batch twice, or comes from no room that can be written
+// down: a stranger may choose a long name, and must not fail the batch with it.
 func (a *acceptance) unseen(ctx context.Context, batch []Arrival) ([]*Arrival, error) {
 	var natives []Native
+	batch = slices.Clone(batch)
+	batch = slices.DeleteFunc(batch, func(arrival Arrival) bool {
+		bad := arrival.At.Network != a.network || arrival.At.ID == "" || len(arrival.At.ID) > MaxRoom
+		if bad {
+			a.unread = append(a.unread, unread{Address{a.network, Shorten(arrival.At.ID, 100)}, arrival.Native, errNoRoom})
+		}
+		return bad
+	})
 	for i := range batch {
 		if batch[i].Native != "" {
 			natives = append(natives, Native{batch[i].At, batch[i].Native})
@@ -118,11 +132,6 @@ func (a *acceptance) unseen(ctx context.Context, batch []Arrival) ([]*Arrival, e
 func (a *acceptance) read(ctx context.Context, arrival *Arrival) error {
 	var ev *Event
 	err := a.g.journal.Stage(ctx, func(ctx context.Context) (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("panic while reading: %v", p)
-			}
-		}()
 		ev, err = arrival.Read(ctx)
 		return err
 	})
@@ -137,7 +146,7 @@ func (a *acceptance) read(ctx context.Context, arrival *Arrival) error {
 		return nil
 	}
 	if echo, ok := ev.Body.(Echo); ok {
-		a.echoes = append(a.echoes, echoed{arrival, echo})
+		a.heard = append(a.heard, heard{arrival: arrival, echo: echo})
 		return nil
 	}
 	if !ev.Expires.IsZero() { // typing and presence wait in memory only, and nothing shows them yet
@@ -147,26 +156,26 @@ func (a *acceptance) read(ctx context.Context, arrival *Arrival) error {
 	return a.add(ev)
 }
 
-// add gives an event its id and makes it known to later references of the batch.
+// add gives an event its id and a time that can be written down.
 func (a *acceptance) add(ev *Event) error {
 	id, err := NewID(a.g.rand)
 	if err != nil {
 		return err
 	}
-	ev.ID = id
-	if ev.Time.IsZero() {
+	ev.ID, ev.Time = id, ev.Time.UTC()
+	if ev.Time.IsZero() || ev.Time.Year() < 1 || ev.Time.Year() > 9999 {
 		ev.Time = a.g.now()
 	}
-	a.events = append(a.events, ev)
-	t := Target{Event: id, Room: ev.At, Native: ev.Native, Author: ev.Sender, Excerpt: Excerpt(ev.Body)}
-	a.know(ev.At, ev.Native, ev.Also, t)
+	a.events++
+	a.heard = append(a.heard, heard{event: ev})
 	return nil
 }
 
+// know makes a target known to later references of the batch.
 func (a *acceptance) know(at Address, native string, also []string, t Target) {
 	for _, n := range append([]string{native}, also...) {
 		if n != "" {
-			a.fresh[Native{at, n}] = t
+			a.targets[Native{at, n}] = t
 		}
 	}
 }
@@ -195,30 +204,39 @@ func (a *acceptance) giveNotice(arrival *Arrival, err error) error {
 	return a.add(&Event{At: arrival.At, own: true, Body: Message{Style: StyleNotice, Text: Text{Plain: "A message from " + CleanName(who) + " could not be read."}}})
 }
 
-// linkEchoes ties our own deliveries' native ids to their events.
-func (a *acceptance) linkEchoes(ctx context.Context) error {
-	if len(a.echoes) == 0 {
-		return nil
-	}
-	keys := make([]string, len(a.echoes))
-	for i, e := range a.echoes {
-		keys[i] = e.echo.Key
-	}
-	known, err := a.g.journal.Echoes(ctx, keys)
-	if err != nil {
-		return err
-	}
-	for _, e := range a.echoes {
-		t, ok := known[e.echo.Key]
-		if !ok { // older than the journal's memory
-			a.markSeen(e.arrival)
-			continue
+// lookUp asks the journal for all that the batch refers to, and for the deliveries that its echoes name.
+func (a *acceptance) lookUp(ctx context.Context) (echoes map[string]Target, err error) {
+	var keys []string
+	var events []*Event
+	for _, h := range a.heard {
+		if h.event == nil {
+			keys = append(keys, h.echo.Key)
+		} else {
+			events = append(events, h.event)
 		}
-		t.Part = e.echo.Part
-		a.entries = append(a.entries, Entry{Links: links(e.arrival.At, e.arrival.Native, e.arrival.Also, t.Event, t.Part)})
-		a.know(e.arrival.At, e.arrival.Native, e.arrival.Also, t)
 	}
-	return nil
+	a.targets = map[Native]Target{}
+	if ask := nativesOf(events); len(ask) > 0 {
+		if a.targets, err = a.g.journal.Targets(ctx, ask); err != nil {
+			return nil, err
+		}
+	}
+	if len(keys) > 0 {
+		return a.g.journal.Echoes(ctx, keys)
+	}
+	return nil, nil
+}
+
+// linkEcho ties the native ids of our own delivery to its event.
+func (a *acceptance) linkEcho(h heard, known map[string]Target) {
+	t, ok := known[h.echo.Key]
+	if !ok { // older than the journal's memory
+		a.markSeen(h.arrival)
+		return
+	}
+	t.Part = h.echo.Part
+	a.entries = append(a.entries, Entry{Links: links(h.arrival.At, h.arrival.Native, h.arrival.Also, t.Event, t.Part)})
+	a.know(h.arrival.At, h.arrival.Native, h.arrival.Also, t)
 }
 
 // links ties a native id and its aliases to a part of an event.
@@ -233,30 +251,6 @@ func links(at Address, native string, also []string, event ID, part string) []Li
 	return out
 }
 
-// resolveRefs turns the native ids that the events point at into shared ones.
-func (a *acceptance) resolveRefs(ctx context.Context) error {
-	var ask []Native
-	for _, n := range nativesOf(a.events) {
-		if _, ok := a.fresh[n]; !ok {
-			ask = append(ask, n)
-		}
-	}
-	targets := map[Native]Target{}
-	if len(ask) > 0 {
-		var err error
-		if targets, err = a.g.journal.Targets(ctx, ask); err != nil {
-			return err
-		}
-	}
-	for n, t := range a.fresh {
-		targets[n] = t
-	}
-	for _, ev := range a.events {
-		resolve(ev, targets)
-	}
-	return nil
-}
-
 // may asks whether something may be told now, at most once per pause. It counts as told when the batch is committed.
 func (a *acceptance) may(key any, pause time.Duration) bool {
 	if _, now := a.told[key]; now || !a.g.told.free(key) {
@@ -266,8 +260,9 @@ func (a *acceptance) may(key any, pause time.Duration) bool {
 	return true
 }
 
-// enqueue writes the event with one delivery for each room that it goes to.
+// enqueue resolves what the event points at and writes it with one delivery for each room that it goes to.
 func (a *acceptance) enqueue(ev *Event) error {
+	resolve(ev, a.targets)
 	to, reason := a.g.router.route(ev)
 	if reason != "" {
 		if !a.may(reportKey{ev.At, ev.Sender.ID, reason}, reportPause) {
@@ -284,14 +279,17 @@ func (a *acceptance) enqueue(ev *Event) error {
 	if err := a.g.mintKeys(to); err != nil {
 		return err
 	}
-	entry := Entry{Event: ev, Links: links(ev.At, ev.Native, ev.Also, ev.ID, ""), Deliveries: to}
-	if e, ok := ev.Body.(Edit); ok && !e.Target.ID.IsZero() {
-		// An edit is known by its target, so that an edit of an edit, or an answer to one, finds the original.
-		entry.Links = links(ev.At, ev.Native, ev.Also, e.Target.ID, "")
-		for i := range entry.Links {
-			entry.Links[i].Alias = true
-		}
+	t := Target{Event: ev.ID, Room: ev.At, Native: ev.Native, Author: ev.Sender, Excerpt: Excerpt(ev.Body)}
+	e, isEdit := ev.Body.(Edit)
+	isEdit = isEdit && !e.Target.ID.IsZero()
+	if isEdit { // known by its target, so that an edit of an edit, or an answer to one, finds the original
+		t = a.targets[Native{ev.At, e.Target.Native}]
 	}
+	entry := Entry{Event: ev, Links: links(ev.At, ev.Native, ev.Also, t.Event, t.Part), Deliveries: to}
+	for i := range entry.Links {
+		entry.Links[i].Alias = entry.Links[i].Alias || isEdit
+	}
+	a.know(ev.At, ev.Native, ev.Also, t)
 	a.entries = append(a.entries, entry)
 	return nil
 }

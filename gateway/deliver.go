@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -18,9 +19,12 @@ const (
 	// firstRetry and lastRetry bound the pause before another attempt; it doubles in between.
 	firstRetry = time.Second
 	lastRetry  = time.Minute
-	// takeoverMargin covers the clock of a process that had the network before: what it accepted up to here may have
-	// been sent already.
-	takeoverMargin = time.Second
+	// shortestWait keeps a side that asks for no pause from spinning.
+	shortestWait = 100 * time.Millisecond
+	// recordTime is how long it may take to record what was said by a side that was cut short.
+	recordTime = time.Second
+	// patience is how often a delivery is tried that makes the side panic.
+	patience = 3
 )
 
 // courier delivers everything that waits in one network's lanes. Each lane has at most one goroutine, which lives
@@ -29,7 +33,7 @@ type courier struct {
 	g       *Gateway
 	network string
 	side    Side
-	since   time.Time // when this process took the network over
+	last    int64 // the newest delivery when we took over: those up to it may have been tried before
 	log     *slog.Logger
 
 	wg sync.WaitGroup
@@ -45,6 +49,14 @@ type courier struct {
 func (c *courier) run(stop, hard context.Context) {
 	defer c.wg.Wait()
 	wake := c.g.journal.Wake(c.network)
+	for stop.Err() == nil {
+		var err error
+		if c.last, err = c.g.journal.TakeOver(stop, c.network); err == nil {
+			break
+		}
+		c.log.Error("cannot take the lanes over", "err", err)
+		rest(stop, firstRetry)
+	}
 	for stop.Err() == nil {
 		due, next, err := c.g.journal.Lanes(stop, c.network, c.g.now())
 		pause := pollPause
@@ -137,10 +149,7 @@ func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (mor
 	}
 	s := settlement{courier: c, done: settled, more: true}
 	if len(run) > 0 {
-		outcomes := c.side.Deliver(ctx, run)
-		if ctx.Err() != nil && len(outcomes) == 0 {
-			return false, ctx.Err()
-		}
+		outcomes := c.say(ctx, run)
 		for i := range rows {
 			if i < len(outcomes) {
 				s.settle(&rows[i], run[i].Event, outcomes[i])
@@ -153,17 +162,50 @@ func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (mor
 	return s.more, s.commit(ctx)
 }
 
+// errPanic is what the sender of a delivery is told that makes its side panic.
+var errPanic = errors.New("it is something that the gateway cannot say there")
+
+// say calls the side's Deliver. Where that panics, the run is said one by one, so that only the delivery at fault
+// fails: a message must not be able to end the process, again after each restart.
+func (c *courier) say(ctx context.Context, run []Delivery) (out []Outcome) {
+	out, ok := c.attempt(ctx, run)
+	switch {
+	case ok:
+		return out
+	case len(run) == 1 && run[0].Attempt >= patience:
+		return []Outcome{Failed(Drop(errPanic))}
+	case len(run) == 1:
+		return []Outcome{Failed(errPanic)}
+	}
+	for i := range run {
+		run[i].Attempt++
+		one := c.say(ctx, run[i:i+1])
+		out = append(out, one...)
+		if len(one) == 0 || one[0].Err != nil && !IsDrop(one[0].Err) {
+			break
+		}
+	}
+	return out
+}
+
+// attempt is Deliver; false: it panicked.
+func (c *courier) attempt(ctx context.Context, run []Delivery) (out []Outcome, ok bool) {
+	defer func() {
+		if p := recover(); p != nil { // its value may quote a message
+			c.log.Error("panic in a delivery", "lane", run[0].Room.ID, "event", run[0].Event.ID, "run", len(run), "type", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+		}
+	}()
+	return c.side.Deliver(ctx, run), true
+}
+
 // prepare makes a run of the head of a lane: references in the room's own ids, bodies that the room can show. What
 // needs no delivery after all is settled here. It returns the rows that belong to the run.
 func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run []Delivery, kept []Queued, settled []Finished, err error) {
-	rows = c.cut(rows)
-	events := make([]*Event, 0, len(rows))
-	for i := range rows {
-		if rows[i].Event != nil {
-			events = append(events, rows[i].Event)
-		}
+	if err := c.resolve(ctx, eventsOf(rows)); err != nil {
+		return nil, nil, nil, err
 	}
-	if err := c.localize(ctx, lane, events); err != nil {
+	rows = cut(rows)
+	if err := c.localize(ctx, lane, eventsOf(rows)); err != nil {
 		return nil, nil, nil, err
 	}
 	caps := c.side.Caps(lane)
@@ -178,7 +220,7 @@ func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run
 			settled = append(settled, Finished{Seq: row.Seq, Key: row.Key})
 			continue
 		}
-		if row.Attempt == 0 && row.Accepted.Before(c.since.Add(takeoverMargin)) {
+		if row.Attempt == 0 && row.Seq <= c.last {
 			row.Attempt = 1 // whoever had the network before may have sent it
 		}
 		run = append(run, Delivery{Key: row.Key, Room: lane, Event: ev, Seal: row.Seal, Attempt: row.Attempt})
@@ -187,9 +229,20 @@ func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run
 	return run, kept, settled, nil
 }
 
+// eventsOf leaves out what could not be read.
+func eventsOf(rows []Queued) []*Event {
+	events := make([]*Event, 0, len(rows))
+	for i := range rows {
+		if rows[i].Event != nil {
+			events = append(events, rows[i].Event)
+		}
+	}
+	return events
+}
+
 // cut ends the rows before one that points at an earlier one of them: its target has no native id here before that
 // was delivered.
-func (c *courier) cut(rows []Queued) []Queued {
+func cut(rows []Queued) []Queued {
 	inside := map[ID]bool{}
 	for i := range rows {
 		ev := rows[i].Event
@@ -220,6 +273,7 @@ type settlement struct {
 
 func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
 	f := Finished{Seq: row.Seq, Key: row.Key}
+	now, limit := s.g.now(), row.Accepted.Add(s.g.maxAge)
 	count := s.g.metrics.delivered
 	switch wait, asked := laterThan(o.Err); {
 	case o.Err == nil:
@@ -228,17 +282,20 @@ func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
 		}
 	case IsDrop(o.Err):
 		f.Dead, f.Reason = true, o.Err.Error()
-	case s.g.now().Sub(row.Accepted) > s.g.maxAge:
-		f.Dead, f.Reason = true, fmt.Sprintf("it could not be delivered for %v (%v)", s.g.maxAge, o.Err)
+	case !now.Before(limit): // the error itself goes to the log only: it was not written for the sender
+		f.Dead, f.Reason = true, fmt.Sprintf("it could not be delivered for %v", s.g.maxAge)
 	case asked:
-		f.Retry, f.Due, f.Attempt = true, s.g.now().Add(wait), row.Attempt
+		f.Retry, f.Due, f.Attempt = true, now.Add(max(wait, shortestWait)), row.Attempt
 	default:
-		f.Retry, f.Due, f.Attempt = true, s.g.now().Add(backoff(row.Attempt)), row.Attempt+1
+		f.Retry, f.Due, f.Attempt = true, now.Add(backoff(row.Attempt)), row.Attempt+1
+	}
+	if f.Due.After(limit) {
+		f.Due = limit
 	}
 	switch {
 	case f.Dead:
 		count = s.g.metrics.failed
-		s.log.Warn("delivery given up", "event", ev.ID, "lane", row.Room.ID, "attempt", row.Attempt, "reason", f.Reason)
+		s.log.Warn("delivery given up", "event", ev.ID, "lane", row.Room.ID, "attempt", row.Attempt, "reason", f.Reason, "err", o.Err)
 		s.report(row, ev, f.Reason)
 	case f.Retry:
 		count, s.more = s.g.metrics.retried, false
@@ -280,12 +337,16 @@ func (s *settlement) report(row *Queued, ev *Event, reason string) {
 }
 
 // commit writes the settlement down. It does not give up while the network is ours: what was sent would be sent again.
+// When ctx has ended it still tries once, as an owner may write until another one has taken over.
 func (s *settlement) commit(ctx context.Context) error {
 	if len(s.done) == 0 {
 		return nil
 	}
+	recording, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(recordTime, cancel) })()
 	for attempt := 0; ; attempt++ {
-		err := s.g.journal.Do(ctx, s.network, func(ctx context.Context) error {
+		err := s.g.journal.Do(recording, s.network, func(ctx context.Context) error {
 			if err := s.g.journal.Finish(ctx, s.done); err != nil {
 				return err
 			}

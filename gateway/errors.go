@@ -39,7 +39,7 @@ type laterError struct {
 	err  error
 }
 
-func (e *laterError) Error() string { return fmt.Sprintf("%v (again in %v)", e.err, e.wait) }
+func (e *laterError) Error() string { return e.err.Error() }
 func (e *laterError) Unwrap() error { return e.err }
 
 // Later wraps an error that says itself when to come back (a rate limit, a connection that is down): the delivery

@@ -46,6 +46,10 @@ func (id *ID) UnmarshalText(b []byte) error {
 	return err
 }
 
+// MaxRoom bounds the ID of an Address, in bytes, so that databases can index it. XMPP's longest JID is longer, but no
+// server makes rooms of such names.
+const MaxRoom = 1000
+
 // Address is a room (or, in a direct chat, a person) of one network. ID is the network's own form: a bare JID, a
 // Matrix room id or alias as the config names it, an IRC channel. It is opaque outside its side.
 type Address struct {

@@ -122,7 +122,7 @@ func (g *Gateway) own(stop, hard context.Context, network string, side Side, lea
 	working, quit := context.WithCancel(stop) // ends the courier
 	defer quit()
 
-	c := &courier{g: g, network: network, side: side, since: g.now(), log: log, lanes: map[Address]bool{}, changed: make(chan struct{}, 1)}
+	c := &courier{g: g, network: network, side: side, log: log, lanes: map[Address]bool{}, changed: make(chan struct{}, 1)}
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := lease.Keep(held); err != nil {
@@ -133,6 +133,9 @@ func (g *Gateway) own(stop, hard context.Context, network string, side Side, lea
 	var sideErr error
 	wg.Go(func() {
 		sideErr = side.Run(held, &inbox{g, network})
+		if sideErr == nil && held.Err() == nil {
+			sideErr = errors.New("the side ended by itself")
+		}
 		quit()
 		lose(nil)
 	})

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -29,6 +30,8 @@ type mouth struct {
 	caps    gateway.Caps
 	in      chan gateway.Inbox // holds the inbox while Run runs
 
+	run     func() error                                                // instead of Run
+	cut     func(context.Context, []gateway.Delivery) []gateway.Outcome // instead of Deliver
 	mu      sync.Mutex
 	deliver func(gateway.Delivery) gateway.Outcome
 	got     chan gateway.Delivery
@@ -41,13 +44,19 @@ func newMouth(network string) *mouth {
 func (m *mouth) Caps(gateway.Address) gateway.Caps { return m.caps }
 
 func (m *mouth) Run(ctx context.Context, in gateway.Inbox) error {
+	if m.run != nil {
+		return m.run()
+	}
 	m.in <- in
 	<-ctx.Done()
 	<-m.in
 	return nil
 }
 
-func (m *mouth) Deliver(_ context.Context, run []gateway.Delivery) []gateway.Outcome {
+func (m *mouth) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
+	if m.cut != nil {
+		return m.cut(ctx, run)
+	}
 	m.mu.Lock()
 	answer := m.deliver
 	m.mu.Unlock()
@@ -74,6 +83,24 @@ func (m *mouth) answer(f func(gateway.Delivery) gateway.Outcome) {
 	m.deliver = f
 }
 
+// syncBuffer is what was logged.
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(b)
+}
+
+func (s *syncBuffer) contains(text string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return bytes.Contains(s.b.Bytes(), []byte(text))
+}
+
 // world is a gateway with three networks a, b and c over a real store in a folder.
 type world struct {
 	t     *testing.T
@@ -83,12 +110,14 @@ type world struct {
 	c     *mouth
 	stop  func()
 	age   time.Duration
+	now   func() time.Time
+	log   syncBuffer
 	rooms gateway.Bridge
 }
 
 func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	w := &world{t: t, dir: t.TempDir(), a: newMouth("a"), b: newMouth("b"), c: newMouth("c"), rooms: gateway.Bridge{
+	w := &world{t: t, now: time.Now, dir: t.TempDir(), a: newMouth("a"), b: newMouth("b"), c: newMouth("c"), rooms: gateway.Bridge{
 		Name: "one", Encryption: gateway.EncryptionOff,
 		Rooms: map[string]gateway.BridgeRoom{"a": {ID: "room"}, "b": {ID: "room"}, "c": {ID: "room"}},
 	}}
@@ -98,9 +127,9 @@ func newWorld(t *testing.T) *world {
 
 func (w *world) start() *world {
 	w.t.Helper()
-	log := slog.New(slog.NewTextHandler(w.t.Output(), nil))
+	log := slog.New(slog.NewTextHandler(io.MultiWriter(w.t.Output(), &w.log), nil))
 	st, err := store.Open(w.t.Context(), store.Config{
-		URL: "sqlite:" + filepath.Join(w.dir, "lb.db"), Key: bytes.Repeat([]byte{7}, 32), Log: log, Now: time.Now, Rand: rand.Reader,
+		URL: "sqlite:" + filepath.Join(w.dir, "lb.db"), Key: bytes.Repeat([]byte{7}, 32), Log: log, Now: w.now, Rand: rand.Reader,
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -109,7 +138,7 @@ func (w *world) start() *world {
 	other.Name, other.Rooms = "two", map[string]gateway.BridgeRoom{"a": {ID: "room2"}, "b": {ID: "room2"}}
 	g := gateway.New(gateway.Config{
 		Journal: st, Leases: st, Bridges: []gateway.Bridge{w.rooms, other}, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
-		Status: gateway.NewStatus([]string{"a", "b", "c"}, log), Log: log, Metrics: prometheus.NewRegistry(), Rand: rand.Reader, Now: time.Now, MaxAge: w.age,
+		Status: gateway.NewStatus([]string{"a", "b", "c"}, log), Log: log, Metrics: prometheus.NewRegistry(), Rand: rand.Reader, Now: w.now, MaxAge: w.age,
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -259,7 +288,7 @@ func TestAfterItsAgeLimitADeliveryIsGivenUp(t *testing.T) {
 	})
 	w.start()
 	w.accept(w.a, arrival(w.a, "1", "old"))
-	if got := text(w.next(w.a)); !strings.Contains(got, "the room is closed") {
+	if got := text(w.next(w.a)); !strings.Contains(got, "could not be delivered for 1ms") {
 		t.Errorf("told %s", got)
 	}
 }

@@ -14,7 +14,8 @@ type Journal interface {
 	// commit ran shares the next one. An error from fn discards what fn staged; an error of the database discards the
 	// whole transaction, for all that shared it. Fails with ErrLeaseLost when this process no longer owns network.
 	Do(ctx context.Context, network string, fn func(ctx context.Context) error) error
-	// Stage runs fn with a staged view of the network's State: what it puts applies only if it returns nil.
+	// Stage runs fn with a staged view of the network's State: what it puts applies only if it returns nil. A panic in fn
+	// is logged, without its value, and returned as an error.
 	Stage(ctx context.Context, fn func(ctx context.Context) error) error
 
 	// Seen reports which natives of network are linked already. Tx.
@@ -27,6 +28,9 @@ type Journal interface {
 	// Echoes resolves delivery keys to the events delivered. Tx.
 	Echoes(ctx context.Context, keys []string) (map[string]Target, error)
 
+	// TakeOver ends the pauses that network's lanes are in (a new owner has a connection of its own, and maybe another
+	// clock) and returns the greatest Seq that waits there: that delivery and those before it may have been tried.
+	TakeOver(ctx context.Context, network string) (last int64, err error)
 	// Parts finds the native ids that events have in room, in the order in which they were linked.
 	Parts(ctx context.Context, room Address, events []ID) (map[ID][]Part, error)
 	// Lanes lists network's lanes whose head is due at now, and when the next of the others is (zero: none waits).

@@ -46,7 +46,18 @@ func nativesOf(events []*Event) []Native {
 
 // resolve gives the references of ev the shared id of their target, and what the journal knows of it. A reference to
 // something unknown keeps its native id and is looked up again at delivery: its target may be accepted meanwhile.
+//
+// An edit of somebody else's words points nowhere, and so becomes a message of whoever wrote it: networks leave it to
+// clients to ignore such edits, and where the gateway speaks for all, clients could not tell.
 func resolve(ev *Event, targets map[Native]Target) {
+	if e, ok := ev.Body.(Edit); ok && e.Target.ID.IsZero() {
+		t, ok := targets[Native{ev.At, e.Target.Native}]
+		if ok && (t.Author.Network != ev.Sender.Network || t.Author.ID != ev.Sender.ID) {
+			e.Target = Ref{}
+			ev.Body = e
+			return
+		}
+	}
 	ev.Body = refs(ev.Body, func(r Ref) Ref {
 		t, ok := targets[Native{ev.At, r.Native}]
 		if !r.ID.IsZero() || !ok {
@@ -63,17 +74,25 @@ func resolve(ev *Event, targets map[Native]Target) {
 	})
 }
 
-// localize fills in the native ids that the references of events have in room.
-func (c *courier) localize(ctx context.Context, room Address, events []*Event) error {
-	if unknown := nativesOf(events); len(unknown) > 0 {
-		targets, err := c.g.journal.Targets(ctx, unknown)
-		if err != nil {
-			return err
-		}
-		for _, ev := range events {
-			resolve(ev, targets)
-		}
+// resolve looks again for what was unknown when the events were accepted.
+func (c *courier) resolve(ctx context.Context, events []*Event) error {
+	unknown := nativesOf(events)
+	if len(unknown) == 0 {
+		return nil
 	}
+	targets, err := c.g.journal.Targets(ctx, unknown)
+	if err != nil {
+		return err
+	}
+	for _, ev := range events {
+		resolve(ev, targets)
+	}
+	return nil
+}
+
+// localize gives the references of events the native ids that their targets have in room, and takes away those that
+// they have elsewhere.
+func (c *courier) localize(ctx context.Context, room Address, events []*Event) error {
 	var ids []ID
 	for _, ev := range events {
 		refs(ev.Body, func(r Ref) Ref {
@@ -83,12 +102,12 @@ func (c *courier) localize(ctx context.Context, room Address, events []*Event) e
 			return r
 		})
 	}
-	if len(ids) == 0 {
-		return nil
-	}
-	parts, err := c.g.journal.Parts(ctx, room, ids)
-	if err != nil {
-		return err
+	var parts map[ID][]Part
+	if len(ids) > 0 {
+		var err error
+		if parts, err = c.g.journal.Parts(ctx, room, ids); err != nil {
+			return err
+		}
 	}
 	for _, ev := range events {
 		ev.Body = refs(ev.Body, func(r Ref) Ref {

@@ -39,7 +39,7 @@ func (l *layer) deliveryRows() query {
 		columns: []string{"n bigint", "key text", "event bytea", "network text", "room bytea", "seal boolean", "accepted bigint"},
 		rows:    rows,
 		sql: `INSERT INTO delivery (key, event, network, room, seal, due, accepted)
-			SELECT key, event, network, room, seal, accepted, accepted FROM q ORDER BY n`,
+			SELECT key, event, network, room, seal, 0, accepted FROM q ORDER BY n`,
 	}
 }
 
@@ -102,6 +102,18 @@ func (l *layer) finishRows(now int64) []query {
 				AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 0)`,
 		},
 	}
+}
+
+// TakeOver implements gateway.Journal.
+func (s *Store) TakeOver(ctx context.Context, network string) (last int64, err error) {
+	if _, err := s.db.Exec(ctx, "UPDATE delivery SET due = 0 WHERE network = $1 AND state = 0 AND due > 0", network); err != nil {
+		return 0, failed("end pauses", err)
+	}
+	const q = "SELECT coalesce(max(seq), 0) FROM delivery WHERE network = $1 AND state = 0"
+	if err := s.readers.QueryRow(ctx, q, network).Scan(&last); err != nil {
+		return 0, failed("look for the newest delivery", err)
+	}
+	return last, nil
 }
 
 // Lanes implements gateway.Journal. It steps from lane to lane in the index, so its cost grows with the lanes and not

@@ -10,10 +10,6 @@ import (
 	"lockbridge/gateway"
 )
 
-// maxRoom bounds a room's native id, in bytes, so that the indexes take it. XMPP's longest JID is longer, but no
-// server makes rooms of such names.
-const maxRoom = 1000
-
 // said is what is known of an event after its body is wiped. It is sealed.
 type said struct {
 	Author  gateway.Person `json:"a"`
@@ -54,8 +50,8 @@ func (s *Store) Append(ctx context.Context, entries []gateway.Entry) error {
 
 func checkRooms(e *gateway.Entry) error {
 	check := func(a gateway.Address) error {
-		if a.Network == "" || a.ID == "" || len(a.ID) > maxRoom {
-			return fmt.Errorf("a room's id must have 1 to %d bytes and a network: %.100q", maxRoom, a)
+		if a.Network == "" || a.ID == "" || len(a.ID) > gateway.MaxRoom {
+			return fmt.Errorf("a room's id must have 1 to %d bytes and a network: %.100q", gateway.MaxRoom, a)
 		}
 		return nil
 	}
