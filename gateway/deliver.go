@@ -275,7 +275,7 @@ func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
 	f := Finished{Seq: row.Seq, Key: row.Key}
 	now, limit := s.g.now(), row.Accepted.Add(s.g.maxAge)
 	count := s.g.metrics.delivered
-	switch wait, asked := laterThan(o.Err); {
+	switch wait, asked := LaterThan(o.Err); {
 	case o.Err == nil:
 		for _, p := range o.Parts {
 			f.Links = append(f.Links, links(row.Room, p.Native, p.Also, ev.ID, p.Name)...)

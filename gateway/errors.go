@@ -46,8 +46,8 @@ func (e *laterError) Unwrap() error { return e.err }
 // waits that long and the attempt does not count.
 func Later(wait time.Duration, err error) error { return &laterError{wait, err} }
 
-// laterThan returns how long the error asks to wait.
-func laterThan(err error) (time.Duration, bool) {
+// LaterThan reports whether err is a Later, and how long it asks to wait.
+func LaterThan(err error) (time.Duration, bool) {
 	var l *laterError
 	if errors.As(err, &l) {
 		return l.wait, true

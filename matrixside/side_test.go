@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -33,7 +34,17 @@ func deliverOne(t *testing.T, side *Side, d gateway.Delivery) error {
 	return out[0].Err
 }
 
-func isLater(err error) bool { return err != nil && strings.Contains(err.Error(), "(again in ") }
+func isLater(err error) bool {
+	_, ok := gateway.LaterThan(err)
+	return ok
+}
+
+func waits(want time.Duration) func(error) bool {
+	return func(err error) bool {
+		wait, ok := gateway.LaterThan(err)
+		return ok && wait == want
+	}
+}
 
 func TestWhatAFailedSendMeans(t *testing.T) {
 	hs := newHomeserver(t)
@@ -42,8 +53,8 @@ func TestWhatAFailedSendMeans(t *testing.T) {
 		reply reply
 		fits  func(error) bool
 	}{
-		"a rate limit":            {reply{429, `{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}`, false}, func(err error) bool { return strings.Contains(err.Error(), "again in 1.5s") }},
-		"an absurd rate limit":    {reply{429, `{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1e300}`, false}, func(err error) bool { return strings.Contains(err.Error(), "again in 1s") }},
+		"a rate limit":            {reply{429, `{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1500}`, false}, waits(1500 * time.Millisecond)},
+		"an absurd rate limit":    {reply{429, `{"errcode":"M_LIMIT_EXCEEDED","retry_after_ms":1e300}`, false}, waits(time.Second)},
 		"a server that is down":   {reply{502, `<html>`, false}, func(err error) bool { return !gateway.IsDrop(err) && !isLater(err) }},
 		"an internal error":       {refusal(500, "M_UNKNOWN"), func(err error) bool { return !gateway.IsDrop(err) && !isLater(err) }},
 		"an event that is big":    {refusal(413, "M_TOO_LARGE"), func(err error) bool { return gateway.IsDrop(err) && strings.Contains(err.Error(), "too long") }},
