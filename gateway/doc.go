@@ -38,8 +38,8 @@
 //
 // IRC carries no id of ours: with echo-message it is confirmed by its echo, without it a line may be said twice after
 // a crash. A component's XMPP stream has no acknowledgement either: what was said in a room while it was down is read
-// from the history that the room hands out on joining, told apart by the stanza-ids that were seen, and what is older
-// than that history is missed.
+// from the room's archive, where it keeps one, and told apart by the stanza-ids that were seen. Of a room without an
+// archive only what it hands out on joining is read, often 20 messages; what is older than that is missed.
 //
 // # What crosses in the clear
 //

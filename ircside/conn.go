@@ -78,10 +78,11 @@ func (c *conn) run(ctx context.Context) {
 		began := clock.now()
 		err := c.session(ctx)
 		if ctx.Err() != nil {
-			c.down(errors.New("shutting down"))
+			c.down(errStopping)
 			return
 		}
 		c.down(err)
+		c.side.notify(err)
 		if clock.now().Sub(began) > t.stable {
 			pause = 0
 		}
@@ -95,11 +96,14 @@ func (c *conn) run(ctx context.Context) {
 		select {
 		case <-clock.after(wait):
 		case <-ctx.Done():
-			c.down(errors.New("shutting down"))
+			c.down(errStopping)
 			return
 		}
 	}
 }
+
+// errStopping is why lines are not said any more once we stop. The network is not away then, so nobody is told.
+var errStopping = errors.New("shutting down")
 
 // down ends what the session leaves behind: lines on their way fail, and the channels have to be joined again.
 func (c *conn) down(err error) {
@@ -119,7 +123,6 @@ func (c *conn) down(err error) {
 		}
 	}
 	c.mu.Unlock()
-	c.side.notify(err)
 }
 
 // session is one connection from dial to end. It returns why it ended.
