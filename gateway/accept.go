@@ -23,7 +23,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 	}
 	var a *acceptance
 	err := in.g.journal.Do(ctx, in.network, func(ctx context.Context) error {
-		a = &acceptance{g: in.g, network: in.network, told: map[any]time.Duration{}}
+		a = &acceptance{g: in.g, network: in.network, told: map[any]time.Duration{}, begun: map[personKey]int{}}
 		return a.run(ctx, batch)
 	})
 	if err != nil {
@@ -31,6 +31,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 	}
 	in.g.metrics.accepted.WithLabelValues(in.network).Add(float64(a.events))
 	in.g.told.mark(a.told)
+	in.g.starts.mark(a.begun)
 	for _, bad := range a.unread {
 		in.g.metrics.unreadable.WithLabelValues(in.network).Inc()
 		in.g.log.Warn("message could not be read", "network", in.network, "room", bad.room.ID, "native", bad.native, "err", bad.err)
@@ -51,6 +52,9 @@ type acceptance struct {
 	targets map[Native]Target
 	// told are the notices and reports of this batch, with how long none like them may follow.
 	told map[any]time.Duration
+	// used are the direct chats that are not new, and begun how many new ones each person begins.
+	used  map[Address]bool
+	begun map[personKey]int
 }
 
 // heard is what one arrival turned out to be: an event, or our own echo.
@@ -96,7 +100,7 @@ func (a *acceptance) unseen(ctx context.Context, batch []Arrival) ([]*Arrival, e
 	var natives []Native
 	batch = slices.Clone(batch)
 	batch = slices.DeleteFunc(batch, func(arrival Arrival) bool {
-		bad := arrival.At.Network != a.network || arrival.At.ID == "" || len(arrival.At.ID) > MaxRoom
+		bad := arrival.At.Network != a.network || arrival.At.ID == "" || len(arrival.At.ID) > MaxRoom || len(arrival.At.Mirror().ID) > MaxRoom
 		if bad {
 			a.unread = append(a.unread, unread{Address{a.network, Shorten(arrival.At.ID, 100)}, arrival.Native, errNoRoom})
 		}
@@ -215,6 +219,9 @@ func (a *acceptance) lookUp(ctx context.Context) (echoes map[string]Target, err 
 			events = append(events, h.event)
 		}
 	}
+	if a.used, err = a.g.journal.Used(ctx, chatsOf(events)); err != nil {
+		return nil, err
+	}
 	a.targets = map[Native]Target{}
 	if ask := nativesOf(events); len(ask) > 0 {
 		if a.targets, err = a.g.journal.Targets(ctx, ask); err != nil {
@@ -260,17 +267,46 @@ func (a *acceptance) may(key any, pause time.Duration) bool {
 	return true
 }
 
+// chatsOf lists the direct chats of events, as both of their networks know them.
+func chatsOf(events []*Event) []Address {
+	var chats []Address
+	for _, ev := range events {
+		if mirror := ev.At.Mirror(); mirror.ID != "" && !slices.Contains(chats, ev.At) {
+			chats = append(chats, ev.At, mirror)
+		}
+	}
+	return chats
+}
+
+// begin counts the event's direct chat if it is a new one. It returns why it must not begin.
+func (a *acceptance) begin(ev *Event) (reason string) {
+	local, _, ok := ev.At.Direct()
+	if !ok || a.used[ev.At] || a.used[ev.At.Mirror()] || !carriesContent(ev.Body) {
+		return ""
+	}
+	who := personKey{local.Network, local.ID}
+	if !a.g.starts.free(who, a.begun[who]) {
+		return tooMany
+	}
+	a.begun[who]++
+	a.used[ev.At] = true
+	return ""
+}
+
 // enqueue resolves what the event points at and writes it with one delivery for each room that it goes to.
 func (a *acceptance) enqueue(ev *Event) error {
 	resolve(ev, a.targets)
 	to, reason := a.g.router.route(ev)
+	if reason == "" && len(to) > 0 {
+		reason = a.begin(ev)
+	}
 	if reason != "" {
 		if !a.may(reportKey{ev.At, ev.Sender.ID, reason}, reportPause) {
 			a.entries = append(a.entries, Entry{Links: links(ev.At, ev.Native, nil, ID{}, "")})
 			return nil
 		}
 		// What was said in the clear is not even kept: the journal gets the refusal in its place.
-		ev.Body = Receipt{Target: Ref{Native: ev.Native, Author: ev.Sender}, State: Undeliverable, Reason: reason}
+		ev.Body, ev.own = Receipt{Target: Ref{Native: ev.Native, Author: ev.Sender}, State: Undeliverable, Reason: reason}, true
 		to, _ = a.g.router.route(ev)
 	}
 	if len(to) == 0 && ev.Native == "" { // goes nowhere and nothing can refer to it: who is in a room, say

@@ -27,6 +27,7 @@ type Config struct {
 	Journal Journal
 	Leases  Leases
 	Bridges []Bridge
+	Direct  Direct
 	Sides   map[string]Side // by network
 	Status  *Status
 	Log     *slog.Logger
@@ -49,6 +50,7 @@ type Gateway struct {
 	now     func() time.Time
 	maxAge  time.Duration
 	told    told
+	starts  starts
 }
 
 // New puts a gateway together. It starts nothing.
@@ -56,12 +58,12 @@ func New(cfg Config) *Gateway {
 	g := &Gateway{
 		journal: cfg.Journal, leases: cfg.Leases, sides: cfg.Sides, status: cfg.Status, log: cfg.Log,
 		metrics: newMetrics(cfg.Metrics), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge,
-		told: told{now: cfg.Now, until: map[any]time.Time{}},
+		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey][]time.Time{}},
 	}
 	if g.maxAge == 0 {
 		g.maxAge = defaultMaxAge
 	}
-	g.router = newRouter(cfg.Bridges, func(room Address) (Caps, bool) {
+	g.router = newRouter(cfg.Bridges, cfg.Direct, func(room Address) (Caps, bool) {
 		side, here := g.sides[room.Network]
 		if !here {
 			return Caps{}, false

@@ -5,12 +5,13 @@ import "slices"
 // router knows which rooms belong together. It is built from the config and does no I/O.
 type router struct {
 	bridges map[Address]*Bridge // by each of their rooms
+	direct  Direct
 	// caps asks the side that shows a room; false where that side runs in another process.
 	caps func(Address) (Caps, bool)
 }
 
-func newRouter(bridges []Bridge, caps func(Address) (Caps, bool)) *router {
-	r := &router{bridges: map[Address]*Bridge{}, caps: caps}
+func newRouter(bridges []Bridge, direct Direct, caps func(Address) (Caps, bool)) *router {
+	r := &router{bridges: map[Address]*Bridge{}, direct: direct, caps: caps}
 	for i := range bridges {
 		for network, room := range bridges[i].Rooms {
 			r.bridges[Address{network, room.ID}] = &bridges[i]
@@ -25,6 +26,9 @@ const refusal = "this room is bridged only end-to-end encrypted, and the message
 // route turns an event into its destinations, without keys. A nil result with a reason means that the event must not
 // cross and that its sender is to be told.
 func (r *router) route(ev *Event) (to []Queue, reason string) {
+	if local, remote, ok := ev.At.Direct(); ok {
+		return r.direct.route(ev, local, remote)
+	}
 	b, ok := r.bridges[ev.At]
 	if !ok {
 		return nil, ""

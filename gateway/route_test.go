@@ -33,7 +33,7 @@ func TestRoute(t *testing.T) {
 		"a room of no bridge":           {Event{At: Address{"irc", "#else"}, Body: text}, nil, ""},
 		"a room of the wrong network":   {Event{At: Address{"matrix", "#lobby"}, Body: text}, nil, ""},
 	} {
-		r := newRouter([]Bridge{lobby}, func(room Address) (Caps, bool) {
+		r := newRouter([]Bridge{lobby}, Direct{}, func(room Address) (Caps, bool) {
 			if room.Network == "xmpp" {
 				return Caps{Members: Leavers}, true
 			}
@@ -56,7 +56,7 @@ func TestRoute(t *testing.T) {
 
 // A network that another process runs says nothing about its caps here; the journal gets everything then.
 func TestRouteToANetworkOfAnotherProcess(t *testing.T) {
-	r := newRouter([]Bridge{lobby}, func(Address) (Caps, bool) { return Caps{}, false })
+	r := newRouter([]Bridge{lobby}, Direct{}, func(Address) (Caps, bool) { return Caps{}, false })
 	to, _ := r.route(&Event{At: Address{"irc", "#lobby"}, Body: Reaction{}})
 	if len(to) != 2 {
 		t.Errorf("%v, want both other rooms", to)

@@ -158,6 +158,10 @@ type Deps struct {
 	State   State
 	Log     *slog.Logger          // names the network already
 	Metrics prometheus.Registerer // labels everything with the network already
+	// Direct says who may have direct chats.
+	Direct Direct
+	// Find asks another network whether a person exists there, and what they are called; see Finder.
+	Find func(ctx context.Context, who Person) (Person, error)
 	// Ready tells that the network came up (nil) or why it is away. It may be called again with the same news.
 	Ready func(away error)
 }

@@ -106,6 +106,39 @@ func (s *Store) Seen(ctx context.Context, natives []gateway.Native) (map[gateway
 	return seen, err
 }
 
+// Used implements gateway.Journal.
+func (s *Store) Used(ctx context.Context, rooms []gateway.Address) (map[gateway.Address]bool, error) {
+	v := s.view(ctx)
+	if v == nil {
+		return nil, errNoTx
+	}
+	used := make(map[gateway.Address]bool)
+	if len(rooms) == 0 {
+		return used, nil
+	}
+	if err := v.enter(); err != nil {
+		return nil, err
+	}
+	defer v.mu.Unlock()
+	rows := make([][]any, len(rooms))
+	for i, room := range rooms {
+		rows[i] = []any{int64(i), room.Network, []byte(room.ID)}
+	}
+	q := query{
+		doing: "look for rooms in use", columns: nativeColumns[:3], rows: rows,
+		sql: `SELECT q.n FROM q WHERE EXISTS (SELECT 1 FROM link l WHERE l.network = q.network AND l.room = q.room)`,
+	}
+	err := v.query(q, func(rows dbutil.Rows) error {
+		var i int64
+		err := rows.Scan(&i)
+		if err == nil {
+			used[rooms[i]] = true
+		}
+		return err
+	})
+	return used, err
+}
+
 // Targets implements gateway.Journal.
 func (s *Store) Targets(ctx context.Context, natives []gateway.Native) (map[gateway.Native]gateway.Target, error) {
 	q := query{
