@@ -21,6 +21,7 @@ import (
 // maxConns bounds the connections of a pool: one writer a network and what reads beside them.
 const maxConns = 12
 
+// openSQLite takes a file for this process and opens it.
 func (s *Store) openSQLite(file string) error {
 	file, err := filepath.Abs(file)
 	if err != nil {
@@ -36,6 +37,15 @@ func (s *Store) openSQLite(file string) error {
 	}
 	if err := f.Close(); err != nil {
 		return fmt.Errorf("create the database file: %w", err)
+	}
+	return s.openFile(file)
+}
+
+// openFile opens a SQLite file that is there, whoever else has it open.
+func (s *Store) openFile(file string) error {
+	file, err := filepath.Abs(file)
+	if err != nil {
+		return fmt.Errorf("find the database file: %w", err)
 	}
 	if s.db, err = sqlitePool(file, "_txlock=immediate", 1); err != nil {
 		return err

@@ -124,7 +124,7 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 func (s *Store) prepare(ctx context.Context) error {
 	s.db.Owner = "lockbridge"
 	s.db.IgnoreForeignTables = false
-	s.db.UpgradeTable = dbutil.BuildUpgradeTable().WithFSPath(schema, "sql").Finish()
+	s.db.UpgradeTable = upgrades()
 	switch err := s.db.Upgrade(ctx); {
 	case errors.Is(err, dbutil.ErrUnsupportedDatabaseVersion):
 		return fmt.Errorf("the database was written by a newer version of lockbridge; run that version or a later one: %w", err)
@@ -136,24 +136,36 @@ func (s *Store) prepare(ctx context.Context) error {
 	return s.checkKey(ctx)
 }
 
-// checkKey opens a value that was sealed when the database was made.
+// upgrades leads from each version of the schema to the next.
+func upgrades() dbutil.UpgradeTable {
+	return dbutil.BuildUpgradeTable().WithFSPath(schema, "sql").Finish()
+}
+
+// keyCheck names the value that was sealed when the database was made.
+const keyCheck = "key check"
+
+// checkKey opens that value, or makes it.
 func (s *Store) checkKey(ctx context.Context) error {
-	const name = "key check"
+	if err := s.openKeyCheck(ctx); !errors.Is(err, sql.ErrNoRows) {
+		return err
+	}
+	sealed, err := s.seal.seal(nil, colCheck, keyCheck)
+	if err != nil {
+		return err
+	}
+	if _, err = s.db.Exec(ctx, "INSERT INTO meta (key, value) VALUES ($1, $2)", keyCheck, sealed); err != nil {
+		return fmt.Errorf("record the key: %w", err)
+	}
+	return nil
+}
+
+// openKeyCheck fails with sql.ErrNoRows where there is no such value yet.
+func (s *Store) openKeyCheck(ctx context.Context) error {
 	var sealed []byte
-	err := s.db.QueryRow(ctx, "SELECT value FROM meta WHERE key = $1", name).Scan(&sealed)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		if sealed, err = s.seal.seal(nil, colCheck, name); err != nil {
-			return err
-		}
-		if _, err = s.db.Exec(ctx, "INSERT INTO meta (key, value) VALUES ($1, $2)", name, sealed); err != nil {
-			return fmt.Errorf("record the key: %w", err)
-		}
-		return nil
-	case err != nil:
+	if err := s.db.QueryRow(ctx, "SELECT value FROM meta WHERE key = $1", keyCheck).Scan(&sealed); err != nil {
 		return fmt.Errorf("check the key: %w", err)
 	}
-	if _, err := s.seal.open(sealed, colCheck, name); err != nil {
+	if _, err := s.seal.open(sealed, colCheck, keyCheck); err != nil {
 		return errors.New("the key file does not fit the database: it was made with another key; restore that key file")
 	}
 	return nil
