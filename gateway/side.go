@@ -164,6 +164,17 @@ type Deps struct {
 	Find func(ctx context.Context, who Person) (Person, error)
 	// Ready tells that the network came up (nil) or why it is away. It may be called again with the same news.
 	Ready func(away error)
+	// Epoch keeps a number outside the database; nil: nothing does.
+	Epoch Epoch
+}
+
+// Epoch is a counter of one network that lies outside the database. A side counts in its State as well: where the
+// State has less than the Epoch, an old copy of the database was restored. The State is raised first.
+type Epoch interface {
+	// Load returns the number saved last; 0: none yet.
+	Load() (uint64, error)
+	// Save makes n durable before it returns.
+	Save(n uint64) error
 }
 
 // Block is one table of the config, still undecoded, secrets already in place.
