@@ -219,6 +219,9 @@ func RoomsOf(network string, bridges []Bridge) []Room {
 		for _, other := range slices.Sorted(maps.Keys(b.Rooms)) {
 			if other != network {
 				r.Others = append(r.Others, Address{other, b.Rooms[other].ID})
+				if r.Seal && !b.seals(other) {
+					r.Clear = append(r.Clear, Address{other, b.Rooms[other].ID})
+				}
 			}
 		}
 		out = append(out, r)

@@ -149,6 +149,8 @@ type Room struct {
 	MaxPuppets   int
 	// Others are the bridge's other rooms.
 	Others []Address
+	// Clear are those of Others in which content goes on in the clear, of a room whose own leg is sealed.
+	Clear []Address
 }
 
 // Deps is what a side gets from its surroundings.
