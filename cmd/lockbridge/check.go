@@ -20,7 +20,7 @@ func (c checkCommand) Run(o output) error {
 	if err != nil {
 		return err
 	}
-	cfg.checkRegistrations(f)
+	cfg.checkFiles(f)
 	errors, warnings := f.print(o.err, false)
 	if c.Connect && errors == 0 {
 		errors += cfg.connect(o)
@@ -32,6 +32,12 @@ func (c checkCommand) Run(o output) error {
 	fmt.Fprintf(o.out, "%s is accepted: %s, %s, %s\n", c.Config,
 		count(len(cfg.networks), "network"), count(len(cfg.bridges), "bridge"), count(warnings, "warning"))
 	return nil
+}
+
+// checkFiles looks at the files beside the configuration.
+func (c *config) checkFiles(f *findings) {
+	c.checkRegistrations(f)
+	c.checkEpoch(f)
 }
 
 // checkRegistrations compares the files of `lockbridge registration` with the configuration they were made from.

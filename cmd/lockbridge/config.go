@@ -33,8 +33,9 @@ type config struct {
 }
 
 type storeBlock struct {
-	URL string `toml:"url"`
-	Key string `toml:"key"`
+	URL   string `toml:"url"`
+	Key   string `toml:"key"`
+	Epoch string `toml:"epoch"` // a file; empty: none
 }
 
 type httpBlock struct {
@@ -77,7 +78,7 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 		return nil, nil, fmt.Errorf("enter the configuration's folder: %w", err)
 	}
 	cfg := &config{
-		Store: storeBlock{URL: "sqlite:lockbridge.db"}, HTTP: httpBlock{Listen: "127.0.0.1:8080"}, Log: logBlock{Level: "info", Format: "text"},
+		Store: storeBlock{URL: "sqlite:lockbridge.db", Epoch: "lockbridge.epoch"}, HTTP: httpBlock{Listen: "127.0.0.1:8080"}, Log: logBlock{Level: "info", Format: "text"},
 		Direct: directBlock{Encryption: gateway.EncryptionRequired},
 	}
 	f := &findings{file: path, unresolved: map[string]bool{}}

@@ -37,7 +37,7 @@ func (c runCommand) Run(o output) error {
 	if err != nil {
 		return err
 	}
-	cfg.checkRegistrations(f)
+	cfg.checkFiles(f)
 	if wrong, _ := f.print(o.err, true); wrong > 0 {
 		return errReported
 	}
@@ -122,11 +122,16 @@ func (c *config) networkNames() []string {
 
 func (c *config) buildSides(st *store.Store, status *gateway.Status, registry prometheus.Registerer, log *slog.Logger) (map[string]gateway.Side, error) {
 	sides := map[string]gateway.Side{}
+	epochs := &epochFile{path: c.Store.Epoch}
 	for _, n := range c.networks {
-		side, err := n.build(gateway.Deps{
+		deps := gateway.Deps{
 			Network: n.name, Rooms: gateway.RoomsOf(n.name, c.bridges), State: st.State(n.name), Log: log.With("network", n.name),
 			Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"network": n.name}, registry), Ready: status.For(n.name),
-		})
+		}
+		if epochs.path != "" {
+			deps.Epoch = epochs.of(n.name)
+		}
+		side, err := n.build(deps)
 		if err != nil {
 			return nil, fmt.Errorf("network %s: %w", n.name, err)
 		}
