@@ -89,7 +89,7 @@ const homeKind = "xmpp"
 
 // ParseDirect decodes and checks the [direct] table.
 func ParseDirect(block Block, kinds map[string]NetworkKind) (Direct, []Problem) {
-	d := Direct{Encryption: EncryptionRequired, kinds: kinds}
+	d := Direct{Encryption: EncryptionRequired}.WithKinds(kinds)
 	bad := block.Decode(&d)
 	for i, entry := range d.Allow {
 		d.Allow[i] = strings.ToLower(entry)
@@ -113,6 +113,12 @@ func ParseDirect(block Block, kinds map[string]NetworkKind) (Direct, []Problem) 
 	return d, bad
 }
 
+// WithKinds tells which networks there are.
+func (d Direct) WithKinds(kinds map[string]NetworkKind) Direct {
+	d.kinds = kinds
+	return d
+}
+
 // Enabled reports whether anybody may have direct chats at all.
 func (d Direct) Enabled() bool { return len(d.Allow) > 0 }
 
@@ -123,7 +129,7 @@ func (d Direct) Seals(network string) bool {
 
 // Refuses says why two people may not have a direct chat; "" if they may.
 func (d Direct) Refuses(a, b Person) string {
-	if !d.allows(a) && !d.allows(b) || a.Network == b.Network {
+	if !d.Allows(a) && !d.Allows(b) || a.Network == b.Network {
 		return "direct chats are not open to you here; ask whoever runs this gateway"
 	}
 	for _, p := range []Person{a, b} {
@@ -137,7 +143,8 @@ func (d Direct) Refuses(a, b Person) string {
 	return ""
 }
 
-func (d Direct) allows(p Person) bool {
+// Allows reports whether Allow names the person.
+func (d Direct) Allows(p Person) bool {
 	if d.kinds[p.Network].Kind != homeKind {
 		return false
 	}

@@ -113,6 +113,8 @@ type world struct {
 	now   func() time.Time
 	log   syncBuffer
 	rooms gateway.Bridge
+
+	direct gateway.Direct
 }
 
 func newWorld(t *testing.T) *world {
@@ -137,7 +139,7 @@ func (w *world) start() *world {
 	other := w.rooms
 	other.Name, other.Rooms = "two", map[string]gateway.BridgeRoom{"a": {ID: "room2"}, "b": {ID: "room2"}}
 	g := gateway.New(gateway.Config{
-		Journal: st, Leases: st, Bridges: []gateway.Bridge{w.rooms, other}, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
+		Journal: st, Leases: st, Bridges: []gateway.Bridge{w.rooms, other}, Direct: w.direct, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
 		Status: gateway.NewStatus([]string{"a", "b", "c"}, log), Log: log, Metrics: prometheus.NewRegistry(), Rand: rand.Reader, Now: w.now, MaxAge: w.age,
 	})
 	ctx, cancel := context.WithCancel(context.Background())

@@ -108,6 +108,17 @@ func testStagedLinks(t *testing.T, f *fixture) {
 	equal(t, "a mark is no target", len(got), 0)
 }
 
+func testUsedRooms(t *testing.T, f *fixture) {
+	f.append(entry(f.event("first", "words")))
+	same := gateway.Address{Network: "elsewhere", ID: lobby.ID}
+	f.do(source, func(ctx context.Context) error {
+		used, err := f.Used(ctx, []gateway.Address{same, lobby, {Network: lobby.Network, ID: lobby.ID + "2"}})
+		equal(t, "rooms in use", len(used), 1)
+		equal(t, "the lobby is in use", used[lobby], true)
+		return err
+	})
+}
+
 func testStrangeIDs(t *testing.T, f *fixture) {
 	ids := []string{"\x00", "\xff\xfe", "'; DROP TABLE link; --", "🙂", strings.Repeat("x", 1000), strings.Repeat("x", 1001), strings.Repeat("y", 1<<20)}
 	for _, id := range ids {

@@ -1,0 +1,81 @@
+package gateway_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"lockbridge/gateway"
+)
+
+// chatted is a message in the direct chat between a person of m and one of another network.
+func chatted(m *mouth, who string, to gateway.Person, native, text string) gateway.Arrival {
+	sender := gateway.Person{Network: m.network, ID: who}
+	return gateway.Arrival{At: gateway.DirectAddress(sender, to), Native: native, Read: func(context.Context) (*gateway.Event, error) {
+		return &gateway.Event{Sender: sender, Body: gateway.Message{Text: gateway.Text{Plain: text}}}, nil
+	}}
+}
+
+func newChatWorld(t *testing.T) *world {
+	w := newWorld(t)
+	w.a.caps.Reply = true
+	w.direct = gateway.Direct{Allow: []string{"example.org"}, Encryption: gateway.EncryptionOff}.
+		WithKinds(map[string]gateway.NetworkKind{"a": {Kind: "xmpp"}, "b": {Kind: "matrix"}, "c": {Kind: "irc"}})
+	return w.start()
+}
+
+func TestADirectChatGoesBothWays(t *testing.T) {
+	w := newChatWorld(t)
+	juliet, alice := gateway.Person{Network: "a", ID: "juliet@example.org"}, gateway.Person{Network: "b", ID: "@alice:hs"}
+	w.accept(w.a, chatted(w.a, juliet.ID, alice, "1", "hello"), chatted(w.a, juliet.ID, alice, "1", "hello again"))
+	d := w.next(w.b)
+	if text(d) != "hello" || d.Room != gateway.DirectAddress(alice, juliet) {
+		t.Fatalf("%q in %v", text(d), d.Room)
+	}
+	w.accept(w.a, chatted(w.a, juliet.ID, alice, "2", "are you there?"))
+	w.wantNext(w.b, "are you there?") // so the first one's link is written
+	answer := chatted(w.b, alice.ID, juliet, "$1", "")
+	answer.Read = func(context.Context) (*gateway.Event, error) {
+		reply := gateway.Ref{Native: "at b: " + d.Key}
+		return &gateway.Event{Sender: alice, Body: gateway.Message{Text: gateway.Text{Plain: "hi"}, ReplyTo: reply}}, nil
+	}
+	w.accept(w.b, answer)
+	got := w.next(w.a)
+	m, ok := got.Event.Body.(gateway.Message)
+	if !ok || m.ReplyTo.Native != "1" || got.Room != gateway.DirectAddress(juliet, alice) {
+		t.Errorf("%+v in %v", got.Event.Body, got.Room)
+	}
+}
+
+func TestStrangersAreToldThatTheyMayNot(t *testing.T) {
+	w := newChatWorld(t)
+	alice := gateway.Person{Network: "b", ID: "@alice:hs"}
+	w.accept(w.a, chatted(w.a, "eve@evil.lit", alice, "1", "psst"), chatted(w.a, "juliet@example.org", alice, "2", "hello"))
+	w.wantNext(w.b, "hello")
+	d := w.next(w.a)
+	r, ok := d.Event.Body.(gateway.Receipt)
+	if !ok || r.State != gateway.Undeliverable || r.Target.Native != "1" || !strings.Contains(r.Reason, "not open to you") {
+		t.Errorf("told %+v", d.Event.Body)
+	}
+}
+
+func TestNobodyBeginsManyChatsAtOnce(t *testing.T) {
+	w := newChatWorld(t)
+	var batch []gateway.Arrival
+	for i := range 22 {
+		batch = append(batch, chatted(w.a, "juliet@example.org", gateway.Person{Network: "b", ID: fmt.Sprint("@u", i, ":hs")}, fmt.Sprint(i), "spam"))
+	}
+	w.accept(w.a, batch[:19]...)
+	w.accept(w.a, batch[19:]...)
+	for range 20 {
+		w.wantNext(w.b, "spam")
+	}
+	for range 2 { // the reports are each for a chat of its own
+		if got := text(w.next(w.a)); !strings.Contains(got, "many new chats") {
+			t.Errorf("told %s", got)
+		}
+	}
+	w.accept(w.a, chatted(w.a, "juliet@example.org", gateway.Person{Network: "b", ID: "@u3:hs"}, "old", "an old chat goes on"))
+	w.wantNext(w.b, "an old chat goes on")
+}
