@@ -79,3 +79,12 @@ func TestNobodyBeginsManyChatsAtOnce(t *testing.T) {
 	w.accept(w.a, chatted(w.a, "juliet@example.org", gateway.Person{Network: "b", ID: "@u3:hs"}, "old", "an old chat goes on"))
 	w.wantNext(w.b, "an old chat goes on")
 }
+
+func TestAReportOfAChatNamesThePerson(t *testing.T) {
+	w := newChatWorld(t)
+	w.b.answer(func(gateway.Delivery) gateway.Outcome { return gateway.Failed(gateway.Dropf("they left")) })
+	w.accept(w.a, chatted(w.a, "juliet@example.org", gateway.Person{Network: "b", ID: "@alice:hs"}, "1", "hello"))
+	if got := text(w.next(w.a)); !strings.Contains(got, "not delivered to @alice:hs (b): they left") {
+		t.Errorf("told %s", got)
+	}
+}

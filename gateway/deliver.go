@@ -321,7 +321,7 @@ func (s *settlement) report(row *Queued, ev *Event, reason string) {
 	if ev.Sender.IsZero() || !carriesContent(ev.Body) {
 		return
 	}
-	reason = fmt.Sprintf("not delivered to %s (%s): %s", row.Room.ID, row.Room.Network, reason)
+	reason = fmt.Sprintf("not delivered to %s (%s): %s", row.Room.label(), row.Room.Network, reason)
 	key := reportKey{ev.At, ev.Sender.ID, reason}
 	if !s.g.told.free(key) || s.told[key] != 0 {
 		return

@@ -42,6 +42,14 @@ func (a Address) Direct() (local, remote Person, ok bool) {
 	return local, remote, DirectAddress(local, remote) == a // one address per pair
 }
 
+// label is what to call a room, or whom a direct chat is with, in text.
+func (a Address) label() string {
+	if local, _, ok := a.Direct(); ok {
+		return local.ID
+	}
+	return a.ID
+}
+
 // Mirror is a direct chat as the other person's network knows it. A room has none.
 func (a Address) Mirror() Address {
 	local, remote, ok := a.Direct()

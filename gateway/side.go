@@ -70,9 +70,7 @@ type Part struct {
 // Outcome is what became of one delivery: sent with these parts, or an error that is an instruction (see Drop, Later).
 type Outcome struct {
 	Parts []Part
-	// Room is the native room that a direct chat's lane turned out to be; empty otherwise.
-	Room string
-	Err  error
+	Err   error
 }
 
 // Sent is the outcome of a delivery that the network has taken. No parts are named where the network gives no ids, or

@@ -61,15 +61,6 @@ CREATE TABLE link (
 CREATE INDEX link_event ON link (event, network, room, seq) WHERE event IS NOT NULL;
 CREATE INDEX link_seen ON link (accepted) WHERE event IS NULL;
 
-CREATE TABLE place (
-	lane    TEXT    PRIMARY KEY,
-	network TEXT    NOT NULL CHECK (network <> ''),
-	room    BYTEA, -- NULL until a direct chat has one
-	pair    BYTEA, -- the two people of a direct chat
-	state   INTEGER NOT NULL DEFAULT 0,
-	CHECK (room IS NOT NULL OR pair IS NOT NULL)
-);
-
 CREATE TABLE lease (
 	network TEXT   PRIMARY KEY,
 	epoch   BIGINT NOT NULL CHECK (epoch >= 0),
