@@ -137,8 +137,7 @@ func curveForm(ed *[32]byte) ([32]byte, error) {
 	if err != nil {
 		return [32]byte{}, err
 	}
-	s := edwards25519.NewScalar()
-	minusOne := s.Subtract(s, scalarOne())
+	minusOne := edwards25519.NewScalar().Negate(scalarOne())
 	minusP := new(edwards25519.Point).ScalarMult(minusOne, p)
 	if minusP.Equal(new(edwards25519.Point).Negate(p)) != 1 {
 		return [32]byte{}, errWeakPoint // has a torsion component

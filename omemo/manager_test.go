@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"testing"
+
+	"filippo.io/edwards25519"
 )
 
 func TestEnsureDevice(t *testing.T) {
@@ -310,6 +312,68 @@ func TestExchangeNames(t *testing.T) {
 	}
 	if _, err := bob.open(alice, msg); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAlteredBase: a base key with a point of small order added gives the same
+// session under another name, which must not lose the sender's own messages.
+func TestAlteredBase(t *testing.T) {
+	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+	first, second := alice.seal(t, bob, "hello"), alice.seal(t, bob, "again")
+	x, err := parseLegacyExchange(first.Keys[0].Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ed, err := edwardsForm(&x.base, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := soundPoint(ed[:])
+	if err != nil {
+		t.Fatal(err)
+	}
+	// (0, -1) is the point of order 2; there are six more.
+	minusOne := append([]byte{0xEC}, bytes.Repeat([]byte{0xFF}, 31)...)
+	minusOne[31] = 0x7F
+	small, err := new(edwards25519.Point).SetBytes(minusOne)
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.base = [32]byte(p.Add(p, small).BytesMontgomery())
+	altered := *first
+	altered.Keys = []Key{{RID: bob.device.ID, PreKey: true, Data: appendLegacyExchange(nil, &x)}}
+	if opened, err := bob.open(alice, &altered); err != nil || string(opened.Plain) != "hello" {
+		t.Fatalf("%+v, %v", opened, err)
+	}
+	before := bob.store.snapshot()
+	if _, err := bob.open(alice, first); !errors.Is(err, ErrDuplicate) {
+		t.Fatalf("error %v, want ErrDuplicate", err)
+	}
+	bob.store.mustEqual(t, before)
+	if opened, err := bob.open(alice, second); err != nil || string(opened.Plain) != "again" || opened.NewSession {
+		t.Fatalf("%+v, %v", opened, err)
+	}
+	checkState(t, bob.store)
+}
+
+// TestDuplicateWins: that a message was opened before is said even if a later
+// key or sender fails in another way.
+func TestDuplicateWins(t *testing.T) {
+	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+	msg := alice.seal(t, bob, "hello")
+	if _, err := bob.open(alice, msg); err != nil {
+		t.Fatal(err)
+	}
+	// The same identity key is known under another account as well.
+	clone := &party{jid: "clone@example.org", device: alice.device, store: newMapStore()}
+	clone.manager = NewManager(clone.store, Options{})
+	b := clone.manager.book(alice.jid)
+	clone.store.values[clone.manager.book(clone.jid).identityKey()] = alice.store.values[b.identityKey()]
+	if _, err := bob.open(clone, clone.seal(t, bob, "hello")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := bob.manager.Open(t.Context(), bob.jid, []string{alice.jid, clone.jid}, msg); !errors.Is(err, ErrDuplicate) {
+		t.Fatalf("error %v, want ErrDuplicate", err)
 	}
 }
 

@@ -184,7 +184,9 @@ func (b *book) tryExchange(w *wire, own *identity, peers []*peer, data []byte) (
 		if o.outcome, err = p.openExchange(w, own, st, &x); err == nil {
 			return o, nil
 		}
-		failure = err
+		if !errors.Is(failure, ErrDuplicate) {
+			failure = err
+		}
 	}
 	return nil, failure
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 )
@@ -224,13 +225,7 @@ func (b *book) read(ctx context.Context, keys []string, paths []string) error {
 	if err != nil {
 		return fmt.Errorf("omemo: read state: %w", err)
 	}
-	if b.values == nil {
-		b.values = values
-	} else {
-		for k, v := range values {
-			b.values[k] = v
-		}
-	}
+	maps.Copy(b.values, values)
 	for _, path := range paths {
 		p := &page{path: path}
 		if value, ok := values[b.prefix+"send/"+path]; ok {
@@ -267,7 +262,7 @@ func (b *book) locate(ctx context.Context, keys []string, want map[Address]struc
 		for _, path := range paths {
 			p := b.pages[path]
 			for i := range p.slots {
-				if _, ok := want[p.slots[i].address]; ok {
+				if _, ok := want[p.slots[i].address]; ok && p.slots[i].address.JID != "" {
 					found[p.slots[i].address] = place{p, i}
 				}
 			}

@@ -73,6 +73,9 @@ func TestPages(t *testing.T) {
 	if err != nil || len(found) != devices-10 {
 		t.Fatalf("%d found, %v", len(found), err)
 	}
+	if found, err = b.locate(ctx, nil, map[Address]struct{}{{}: {}}); err != nil || len(found) != 0 {
+		t.Fatalf("a free slot is taken for a device: %v, %v", found, err)
+	}
 	if p, err := b.insert(address(0)); err != nil || p.path != "" {
 		t.Fatalf("inserted on page %q, %v", p.path, err)
 	}

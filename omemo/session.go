@@ -104,6 +104,9 @@ func (rec *record) openExchange(w *wire, own *identity, st *stock, x *exchange) 
 		return o, err
 	}
 	s, err := w.respond(own, st, x)
+	if errors.Is(err, ErrPreKeyUnknown) {
+		return rec.openAltered(w, own, &m, err)
+	}
 	if err != nil {
 		return outcome{}, err
 	}
@@ -114,6 +117,28 @@ func (rec *record) openExchange(w *wire, own *identity, st *stock, x *exchange) 
 	o.newSession, o.preKey = true, x.preKey
 	rec.add(s)
 	return o, nil
+}
+
+// openAltered opens the message of a key exchange whose prekey is gone in the
+// session that has its chain. A base key has seven others beside it, altered by
+// a point of small order, that agree on the same secret: whoever carries the
+// messages can name a session by one of them, and must not part it from the
+// sender's own messages by that.
+func (rec *record) openAltered(w *wire, own *identity, m *sealed, failure error) (outcome, error) {
+	for i, s := range rec.sessions {
+		if s.initiator || !slices.ContainsFunc(s.chains, func(c chain) bool { return c.ratchet == m.ratchet }) {
+			continue
+		}
+		o, err := rec.openIn(w, own, s, m)
+		switch {
+		case err == nil:
+			rec.promote(i)
+			return o, nil
+		case errors.Is(err, ErrDuplicate):
+			return outcome{}, err
+		}
+	}
+	return outcome{}, failure
 }
 
 func (rec *record) openIn(w *wire, own *identity, s *session, m *sealed) (outcome, error) {
