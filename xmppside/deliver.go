@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -210,23 +211,23 @@ func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error
 		return nil
 	}
 	if r.conf.Seal {
-		return s.seal(ctx, l, r, todo)
+		return s.seal(ctx, l, r.audience(), todo)
 	}
 	for _, j := range todo {
 		body := encodeBody(j.Event.Body.(gateway.Message), j.voice.prefix)
-		j.raw = roomMessage(r.jid, j.voice.jid, j.Key, el("", "body").say(body)).bytes()
-		j.checkLength(r)
+		j.raw = r.audience().message(j, el("", "body").say(body)).bytes()
+		j.checkLength(r.log)
 	}
 	return nil
 }
 
-func (j *job) checkLength(r *room) {
+func (j *job) checkLength(log *slog.Logger) {
 	switch n := len(j.raw); {
 	case n > maxWritten:
 		j.raw = nil
-		j.err = gateway.Dropf("the message is too long for the room (%d KB; %d are possible)", n>>10, maxWritten>>10)
+		j.err = gateway.Dropf("the message is too long (%d KB; %d are possible)", n>>10, maxWritten>>10)
 	case n > warnWritten:
-		r.log.Warn("a message nearly reached the size that can be sent", "bytes", n, "limit", maxWritten, "key", j.Key)
+		log.Warn("a message nearly reached the size that can be sent", "bytes", n, "limit", maxWritten, "key", j.Key)
 	}
 }
 

@@ -28,16 +28,16 @@ func (s *Side) ensureDevice(ctx context.Context, p *puppet) error {
 	return nil
 }
 
-// seal encrypts the jobs for everybody whom the room's content is meant for, and makes the stanzas durable together
+// seal encrypts the jobs for everybody whom they are meant for, and makes the stanzas durable together
 // with the ratchets, in one transaction. What has to be fetched is fetched before.
-func (s *Side) seal(ctx context.Context, l *link, r *room, jobs []*job) error {
-	to, err := s.recipients(ctx, l, r)
+func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) error {
+	to, err := s.recipients(ctx, l, meant)
 	if err != nil {
 		return err
 	}
 	if len(to) == 0 {
 		for _, j := range jobs {
-			j.err = gateway.Dropf("none of the room's members has an OMEMO device")
+			j.err = gateway.Dropf("%s has an OMEMO device", meant.nobody())
 		}
 		return nil
 	}
@@ -51,7 +51,7 @@ func (s *Side) seal(ctx context.Context, l *link, r *room, jobs []*job) error {
 			left[a] = b
 		}
 		for _, j := range jobs {
-			if err := s.sealOne(ctx, r, j, to, left); err != nil {
+			if err := s.sealOne(ctx, meant, j, to, left); err != nil {
 				return err
 			}
 		}
@@ -77,13 +77,13 @@ func voicesOf(jobs []*job) []string {
 }
 
 // sealOne seals a message and keeps its stanza, inside a transaction.
-func (s *Side) sealOne(ctx context.Context, r *room, j *job, to []omemo.Address, bundles map[omemo.Address]*omemo.Bundle) error {
+func (s *Side) sealOne(ctx context.Context, meant audience, j *job, to []omemo.Address, bundles map[omemo.Address]*omemo.Bundle) error {
 	j.raw, j.err = nil, nil
 	body := encodeBody(j.Event.Body.(gateway.Message), j.voice.prefix)
 	msg, report, err := s.omemo.Seal(ctx, j.voice.jid, to, bundles, []byte(body))
 	switch {
 	case errors.Is(err, omemo.ErrNoDevices):
-		j.err = gateway.Dropf("no device of the room's members can be sealed for")
+		j.err = gateway.Dropf("%s has a device that can be sealed for", meant.nobody())
 		return nil
 	case err != nil:
 		return err
@@ -95,23 +95,23 @@ func (s *Side) sealOne(ctx context.Context, r *room, j *job, to []omemo.Address,
 	}
 	for _, skip := range report.Skipped {
 		if s.lately.free("skip/"+skip.Address.JID+"/"+strconv.FormatUint(uint64(skip.Address.Device), 10), s.now(), namePause) {
-			r.log.Warn("a device cannot read along", "of", skip.Address.JID, "device", skip.Address.Device, "err", skip.Err)
+			meant.log.Warn("a device cannot read along", "of", skip.Address.JID, "device", skip.Address.Device, "err", skip.Err)
 		}
 	}
-	j.raw = roomMessage(r.jid, j.voice.jid, j.Key,
+	j.raw = meant.message(j,
 		rawNode(msg.AppendXML(nil)),
 		el(nsEME, "encryption", "namespace", nsLegacy, "name", "OMEMO"),
 		el("", "body").say(fallbackBody),
 		el(nsHints, "store")).bytes()
-	if j.checkLength(r); j.err != nil {
+	if j.checkLength(meant.log); j.err != nil {
 		return nil
 	}
 	return s.deps.State.PutMany(ctx, map[string][]byte{stateOut + j.Key: append([]byte{outStanza}, j.raw...)})
 }
 
-// recipients are all devices of the room's members, by the lists that their owners publish.
-func (s *Side) recipients(ctx context.Context, l *link, r *room) ([]omemo.Address, error) {
-	members := r.realMembers()
+// recipients are all devices of those whom messages are meant for, by the lists that their owners publish.
+func (s *Side) recipients(ctx context.Context, l *link, meant audience) ([]omemo.Address, error) {
+	members := meant.people()
 	lists, err := s.devices.lists(ctx, l, members)
 	if err != nil {
 		return nil, err
@@ -127,8 +127,8 @@ func (s *Side) recipients(ctx context.Context, l *link, r *room) ([]omemo.Addres
 			to = append(to, omemo.Address{JID: j, Device: id})
 		}
 	}
-	if len(without) > 0 && s.lately.free("without/"+r.jid, s.now(), namePause) {
-		r.log.Warn("members without an OMEMO device cannot read what the bridge says", "members", strings.Join(without[:min(len(without), 50)], " "), "count", len(without))
+	if len(without) > 0 && s.lately.free("without/"+meant.jid, s.now(), namePause) {
+		meant.log.Warn("members without an OMEMO device cannot read what the bridge says", "members", strings.Join(without[:min(len(without), 50)], " "), "count", len(without))
 	}
 	return to, nil
 }

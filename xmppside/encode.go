@@ -25,6 +25,20 @@ func roomMessage(room, from, key string, content ...*node) *node {
 		add(content...).add(el(nsSID, "origin-id", "id", id))
 }
 
+// chatMessage makes a message to a person, or to their occupant in a room. The nick names a puppet to clients that do
+// not have it in their roster (XEP-0172, section 4.3).
+func chatMessage(to string, v voice, key string, content ...*node) *node {
+	m := el("", "message", "type", "chat", "id", key, "from", v.jid+"/"+resource, "to", to).
+		add(content...).add(el(nsSID, "origin-id", "id", key))
+	if v.name != "" {
+		m.add(el(nsNick, "nick").say(v.name))
+	}
+	if bare(to) != to {
+		m.add(el(nsMUCUser, "x"), el(nsHints, "no-copy"))
+	}
+	return m
+}
+
 // privateMessage makes a message to one occupant (XEP-0045, section 7.5). It is neither archived nor copied.
 func privateMessage(from, to, text string) *node {
 	return el("", "message", "type", "chat", "from", from, "to", to).

@@ -181,6 +181,7 @@ func (s *Side) freeJID(person gateway.Person) (string, error) {
 // voice is what speaks in a room for somebody.
 type voice struct {
 	jid    string // bare, ours
+	name   string // what to call it where the stanza has to tell
 	prefix string // who it is that the gateway speaks for; "" for a puppet
 }
 

@@ -1,0 +1,41 @@
+package xmppside
+
+import (
+	"log/slog"
+
+	"lockbridge/gateway"
+)
+
+// audience is whom messages are meant for: the members of a room, or one person.
+type audience struct {
+	jid  string // bare: the room's or the person's
+	to   string // where messages go; of a person also their occupant in a room
+	room *room  // nil for a person
+	log  *slog.Logger
+}
+
+func (r *room) audience() audience { return audience{jid: r.jid, to: r.jid, room: r, log: r.log} }
+
+// people are those to seal for, by their real bare JIDs.
+func (a audience) people() []string {
+	if a.room != nil {
+		return a.room.realMembers()
+	}
+	return []string{a.jid}
+}
+
+// nobody is who lacks something, for a reason that is told to the sender.
+func (a audience) nobody() string {
+	if a.room != nil {
+		return "none of the room's members"
+	}
+	return "nobody of the address " + gateway.CleanName(a.jid)
+}
+
+// message makes the stanza of a job.
+func (a audience) message(j *job, content ...*node) *node {
+	if a.room != nil {
+		return roomMessage(a.jid, j.voice.jid, j.Key, content...)
+	}
+	return chatMessage(a.to, j.voice, j.Key, content...)
+}
