@@ -197,6 +197,7 @@ func (s *Side) watch(ctx context.Context, l *link, w *wire) {
 			return
 		case <-tick.C:
 		}
+		s.agenda.start(l, s.now())
 		if s.now().Sub(time.Unix(0, w.heard.Load())) < s.pingAfter {
 			continue
 		}

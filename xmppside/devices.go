@@ -160,6 +160,15 @@ func (d *directory) pardon(jid string) {
 	}
 }
 
+// speaksForItself reports whether an account, or its server, has refused something. Other errors come from the way there.
+func speaksForItself(err error) bool {
+	switch condition(err) {
+	case "", "remote-server-not-found", "remote-server-timeout", "service-unavailable", "resource-constraint", "internal-server-error", "recipient-unavailable", "undefined-condition":
+		return false
+	}
+	return true
+}
+
 func (d *directory) bundle(ctx context.Context, l *link, a omemo.Address) *omemo.Bundle {
 	xml, err := d.fetch(ctx, l, a.JID, bundleNode(a.Device))
 	var b *omemo.Bundle
@@ -179,7 +188,7 @@ func (d *directory) bundle(ctx context.Context, l *link, a omemo.Address) *omemo
 		return nil
 	}
 	pause := silentPause
-	if condition(err) != "" {
+	if speaksForItself(err) {
 		pause = min(max(2*d.broken[a].pause, firstBroken), lastBroken)
 	}
 	if len(d.broken) >= maxBroken {

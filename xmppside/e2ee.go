@@ -41,6 +41,9 @@ func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) e
 		}
 		return nil
 	}
+	if err := s.speak(ctx, voicesOf(jobs)); err != nil {
+		return err
+	}
 	bundles, err := s.missingBundles(ctx, l, voicesOf(jobs), to)
 	if err != nil {
 		return err
@@ -62,6 +65,20 @@ func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) e
 			j.raw = nil
 		}
 		return fmt.Errorf("seal messages: %w", err)
+	}
+	return nil
+}
+
+// speak notes of puppets that they speak from now on.
+func (s *Side) speak(ctx context.Context, voices []string) error {
+	for _, own := range voices {
+		p, known := s.people.ofJID(own)
+		if !known || p.Spoke {
+			continue
+		}
+		if _, err := s.editPuppet(ctx, p.Person, func(_ context.Context, p *puppet) error { p.Spoke = true; return nil }); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -188,7 +205,11 @@ func (in *incoming) open(ctx context.Context) (*gateway.Event, error) {
 		if errors.Is(err, gateway.ErrStore) {
 			return nil, err
 		}
-		if due := s.afterOpen(in.link, own.JID, msg.SID, senders, opened, err, in.content.delayed); due != nil {
+		err = s.rewound(err, in.content.delayed, in.message.sealed)
+		try := attempt{
+			link: in.link, own: own.JID, senders: senders, device: msg.SID, room: r, nick: in.from.nick, late: in.content.delayed, opened: opened, err: err,
+		}
+		if due := s.afterOpen(try); due != nil {
 			dues = append(dues, due)
 		}
 		switch {
@@ -204,6 +225,8 @@ func (in *incoming) open(ctx context.Context) (*gateway.Event, error) {
 		}
 	}
 	if best != nil {
+		s.opened.add(in.message.sealed) // harmless if this is rolled back: it keeps a session from being mended
+		in.dues(func() { s.agenda.drop("remind/" + best.Sender.JID) })
 		return in.opened(ctx, msg, best)
 	}
 	if errors.Is(last, omemo.ErrDuplicate) {
@@ -216,29 +239,52 @@ func (in *incoming) open(ctx context.Context) (*gateway.Event, error) {
 		if in.content.delayed || len(msg.Payload) == 0 {
 			return nil, nil
 		}
-		in.due = in.remind
+		in.due = in.remindLater
 	}
 	return nil, gateway.Unreadable(in.from.person, last)
 }
 
-// remind sends our device list to somebody whose client left our device out, once a day.
-func (in *incoming) remind() {
-	s, real := in.side, in.from.real
+// dues adds to what is due once everything is durable.
+func (in *incoming) dues(more func()) {
+	before := in.due
+	in.due = func() {
+		before()
+		more()
+	}
+}
+
+// remindPause is how long a client that left our device out has to find it by itself.
+const remindPause = 10 * time.Minute
+
+// remindLater sends our device list to somebody whose client left our device out, and tells them, unless it finds the
+// device before; once a day.
+func (in *incoming) remindLater() {
+	s, r, real, nick := in.side, in.room, in.from.real, in.from.nick
 	if real == "" || !s.lately.free("remind/"+real, s.now(), namePause) {
 		return
 	}
-	in.link.later(func(ctx context.Context) {
+	s.agenda.put("remind/"+real, s.now().Add(remindPause), func(ctx context.Context, l *link) {
+		out := []*node{privateMessage(r.fullSelf(), r.jid+"/"+nick, "What you say is not encrypted for this bridge's device, so it does not cross. Please have your client read my keys anew.")}
 		if ev, err := s.listEvent(ctx, s.self, real); err == nil {
-			_ = in.link.send(ev) // a hint, nothing more
+			out = append(out, ev)
 		}
+		_ = l.send(out...) // a hint, nothing more
 	})
+}
+
+// rewound tells a device that was reset to an old state from one whose message came twice: by what was opened lately.
+func (s *Side) rewound(err error, late bool, sealed []byte) error {
+	if errors.Is(err, omemo.ErrDuplicate) && !late && !s.opened.has(sealed) {
+		return errRewound
+	}
+	return err
 }
 
 // everyNth says how often plain keys for puppets that need not open a message are worked through all the same, so that
 // no chain runs ahead of what it may skip.
 const everyNth = 256
 
-// countSealed counts the sealed messages of a device and reports each everyNth.
+// countSealed counts the sealed messages of a device and reports the first one since we started and each everyNth.
 func (r *room) countSealed(sid uint32) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -246,7 +292,7 @@ func (r *room) countSealed(sid uint32) bool {
 		clear(r.sealedBy)
 	}
 	r.sealedBy[sid]++
-	return r.sealedBy[sid]%everyNth == 0
+	return r.sealedBy[sid]%everyNth == 1
 }
 
 // keepWorst prefers to report a failure that is not benign.

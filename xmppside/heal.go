@@ -2,145 +2,270 @@ package xmppside
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"lockbridge/gateway"
 	"lockbridge/omemo"
 )
 
+// The limits of healing. Two peers that repair each other never end without them.
 const (
-	repairPause = 24 * time.Hour // between two repairs of one session
-	emptyPause  = time.Minute    // between two empty messages to one device
+	repairPause = 24 * time.Hour      // between two repairs of one session; doubles while they do not help
+	repairLast  = 16 * 24 * time.Hour // the longest such pause
+	emptyPause  = time.Minute         // between two empty messages to one device
+	emptyDaily  = 20                  // empty messages to one device a day
+	maxMends    = 1000                // sessions of a room that its history turns out to need something
+	directQuiet = 30 * time.Second    // after a late direct message: others of the same absence may follow it
 )
 
-// stateArrival is a change of State that keeps its place in the stream.
-func (s *Side) stateArrival(from string, change func(context.Context) error) gateway.Arrival {
-	return gateway.Arrival{
-		At:   gateway.Address{Network: s.deps.Network, ID: from},
-		Read: func(ctx context.Context) (*gateway.Event, error) { return nil, change(ctx) },
-	}
+// attempt is one try to open a message for one of our addresses, and what came of it.
+type attempt struct {
+	link    *link
+	own     string
+	senders []string // whom it may come from
+	device  uint32   // the sender's
+	room    *room    // nil: a direct message
+	nick    string   // whose it was in the room
+	late    bool     // it is history
+	opened  omemo.Opened
+	err     error
 }
 
-// readKeys opens a message that was sealed to one of our addresses alone. Its text is not carried, but its keys matter:
-// they are how clients confirm, heal and advance their sessions.
-func (s *Side) readKeys(l *link, r *room, m *message, b *batch) {
-	own := bare(m.get("to"))
-	real := normalBare(m.get("from"))
-	if r != nil {
-		real = r.senderOf(m, false).real
+func (a attempt) session() session {
+	if a.err == nil {
+		return session{a.own, a.opened.Sender}
 	}
-	if real == "" || domainOf(real) == s.domain {
-		return
-	}
-	var due func()
-	b.arrivals = append(b.arrivals, s.stateArrival(real, func(ctx context.Context) error {
-		due = nil
-		msg, owns, err := s.parseSealed(ctx, m.sealed, []string{own})
-		if err != nil || len(owns) == 0 {
-			if errors.Is(err, gateway.ErrStore) {
-				return err
-			}
-			return nil
-		}
-		opened, err := s.omemo.Open(ctx, own, []string{real}, msg)
-		if errors.Is(err, gateway.ErrStore) {
-			return err
-		}
-		due = s.afterOpen(l, own, msg.SID, []string{real}, opened, err, m.child(nsDelay, "delay") != nil)
-		if err != nil {
-			return nil
-		}
-		return s.devices.change(ctx, real, func(list *deviceList) bool { return list.hear(opened.Sender.Device) })
-	}))
-	b.then(func() {
-		if due != nil {
-			due()
-		}
-	})
+	return session{a.own, omemo.Address{JID: a.senders[0], Device: a.device}}
 }
 
-// afterOpen says what is due once an attempt to open a message is durable: an empty message that confirms a new
-// session, or a new session in place of a broken one. It returns nil when nothing is.
-func (s *Side) afterOpen(l *link, own string, sid uint32, senders []string, o omemo.Opened, err error, delayed bool) func() {
+// session names the sessions of an address of ours with a device.
+type session struct {
+	own  string
+	peer omemo.Address
+}
+
+func (ss session) String() string {
+	return fmt.Sprintf("%s/%s/%d", ss.own, ss.peer.JID, ss.peer.Device)
+}
+
+// mend is what a session needs.
+type mend int
+
+const (
+	mendNothing mend = iota
+	mendConfirm      // an empty message: it is new, or the peer's chain has become long
+	mendAnew         // a new session in place of a broken one
+)
+
+// needs says what follows from an attempt. A failed one mends the session only if it is clear whose it was, and never
+// after a changed identity or a spoilt payload, which no new session would cure.
+func (a attempt) needs() mend {
 	switch {
-	case err == nil && o.SendEmpty && !delayed:
-		return func() { l.later(func(ctx context.Context) { s.sendEmpty(ctx, l, own, o.Sender) }) }
-	case err == nil || len(senders) != 1 || delayed:
-		return nil
-	case errors.Is(err, omemo.ErrNoSession), errors.Is(err, omemo.ErrBadMAC), errors.Is(err, omemo.ErrTooManySkipped), errors.Is(err, omemo.ErrPreKeyUnknown):
-		peer := omemo.Address{JID: senders[0], Device: sid}
-		return func() { l.later(func(ctx context.Context) { s.repair(ctx, l, own, peer) }) }
-	case errors.Is(err, omemo.ErrIdentityChanged):
-		if s.lately.free(fmt.Sprintf("identity/%s/%s/%d", own, senders[0], sid), s.now(), namePause) {
-			s.log.Warn("a device shows another identity key than before; what it says is refused", "of", senders[0], "device", sid, "to", own)
-		}
+	case a.err == nil && a.opened.SendEmpty:
+		return mendConfirm
+	case a.err == nil || len(a.senders) != 1:
+		return mendNothing
+	case errors.Is(a.err, omemo.ErrNoSession), errors.Is(a.err, omemo.ErrBadMAC), errors.Is(a.err, omemo.ErrTooManySkipped),
+		errors.Is(a.err, omemo.ErrPreKeyUnknown), errors.Is(a.err, errRewound):
+		return mendAnew
 	}
-	return nil
+	return mendNothing
 }
 
-// sendEmpty answers a new session, so that the peer stops wrapping its messages as key exchanges.
-func (s *Side) sendEmpty(ctx context.Context, l *link, own string, peer omemo.Address) {
-	if !s.lately.free("empty/"+own+"/"+peer.JID+"/"+strconv.FormatUint(uint64(peer.Device), 10), s.now(), emptyPause) {
+// errRewound: a device uses a message key for the second time, for another message than before. Its owner has restored
+// an old copy of its state, and goes on losing what it says until it gets a new session.
+var errRewound = errors.New("the device uses old keys again: its state seems to be restored from a copy")
+
+// afterOpen says what is due once an attempt to open a message is durable; nil when nothing is.
+func (s *Side) afterOpen(a attempt) func() {
+	if a.room != nil && s.silent(a.own) {
+		return nil // nobody waits for a word of a puppet that never spoke; with many of them it would be a flood
+	}
+	need := a.needs()
+	switch {
+	case errors.Is(a.err, omemo.ErrIdentityChanged) && len(a.senders) == 1 && !a.late:
+		return func() { s.reportIdentity(a) }
+	case a.late && a.room != nil:
+		return func() { a.room.mendLater(a.session(), need, a.err == nil) }
+	case need == mendNothing:
+		return nil
+	case a.late:
+		return func() {
+			s.agenda.put("mend/"+a.session().String(), s.now().Add(directQuiet), func(ctx context.Context, l *link) { s.mend(ctx, l, a.session(), need) })
+		}
+	}
+	return func() { a.link.later(func(ctx context.Context) { s.mend(ctx, a.link, a.session(), need) }) }
+}
+
+// silent reports whether an address of ours has never said anything. The gateway's counts as speaking.
+func (s *Side) silent(own string) bool {
+	p, known := s.people.ofJID(own)
+	return known && !p.Spoke
+}
+
+// mendLater notes what a session was found to need while the history is read. What opens later shows that it is well.
+func (r *room) mendLater(ss session, need mend, opened bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case need != mendNothing && len(r.mends) < maxMends:
+		r.mends[ss] = need
+	case opened && r.mends[ss] == mendAnew:
+		delete(r.mends, ss)
+	}
+}
+
+// mendAll does what the history left to do, once for each session.
+func (r *room) mendAll(l *link) {
+	r.mu.Lock()
+	mends := r.mends
+	r.mends = map[session]mend{}
+	r.mu.Unlock()
+	for ss, need := range mends {
+		l.later(func(ctx context.Context) { r.side.mend(ctx, l, ss, need) })
+	}
+}
+
+func (s *Side) mend(ctx context.Context, l *link, ss session, need mend) {
+	if need == mendConfirm {
+		s.sendEmpty(ctx, l, ss)
+	} else {
+		s.repair(ctx, l, ss)
+	}
+}
+
+// reportIdentity says that a device is refused because it shows another identity key than before: to the log, to its
+// owner and to those who run the room, once a day.
+func (s *Side) reportIdentity(a attempt) {
+	who := a.senders[0]
+	if !s.lately.free("identity/"+a.session().String(), s.now(), namePause) {
 		return
 	}
-	err := s.transport(ctx, l, own, peer, nil, nil)
-	if err != nil && ctx.Err() == nil {
-		s.log.Info("an empty message could not be sent", "to", peer.JID, "device", peer.Device, "err", err)
+	s.log.Warn("a device shows another identity key than before; what it says is refused", "of", who, "device", a.device, "to", a.own,
+		"remedy", "if its owner confirms the new key, run: lockbridge trust verify "+who+" FINGERPRINT")
+	if a.room == nil || !s.lately.free(fmt.Sprintf("identity/%s/%s/%d", a.room.jid, who, a.device), s.now(), namePause) {
+		return // each of our addresses in a room finds the same
 	}
+	tell := map[string]string{a.nick: fmt.Sprintf("Your device %d shows another key than before, so nothing that it says is carried until whoever runs this bridge has verified the new key.", a.device)}
+	for _, nick := range a.room.admins() {
+		if nick != a.nick {
+			tell[nick] = fmt.Sprintf("Device %d of %s shows another key than before, so nothing that it says is carried until whoever runs this bridge has verified the new key.", a.device, who)
+		}
+	}
+	for nick, text := range tell {
+		if err := a.link.send(privateMessage(a.room.fullSelf(), a.room.jid+"/"+nick, text)); err != nil {
+			s.log.Debug("a changed key could not be reported", "to", nick, "err", err)
+		}
+	}
+}
+
+// sendEmpty answers a new session, so that the peer stops wrapping its messages as key exchanges, or a long chain.
+func (s *Side) sendEmpty(ctx context.Context, l *link, ss session) {
+	if !s.lately.free("empty/"+ss.String(), s.now(), emptyPause) || !s.empties.free(ss.String(), s.now(), emptyDaily) {
+		return
+	}
+	err := s.transport(ctx, l, ss, nil, nil)
+	if err != nil && ctx.Err() == nil {
+		s.log.Info("an empty message could not be sent", "to", ss.peer.JID, "device", ss.peer.Device, "err", err)
+	}
+}
+
+// knows reports whether somebody is a person whose sessions are worth a repair: a member of a room that we carry, or
+// one who may have direct chats. Strangers could have us fetch bundles and write to anybody.
+func (s *Side) knows(jid string) bool {
+	if s.deps.Direct.Allows(gateway.Person{Network: s.deps.Network, ID: jid}) {
+		return true
+	}
+	for _, r := range s.rooms {
+		if r.shows(jid) {
+			return true
+		}
+	}
+	return false
+}
+
+// repaired is what State keeps of the repairs of a session.
+type repaired struct {
+	At    time.Time     `json:"at"`
+	Pause time.Duration `json:"pause"` // until the next one
+}
+
+// next is what to keep of one more repair now; false: it is too early.
+func (p repaired) next(now time.Time) (repaired, bool) {
+	switch since := now.Sub(p.At); {
+	case since < p.Pause:
+		return p, false
+	case since < 2*p.Pause: // the last one did not help for long
+		return repaired{now, min(2*p.Pause, repairLast)}, true
+	}
+	return repaired{now, repairPause}, true
 }
 
 // errRepaired: somebody else was quicker.
 var errRepaired = errors.New("the session was repaired a short time ago")
 
-// repair builds a new session with a device whose messages we cannot open, and sends the key exchange. Once a day at
-// most: two peers that repair each other never end.
-func (s *Side) repair(ctx context.Context, l *link, own string, peer omemo.Address) {
-	key := stateRepair + own + "/" + peer.JID + "/" + strconv.FormatUint(uint64(peer.Device), 10)
-	due := func(ctx context.Context) error {
+// repair builds a new session with a device whose messages we cannot open, and sends the key exchange.
+func (s *Side) repair(ctx context.Context, l *link, ss session) {
+	if !s.knows(ss.peer.JID) {
+		return
+	}
+	key := stateRepair + ss.String()
+	due := func(ctx context.Context) (next repaired, err error) {
 		found, err := s.deps.State.GetMany(ctx, []string{key})
-		if err == nil && !stale(found[key], s.now(), repairPause) {
-			err = errRepaired
+		if err != nil {
+			return next, err
 		}
-		return err
+		var last repaired
+		_ = json.Unmarshal(found[key], &last) // none, or one that an older program wrote: as if there were none
+		next, ok := last.next(s.now())
+		if !ok {
+			return next, errRepaired
+		}
+		return next, nil
 	}
-	if due(ctx) != nil {
+	if _, err := due(ctx); err != nil {
 		return
 	}
-	bundle := s.devices.bundles(ctx, l, []omemo.Address{peer})[peer]
-	if bundle == nil {
+	bundle := s.devices.bundles(ctx, l, []omemo.Address{ss.peer})[ss.peer]
+	if bundle == nil || !s.empties.free(ss.String(), s.now(), emptyDaily) {
 		return
 	}
-	err := s.transport(ctx, l, own, peer, bundle, func(ctx context.Context) error {
-		if err := due(ctx); err != nil {
+	err := s.transport(ctx, l, ss, bundle, func(ctx context.Context) error {
+		next, err := due(ctx)
+		if err != nil {
 			return err
 		}
-		return s.deps.State.PutMany(ctx, map[string][]byte{key: stamp(s.now())})
+		value, err := json.Marshal(next)
+		if err != nil {
+			return err
+		}
+		return s.deps.State.PutMany(ctx, map[string][]byte{key: value})
 	})
 	switch {
 	case err == nil:
-		s.log.Info("a session was built anew, for what came in the old one could not be opened", "with", peer.JID, "device", peer.Device, "of", own)
+		s.log.Info("a session was built anew, for what came in the old one could not be opened", "with", ss.peer.JID, "device", ss.peer.Device, "of", ss.own)
 	case !errors.Is(err, errRepaired) && ctx.Err() == nil:
-		s.log.Warn("a session could not be repaired", "with", peer.JID, "device", peer.Device, "err", err)
+		s.log.Warn("a session could not be repaired", "with", ss.peer.JID, "device", ss.peer.Device, "err", err)
 	}
 }
 
 // transport seals a message without content for one device, makes it durable and sends it. also runs in the same
 // transaction.
-func (s *Side) transport(ctx context.Context, l *link, own string, peer omemo.Address, bundle *omemo.Bundle, also func(context.Context) error) error {
+func (s *Side) transport(ctx context.Context, l *link, ss session, bundle *omemo.Bundle, also func(context.Context) error) error {
 	id, err := randomID()
 	if err != nil {
 		return err
 	}
 	var raw []byte
 	err = s.deps.State.Update(ctx, func(ctx context.Context) error {
-		msg, err := s.omemo.SealEmpty(ctx, own, peer, bundle)
+		msg, err := s.omemo.SealEmpty(ctx, ss.own, ss.peer, bundle)
 		if err != nil {
 			return err
 		}
-		raw = el("", "message", "type", "chat", "id", id, "from", own+"/"+resource, "to", peer.JID).
+		raw = el("", "message", "type", "chat", "id", id, "from", ss.own+"/"+resource, "to", ss.peer.JID).
 			add(rawNode(msg.AppendXML(nil)), el(nsHints, "store")).bytes()
 		if also == nil {
 			return nil

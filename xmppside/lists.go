@@ -139,7 +139,7 @@ func (d *directory) read(ctx context.Context, l *link, jid string) (deviceList, 
 		return deviceList{IDs: ids[:min(len(ids), maxDevices)], Read: d.side.now()}, true
 	case c == "forbidden" || c == "not-authorized" || c == "subscription-required" || c == "presence-subscription-required":
 		return deviceList{Forbidden: true, Read: d.side.now()}, true
-	case c == "item-not-found" || c == "feature-not-implemented" || c == "service-unavailable":
+	case c == "item-not-found":
 		return deviceList{Read: d.side.now()}, true
 	default:
 		d.side.log.Info("a device list could not be read; the last one known counts", "of", jid, "err", err)

@@ -11,6 +11,7 @@ import (
 const (
 	maxOccupants = 20000
 	maxAffiliate = 20000
+	maxAdmins    = 5 // that are told of something
 )
 
 // occupant is somebody in a room, as the room shows them to the gateway's occupant.
@@ -216,8 +217,8 @@ func (r *room) senderOf(m *message, delayed bool) sender {
 	if s.real == "" && id != "" {
 		s.real = r.realOf[id]
 	}
-	if s.real == "" && m.archive != "" { // the archive vouches for it (XEP-0313, section 6.1.2); a sender could write one
-		s.real = normalBare(m.child(nsMUCUser, "x").child(nsMUCUser, "item").get("jid"))
+	if s.real == "" && m.archive != "" && r.nonAnonymous {
+		s.real = archivedSender(m)
 	}
 	if !delayed {
 		s.ours = r.ours[nick]
@@ -227,6 +228,16 @@ func (r *room) senderOf(m *message, delayed bool) sender {
 	}
 	s.person = r.personLocked(s, id)
 	return s
+}
+
+// archivedSender is the real address that a room put into its archive (XEP-0313, section 6.1.2). Only the archive vouches
+// for it: in a live message the sender can write one. Two of them mean that one is the sender's.
+func archivedSender(m *message) string {
+	x := m.all(nsMUCUser, "x")
+	if len(x) != 1 || len(x[0].all(nsMUCUser, "item")) != 1 {
+		return ""
+	}
+	return normalBare(x[0].child(nsMUCUser, "item").get("jid"))
 }
 
 // personLocked names a sender for other networks. A semi-anonymous room's JIDs stay in it, even where we see them as
@@ -266,6 +277,34 @@ func (r *room) nicks(who string) []string {
 	var out []string
 	for nick := range r.occupants {
 		if r.ours[nick] != who || who == "" {
+			out = append(out, nick)
+		}
+	}
+	return out
+}
+
+// shows reports whether a real bare JID is a member of the room, or is in it.
+func (r *room) shows(real string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.affiliated[real] != "" {
+		return true
+	}
+	for _, o := range r.occupants {
+		if o.real == real {
+			return true
+		}
+	}
+	return false
+}
+
+// admins are the nicks of the room's owners and admins that are there, without ours. There are few.
+func (r *room) admins() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var out []string
+	for nick, o := range r.occupants {
+		if _, ours := r.ours[nick]; !ours && (o.affiliation == "owner" || o.affiliation == "admin") && len(out) < maxAdmins {
 			out = append(out, nick)
 		}
 	}

@@ -20,6 +20,7 @@ type puppet struct {
 	Person gateway.Person  `json:"person"`
 	Rooms  map[string]stay `json:"rooms,omitempty"` // by room, where it is an occupant
 	Device bool            `json:"device,omitempty"`
+	Spoke  bool            `json:"spoke,omitempty"` // it has sealed something
 }
 
 // stay is a puppet's presence in a room.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"lockbridge/omemo"
 )
@@ -40,7 +41,12 @@ func (s *Side) device(ctx context.Context, own string) (omemo.Device, error) {
 
 // pubsub answers for the account that one of our bare JIDs is to others, as its server would (XEP-0163).
 func (s *Side) pubsub(ctx context.Context, iq, pubsub *node) []*node {
-	one := func(n *node) []*node { return []*node{n} }
+	one := func(n *node) []*node {
+		if n == nil {
+			return nil
+		}
+		return []*node{n}
+	}
 	if len(pubsub.kids) == 0 {
 		return one(refusal(iq, "modify", "bad-request"))
 	}
@@ -64,11 +70,13 @@ func (s *Side) pubsub(ctx context.Context, iq, pubsub *node) []*node {
 // is exactly one item.
 func (s *Side) items(ctx context.Context, iq, items *node) *node {
 	name, to := items.get("node"), bare(iq.get("to"))
-	payload, err := s.item(ctx, to, name)
+	payload, err := s.itemPatiently(ctx, to, name)
 	switch {
 	case err != nil:
-		s.log.Error("a device list or bundle could not be served", "of", to, "node", name, "err", err)
-		return refusal(iq, "wait", "internal-server-error")
+		if ctx.Err() == nil {
+			s.log.Error("a device list or bundle could not be served; whoever asked will ask again", "of", to, "node", name, "err", err)
+		}
+		return nil
 	case payload == nil:
 		return refusal(iq, "cancel", "item-not-found")
 	}
@@ -77,6 +85,32 @@ func (s *Side) items(ctx context.Context, iq, items *node) *node {
 		answer.add(el(nsPubSub, "item", "id", currentItem).add(payload))
 	}
 	return result(iq, el(nsPubSub, "pubsub").add(answer))
+}
+
+const (
+	serveLimit = 10 * time.Second // for one answer; clients wait twice as long at least
+	servePause = 500 * time.Millisecond
+)
+
+// itemPatiently is item, for as long as clients wait where the database fails. An error would have them take the
+// device for broken until they are restarted; silence they take for a network that is slow. Half of those who answer
+// may wait like that: the others are needed for what needs no database.
+func (s *Side) itemPatiently(ctx context.Context, own, name string) (*node, error) {
+	payload, err := s.item(ctx, own, name)
+	if err == nil {
+		return payload, nil
+	}
+	select {
+	case s.patience <- struct{}{}:
+		defer func() { <-s.patience }()
+	default:
+		return nil, err
+	}
+	for until := s.now().Add(serveLimit); err != nil && ctx.Err() == nil && s.now().Before(until); {
+		wait(ctx, servePause)
+		payload, err = s.item(ctx, own, name)
+	}
+	return payload, err
 }
 
 func wantsItem(wants []*node, id string) bool {

@@ -70,6 +70,7 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 		for _, what := range it.release.releaseHeld() {
 			s.take(what, b)
 		}
+		b.then(func() { it.release.mendAll(l) })
 		return
 	}
 	m, err := parseMessage(it.raw)
@@ -141,7 +142,10 @@ func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 func (s *Side) take(what said, b *batch) {
 	r, m, c := what.room, what.message, what.content
 	if c.subject {
-		b.then(r.setReady) // the subject ends a join's history
+		b.then(func() { // the subject ends a join's history
+			r.setReady()
+			r.mendAll(what.link)
+		})
 		return
 	}
 	if key, part, ok := parseOriginID(c.origin); ok && (what.from.ours != "" || c.delayed && s.spokeAs(r, what.from.nick)) {

@@ -63,13 +63,14 @@ type room struct {
 	authorRing  []string
 	told        string // the last trouble that was logged
 	puppetsTold bool
-	changed     chan struct{} // closed and replaced at each change
-	wake        chan struct{} // for the keeper
-	granting    sync.Mutex    // one change of affiliations at a time
+	changed     chan struct{}    // closed and replaced at each change
+	mends       map[session]mend // what the history showed that sessions need
+	wake        chan struct{}    // for the keeper
+	granting    sync.Mutex       // one change of affiliations at a time
 }
 
 func newRoom(s *Side, conf gateway.Room, jid string) *room {
-	r := &room{side: s, conf: conf, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}, sealedBy: map[uint32]int{}}
+	r := &room{side: s, conf: conf, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}, sealedBy: map[uint32]int{}, mends: map[session]mend{}}
 	r.forget()
 	return r
 }

@@ -34,6 +34,11 @@ type Side struct {
 	devices *directory
 	polite  pauses // who was told lately that direct chats are not bridged
 	lately  pauses // what was logged or asked for lately
+	empties tally  // empty messages, by session
+	agenda  agenda
+	opened  seals
+	// patience is held by those who wait for the database on behalf of a client.
+	patience chan struct{}
 
 	mu   sync.Mutex
 	link *link // nil while there is none
@@ -53,7 +58,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		deps.Ready = func(error) {}
 	}
 	s := &Side{
-		cfg: cfg, deps: deps, log: deps.Log, domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout,
+		cfg: cfg, deps: deps, log: deps.Log, patience: make(chan struct{}, answerers/2), domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout,
 		byJID: map[string]*room{}, byName: map[string]*room{},
 		omemo:  omemo.NewManager(deps.State, omemo.Options{}),
 		people: people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}, byRoom: map[string]map[personKey]bool{}},

@@ -1,0 +1,45 @@
+package xmppside
+
+import (
+	"crypto/sha256"
+	"sync"
+)
+
+// maxSeals is how many opened messages are remembered.
+const maxSeals = 4096
+
+// seals remembers which sealed elements were opened lately, by their hash: a message that comes twice is the same
+// bytes.
+type seals struct {
+	mu   sync.Mutex
+	set  map[[32]byte]bool
+	ring [][32]byte
+	next int
+}
+
+func (s *seals) add(sealed []byte) {
+	sum := sha256.Sum256(sealed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.set[sum] {
+		return
+	}
+	if s.set == nil {
+		s.set = map[[32]byte]bool{}
+	}
+	if len(s.ring) < maxSeals {
+		s.ring = append(s.ring, sum)
+	} else {
+		delete(s.set, s.ring[s.next])
+		s.ring[s.next] = sum
+		s.next = (s.next + 1) % maxSeals
+	}
+	s.set[sum] = true
+}
+
+func (s *seals) has(sealed []byte) bool {
+	sum := sha256.Sum256(sealed)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.set[sum]
+}
