@@ -24,6 +24,7 @@ require (
 	mellium.im/xmpp v0.23.0
 	modernc.org/sqlite v1.61.1
 	pgregory.net/rapid v1.2.0
+	rsc.io/qr v0.2.0
 )
 
 require (

@@ -55,6 +55,11 @@ func (f *findings) problems(path string, list []gateway.Problem) {
 	}
 }
 
+// broken reports whether anything is wrong with the file itself.
+func (f *findings) broken() bool {
+	return slices.ContainsFunc(f.all, func(one finding) bool { return !one.warning && !one.absent })
+}
+
 // print writes one line for each finding, in the order of the file. Where strict, what is absent is an error.
 func (f *findings) print(w io.Writer, strict bool) (errors, warnings int) {
 	slices.SortStableFunc(f.all, func(a, b finding) int { return cmp.Compare(a.line, b.line) })

@@ -19,6 +19,7 @@ type commands struct {
 	Check        checkCommand        `cmd:"" help:"Say everything that is wrong with the configuration, with line and remedy."`
 	Registration registrationCommand `cmd:"" help:"Write the file that tells the Matrix homeserver about lockbridge."`
 	Run          runCommand          `cmd:"" help:"Run the bridge until SIGTERM or SIGINT."`
+	Fingerprint  fingerprintCommand  `cmd:"" help:"Show the OMEMO fingerprint of the gateway or of a puppet, with a QR code to verify it by."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 

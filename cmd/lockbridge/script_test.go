@@ -31,6 +31,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("LISTENER", listener.Addr().String())
+			e.Values[running{}] = &running{}
 			example, err := os.ReadFile("../../config.example.toml")
 			if err != nil {
 				return err
@@ -38,6 +39,7 @@ func TestScripts(t *testing.T) {
 			return os.WriteFile(filepath.Join(e.WorkDir, "config.example.toml"), example, 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"gateway": gatewayCommand,
 			// mode OCTAL FILE: the file has these permissions.
 			"mode": func(ts *testscript.TestScript, _ bool, args []string) {
 				info, err := os.Stat(ts.MkAbs(args[1]))

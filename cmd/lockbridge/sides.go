@@ -22,6 +22,8 @@ type kind struct {
 	// is missing, or how it differs from the block. Both nil where there is no such file.
 	register func(gateway.Block) (path string, written bool, err error)
 	compare  func(gateway.Block) (missing string, problems []gateway.Problem)
+	// keys opens the network's keys for an admin's commands; nil where it has none. state may write the keys it is given.
+	keys func(b gateway.Block, state func(own ...string) gateway.State) (*xmppside.Operator, error)
 }
 
 // builder makes a side of a block that was read.
@@ -30,7 +32,7 @@ type builder func(gateway.Deps) (gateway.Side, error)
 // kinds lists every kind of network.
 func kinds() map[string]kind {
 	return map[string]kind{
-		"xmpp":   {name: "xmpp", encrypts: true, address: "server", parse: reads(xmppside.Parse, xmppside.New)},
+		"xmpp":   {name: "xmpp", encrypts: true, address: "server", parse: reads(xmppside.Parse, xmppside.New), keys: xmppKeys},
 		"matrix": {name: "matrix", address: "homeserver", parse: reads(matrixside.Parse, matrixside.New), register: registerMatrix, compare: compareMatrix},
 		"irc":    {name: "irc", address: "server", parse: reads(ircside.Parse, ircside.New)},
 	}
@@ -42,6 +44,11 @@ func reads[C any, S gateway.Side](parse func(gateway.Block) (C, []gateway.Proble
 		cfg, problems := parse(b)
 		return func(d gateway.Deps) (gateway.Side, error) { return build(cfg, d) }, problems
 	}
+}
+
+func xmppKeys(b gateway.Block, state func(own ...string) gateway.State) (*xmppside.Operator, error) {
+	cfg, _ := xmppside.Parse(b)
+	return xmppside.NewOperator(cfg, state())
 }
 
 func registerMatrix(b gateway.Block) (path string, written bool, err error) {
