@@ -26,7 +26,7 @@ func (r *room) startHolding(on bool) {
 	r.holding, r.held = on, nil // what an earlier attempt held comes from the archive again
 }
 
-// hold keeps back what is said while the archive is being read. When that is too much, the rest makes a gap, which is
+// hold keeps back what is said while the archive, or what kind of room it is, is being read. When that is too much, the rest makes a gap, which is
 // read in turn.
 func (r *room) hold(what said) bool {
 	r.mu.Lock()
@@ -48,6 +48,9 @@ func (r *room) hold(what said) bool {
 func (r *room) releaseHeld() []said {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.reread {
+		return nil // it is released again once that is done
+	}
 	held := r.held
 	r.holding, r.held = false, nil
 	return held

@@ -73,12 +73,19 @@ func (c content) native(m *message) string {
 func (c content) aliases(sender string) []string {
 	var out []string
 	if c.id != "" {
-		out = append(out, messageAlias(kindID, sender, c.id))
+		out = append(out, messageAlias(aliasKind(c.sealed), sender, c.id))
 	}
 	if c.origin != "" && c.origin != c.id {
-		out = append(out, messageAlias(kindID, sender, c.origin))
+		out = append(out, messageAlias(aliasKind(c.sealed), sender, c.origin))
 	}
 	return out
+}
+
+func aliasKind(sealed bool) string {
+	if sealed {
+		return kindSealed
+	}
+	return kindID
 }
 
 // event makes the event of a text that the sender is known to have written: the body of a plain message, or what was
@@ -87,7 +94,7 @@ func (c content) event(p gateway.Person, text string, sealed gateway.Sealing, re
 	ev := &gateway.Event{Sender: p, Time: c.time, Sealed: sealed}
 	if c.replaces != "" && references {
 		t, _ := decodeText(text)
-		ev.Body = gateway.Edit{Target: gateway.Ref{Native: messageAlias(kindID, p.ID, c.replaces)}, Text: t}
+		ev.Body = gateway.Edit{Target: gateway.Ref{Native: messageAlias(aliasKind(sealed.Protection != gateway.Plain), p.ID, c.replaces)}, Text: t}
 		return ev
 	}
 	msg := gateway.Message{}

@@ -234,6 +234,9 @@ func (j *job) checkLength(log *slog.Logger) {
 // write sends what was prepared and waits for the reflections, which Accept has committed by then.
 func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gateway.Outcome {
 	var stanzas [][]byte
+	if reason, known := r.unfit(); reason != "" || !known { // it has changed since it was sealed for
+		return []gateway.Outcome{gateway.Failed(gateway.Later(time.Second, errors.New("the room has just been changed")))}
+	}
 	for _, j := range jobs {
 		if !j.done && j.err == nil {
 			j.wait = s.waits.expect(j.Key)

@@ -75,6 +75,9 @@ func escapeLocal(s string) string {
 const (
 	kindHash = "hash:" // sender, id and payload, where the room gives no stanza-id
 	kindID   = "id:"   // person and an id of their choosing: the id attribute, or the origin-id
+	// kindSealed is the same of a message that came sealed. A correction finds its target under the kind that it has
+	// itself, so that a sealed message is corrected only by what was sealed by the same account.
+	kindSealed = "sealed:"
 )
 
 // messageAlias names a message by an id that its sender chose. Such ids are unique per sender at most.
@@ -121,7 +124,7 @@ const (
 	stateOut    = "out/"    // + delivery key: what was written; the gateway deletes it when the delivery ends
 	stateList   = "list/"   // + bare JID: its device list as last read
 	stateSub    = "sub/"    // + puppet + "/" + bare JID: an explicit subscriber of its device list
-	stateTold   = "told/"   // + room + "/" + person: when they were last told that plain text does not cross
+	stateTold   = "told/"   // + room + "/" + person (+ what of): when they were last told that plain text does not cross
 	stateRepair = "repair/" // + own + "/" + bare JID + "/" + device: when a session was last rebuilt
 	stateAsked  = "asked/"  // + own + "/" + bare JID: a presence subscription was asked for
 )

@@ -60,6 +60,9 @@ func (r *room) readList(ctx context.Context, l *link, kind string) error {
 
 // readFlags asks what kind of room it is.
 func (r *room) readFlags(ctx context.Context, l *link) error {
+	r.mu.Lock()
+	changes := r.changes
+	r.mu.Unlock()
 	iq, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsDiscoInfo, "query"))
 	if err != nil {
 		return fmt.Errorf("ask what kind of room it is: %w", err)
@@ -74,7 +77,7 @@ func (r *room) readFlags(ctx context.Context, l *link) error {
 	r.archives = slices.Contains(vars, nsMAM)
 	r.givesStanzaIDs = r.archives || slices.Contains(vars, nsSID)
 	r.givesOccupantIDs = slices.Contains(vars, nsOccupantID)
-	r.flagsKnown, r.reread = true, false
+	r.flagsKnown, r.reread = true, r.changes != changes // what changed meanwhile may be missing in the answer
 	r.changedLocked()
 	r.mu.Unlock()
 	if reason, _ := r.unfit(); reason != "" {
@@ -99,6 +102,8 @@ func (r *room) unfit() (reason string, known bool) {
 		return "it is not members-only", true
 	case !r.nonAnonymous:
 		return "it is not non-anonymous", true
+	case r.reread:
+		return "", false
 	}
 	return "", true
 }

@@ -185,8 +185,9 @@ func (r *room) notice(m *message) bool {
 			r.nonAnonymous = false
 			fallthrough
 		case statusConfigured, "172":
-			r.flagsKnown = false
+			r.changes++
 			r.reread = true
+			r.holding = r.holding || r.conf.Seal // until it is known what the room has become
 			r.poke()
 		}
 	}

@@ -204,7 +204,7 @@ func (in *incoming) read(ctx context.Context) (*gateway.Event, error) {
 	in.due = nil
 	r, c := in.room, in.content
 	if reason, _ := r.unfit(); reason != "" {
-		return in.refuse(ctx, "nothing is carried from this room for now, for it must be end-to-end encrypted and "+reason)
+		return in.refuse(ctx, toldUnfit, "nothing is carried from this room for now, for it must be end-to-end encrypted and "+reason)
 	}
 	switch {
 	case in.message.sealed != nil:
@@ -214,7 +214,7 @@ func (in *incoming) read(ctx context.Context) (*gateway.Event, error) {
 	case c.retracts != "":
 		return in.retract(), nil
 	case r.conf.Seal:
-		return in.refuse(ctx, "this room is bridged only end-to-end encrypted, and the message was not: turn on OMEMO and send it again")
+		return in.refuse(ctx, toldPlain, "this room is bridged only end-to-end encrypted, and the message was not: turn on OMEMO and send it again")
 	}
 	in.due = func() { r.remember(c.stanzaID, in.from.person.ID) }
 	return c.event(in.from.person, c.body, gateway.Sealing{}, true), nil
@@ -227,13 +227,20 @@ func (in *incoming) finish() {
 	}
 }
 
+// What people are told of when what they say is refused, each at its own time.
+const (
+	toldPlain      = ""
+	toldUnfit      = "/unfit"
+	toldDistrusted = "/distrusted"
+)
+
 // refuse answers a message that must not cross with a report to its sender, once a day.
-func (in *incoming) refuse(ctx context.Context, reason string) (*gateway.Event, error) {
+func (in *incoming) refuse(ctx context.Context, what, reason string) (*gateway.Event, error) {
 	if in.content.delayed {
 		return nil, nil
 	}
 	s, p := in.side, in.from.person
-	key := stateTold + in.room.jid + "/" + p.ID
+	key := stateTold + in.room.jid + "/" + p.ID + what
 	found, err := s.deps.State.GetMany(ctx, []string{key})
 	if err != nil {
 		return nil, err

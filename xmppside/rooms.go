@@ -50,7 +50,8 @@ type room struct {
 	givesStanzaIDs   bool
 	givesOccupantIDs bool
 	destroyed        bool
-	reread           bool // the flags changed
+	reread           bool // the flags changed, and are being read anew
+	changes          int  // of the flags
 
 	joins       map[string]chan error // by our bare JID
 	first       time.Time             // when the room was first entered, ever
@@ -336,6 +337,8 @@ func (r *room) remain(ctx context.Context, l *link) error {
 			if err := r.readFlags(ctx, l); err != nil {
 				return err
 			}
+			l.queue.push(item{release: r})
+			continue // they may have changed again
 		}
 		var again <-chan time.Time
 		if r.gapped.Load() {
