@@ -22,7 +22,7 @@ type config struct {
 	Store    storeBlock                `toml:"store"`
 	HTTP     httpBlock                 `toml:"http"`
 	Log      logBlock                  `toml:"log"`
-	Direct   directBlock               `toml:"direct"`
+	Direct   map[string]any            `toml:"direct"`
 	Networks map[string]map[string]any `toml:"network"`
 	Bridges  []map[string]any          `toml:"bridge"`
 
@@ -30,6 +30,7 @@ type config struct {
 	key      []byte // of the store; nil where it could not be fetched
 	networks []network
 	bridges  []gateway.Bridge
+	direct   gateway.Direct
 }
 
 type storeBlock struct {
@@ -45,13 +46,6 @@ type httpBlock struct {
 type logBlock struct {
 	Level  string `toml:"level"`
 	Format string `toml:"format"`
-}
-
-// directBlock is read and checked so that a configuration keeps loading; this version carries no direct chats.
-type directBlock struct {
-	Allow      []string           `toml:"allow"`
-	Encryption gateway.Encryption `toml:"encryption"`
-	Clear      []string           `toml:"clear"`
 }
 
 // network is one [network.NAME] block that its side has read.
@@ -79,7 +73,6 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 	}
 	cfg := &config{
 		Store: storeBlock{URL: "sqlite:lockbridge.db", Epoch: "lockbridge.epoch"}, HTTP: httpBlock{Listen: "127.0.0.1:8080"}, Log: logBlock{Level: "info", Format: "text"},
-		Direct: directBlock{Encryption: gateway.EncryptionRequired},
 	}
 	f := &findings{file: path, unresolved: map[string]bool{}}
 	doc, bad := parseDocument(text)
@@ -98,8 +91,8 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 	cfg.checkHTTP(f)
 	cfg.checkLog(f)
 	cfg.readNetworks(f, kinds)
+	cfg.readDirect(f)
 	cfg.readBridges(f)
-	cfg.checkDirect(f)
 	return cfg, f, nil
 }
 
@@ -178,15 +171,12 @@ func (c *config) readNetworks(f *findings, kinds map[string]kind) {
 }
 
 func (c *config) readBridges(f *findings) {
-	kinds, used := map[string]gateway.NetworkKind{}, map[string]bool{}
-	for _, n := range c.networks {
-		kinds[n.name] = gateway.NetworkKind{Kind: n.kind.name, Encrypts: n.kind.encrypts}
-	}
+	used := map[string]bool{}
 	blocks := make([]gateway.Block, len(c.Bridges))
 	for i, b := range c.Bridges {
 		blocks[i] = block(b)
 	}
-	bridges, problems := gateway.ParseBridges(blocks, kinds)
+	bridges, problems := gateway.ParseBridges(blocks, c.networkKinds())
 	for i, bad := range problems {
 		f.problems(fmt.Sprintf("bridge.%d", i), bad)
 	}
@@ -196,8 +186,11 @@ func (c *config) readBridges(f *findings) {
 			used[n] = true
 		}
 	}
+	if c.direct.Enabled() {
+		return // then every network has something to carry
+	}
 	if len(bridges) == 0 {
-		f.add(finding{key: "bridge", text: "there is no bridge, so nothing will be carried", remedy: "add a [[bridge]] block", warning: true})
+		f.add(finding{key: "bridge", text: "there is no bridge and nobody may have direct chats, so nothing will be carried", remedy: "add a [[bridge]] block", warning: true})
 		return
 	}
 	for _, n := range c.networks {
@@ -207,22 +200,26 @@ func (c *config) readBridges(f *findings) {
 	}
 }
 
-func (c *config) checkDirect(f *findings) {
-	if e := c.Direct.Encryption; e != gateway.EncryptionRequired && e != gateway.EncryptionOff {
-		f.add(finding{key: "direct.encryption", text: fmt.Sprintf("%q is not known", e), remedy: `"required" or "off"`})
+// readDirect comes before readBridges, which asks whether there are direct chats.
+func (c *config) readDirect(f *findings) {
+	direct, problems := gateway.ParseDirect(block(c.Direct), c.networkKinds())
+	f.problems("direct", problems)
+	c.direct = direct
+	if !direct.Enabled() || direct.Encryption != gateway.EncryptionRequired {
+		return
 	}
-	for i, a := range c.Direct.Allow {
-		if a == "" || strings.ContainsAny(a, " /\"'<>") || strings.Count(a, "@") > 1 {
-			f.add(finding{key: fmt.Sprintf("direct.allow.%d", i), text: fmt.Sprintf("%q is neither a domain nor an address", a), remedy: `for example "example.org" or "juliet@example.org"`})
+	for _, n := range c.networks {
+		if !n.kind.encrypts && !slices.Contains(direct.Clear, n.name) {
+			f.add(finding{key: "direct.clear", text: fmt.Sprintf("%q cannot encrypt and is not named, so direct chats with its people are refused", n.name),
+				remedy: fmt.Sprintf("if you want them, add %q", n.name), warning: true})
 		}
 	}
-	for i, name := range c.Direct.Clear {
-		if c.Networks[name] == nil {
-			f.add(finding{key: fmt.Sprintf("direct.clear.%d", i), text: fmt.Sprintf("there is no network %q", name),
-				remedy: "the nearest known one is " + nearest(name, slices.Sorted(maps.Keys(c.Networks)))})
-		}
+}
+
+func (c *config) networkKinds() map[string]gateway.NetworkKind {
+	kinds := map[string]gateway.NetworkKind{}
+	for _, n := range c.networks {
+		kinds[n.name] = gateway.NetworkKind{Kind: n.kind.name, Encrypts: n.kind.encrypts}
 	}
-	if len(c.Direct.Allow) > 0 {
-		f.add(finding{key: "direct.allow", text: "direct chats are not available in this version; rooms are", remedy: "an empty list silences this", warning: true})
-	}
+	return kinds
 }

@@ -95,7 +95,7 @@ func (c *config) run(ctx context.Context, log *slog.Logger) error {
 		return err
 	}
 	gw := gateway.New(gateway.Config{
-		Journal: st, Leases: st, Bridges: c.bridges, Sides: sides, Status: status, Log: log, Metrics: registry, Rand: rand.Reader, Now: time.Now,
+		Journal: st, Leases: st, Bridges: c.bridges, Direct: c.direct, Sides: sides, Status: status, Log: log, Metrics: registry, Rand: rand.Reader, Now: time.Now,
 	})
 	log.Info("lockbridge starts", "version", fullVersion(), "networks", len(sides), "bridges", len(c.bridges))
 	// The store and the monitor stay until the gateway has drained, and end it when they fail.
@@ -127,6 +127,7 @@ func (c *config) buildSides(st *store.Store, status *gateway.Status, registry pr
 		deps := gateway.Deps{
 			Network: n.name, Rooms: gateway.RoomsOf(n.name, c.bridges), State: st.State(n.name), Log: log.With("network", n.name),
 			Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"network": n.name}, registry), Ready: status.For(n.name),
+			Direct: c.direct, Find: func(ctx context.Context, who gateway.Person) (gateway.Person, error) { return gateway.FindIn(ctx, sides, who) },
 		}
 		if epochs.path != "" {
 			deps.Epoch = epochs.of(n.name)
