@@ -127,7 +127,9 @@ func (c *config) buildSides(st *store.Store, status *gateway.Status, registry pr
 		deps := gateway.Deps{
 			Network: n.name, Rooms: gateway.RoomsOf(n.name, c.bridges), State: st.State(n.name), Log: log.With("network", n.name),
 			Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"network": n.name}, registry), Ready: status.For(n.name),
-			Direct: c.direct, Find: func(ctx context.Context, who gateway.Person) (gateway.Person, error) { return gateway.FindIn(ctx, sides, who) },
+			Direct: c.direct, Find: func(ctx context.Context, who gateway.Person) (gateway.Person, error) {
+				return gateway.FindIn(ctx, sides, who)
+			},
 		}
 		if epochs.path != "" {
 			deps.Epoch = epochs.of(n.name)
