@@ -8,6 +8,8 @@ MAKEFLAGS   += --no-print-directory
 export CGO_ENABLED := 0
 
 GO_E2E := go test -json -tags 'goolm e2e' -count=1 -timeout 20m
+# Scenarios about what only Prosody does, or about all servers but the XMPP one.
+NOT_ON_EJABBERD := TestAMemberWhoseServerHidesHerKeys|TestADeviceIsAddedAndTakenAway|TestAnAdminSetsLockbridgeUp
 LINTER := bin/golangci-lint
 # Tests and benchmarks have test beds of their own, so that they never touch the one of a demo that is running.
 TEST_BED  := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-26000}
@@ -24,10 +26,11 @@ help: ## this list
 demo: setup build ## watch XMPP (OMEMO), Matrix and IRC talk to each other; ARGS=--once ends when every message arrived
 	@LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge go run -tags goolm ./testbed/demo $(ARGS)
 
-test: setup lint ## everything: vet, lint, unit tests with the race detector, end-to-end tests on SQLite and Postgres
+test: setup lint ## everything: vet, lint, unit tests with the race detector, end-to-end tests on SQLite, on Postgres and with ejabberd
 	@export $(TEST_BED); trap testbed/down.sh EXIT; testbed/up.sh; \
 	$(MAKE) test-unit LOCKBRIDGE_TEST_POSTGRES="$(POSTGRES)"; \
-	$(MAKE) test-e2e
+	$(MAKE) test-e2e; \
+	XMPP_SERVER=ejabberd LOCKBRIDGE_E2E_STORE=sqlite $(MAKE) test-e2e
 	@echo "make test: all of it passed"
 
 setup: # installs what the test bed needs; at once when everything is there
@@ -37,8 +40,12 @@ test-unit: bin/testsum ## unit tests with the race detector; LOCKBRIDGE_TEST_POS
 	@echo 'test: unit tests, with the race detector'
 	@LOCKBRIDGE_TEST_POSTGRES='$(LOCKBRIDGE_TEST_POSTGRES)' CGO_ENABLED=1 go test -json -race -tags goolm ./... 2>&1 | bin/testsum unit tests
 
-test-e2e: build bin/testsum ## end-to-end tests against real servers and clients, on SQLite and on Postgres (RUN=PATTERN)
+test-e2e: build bin/testsum ## end-to-end tests against real servers and clients, on SQLite and on Postgres (RUN=PATTERN, XMPP_SERVER=ejabberd)
 	@export $(TEST_BED) LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge; testbed/setup.sh; testbed/up.sh; \
+	if [ "$${XMPP_SERVER:-}" = ejabberd ]; then \
+	  echo "test: what people do, with ejabberd and Lockbridge on $${LOCKBRIDGE_E2E_STORE:-SQLite and on Postgres}"; \
+	  $(GO_E2E) -run '$(RUN)' -skip '$(NOT_ON_EJABBERD)' ./testbed/e2e/... 2>&1 | bin/testsum -names ejabberd; exit; \
+	fi; \
 	echo 'test: each side alone against the real servers'; \
 	$(GO_E2E) -run '$(RUN)' ./xmppside/... ./matrixside/... ./ircside/... ./testbed/peers/... 2>&1 | bin/testsum sides; \
 	echo 'test: what people do, with Lockbridge on SQLite and on Postgres'; \

@@ -6,7 +6,7 @@ set -euo pipefail
 exec 9>"$TESTBED_DIR/lock"
 flock 9
 jobs=()
-for name in synapse dendrite anope inspircd prosody; do halt $name & jobs+=($!); done
+for name in synapse dendrite anope inspircd prosody ejabberd; do halt $name & jobs+=($!); done
 halt postgres INT & jobs+=($!)       # INT: a fast shutdown, that does not wait for clients
 for j in "${jobs[@]}"; do wait "$j"; done
 if [ "${1:-}" = --wipe ]; then rm -rf "$TESTBED_DIR"; fi

@@ -50,7 +50,7 @@ install_packages() {
   [ -z "$ours" ] || "${as_root[@]}" rm -f $policy
   if [ -d /run/systemd/system ]; then
     for unit in "$@"; do
-      case $unit in prosody|inspircd|anope|postgresql-*) "${as_root[@]}" systemctl disable --now "${unit%%-*}" || true;; esac
+      case $unit in prosody|ejabberd|inspircd|anope|postgresql-*) "${as_root[@]}" systemctl disable --now "${unit%%-*}" || true;; esac
     done
   fi
   return $rc
@@ -104,7 +104,7 @@ chosen=${HOMESERVER:-}
 HOMESERVER=${chosen:-$(installed_homeserver)}
 [ -n "$chosen" ] || [ "${CI:-}" != true ] || HOMESERVER=synapse
 stamp=$(cat "$HERE/setup.sh" "$HERE/apt.txt" "$HERE/requirements.txt" "$HERE/dendrite/go.mod" "$HERE/dendrite/go.sum" | sha256sum | cut -c1-16)
-if [ "$(cat "$LOCKBRIDGE_CACHE/stamp-$HOMESERVER" 2>/dev/null)" = "$stamp" ] && command -v prosody inspircd profanity tmux go >/dev/null; then
+if [ "$(cat "$LOCKBRIDGE_CACHE/stamp-$HOMESERVER" 2>/dev/null)" = "$stamp" ] && command -v prosody ejabberdctl inspircd profanity tmux go >/dev/null; then
   echo "testbed: everything is installed ($HOMESERVER)"
   exit 0
 fi

@@ -12,6 +12,7 @@ exec 9>"$TESTBED_DIR/lock"
 flock 9
 
 homeserver=${HOMESERVER:-$(installed_homeserver)}
+xmpp=${XMPP_SERVER:-prosody}
 write_env() {
   cat <<C
 TESTBED_DIR=$TESTBED_DIR
@@ -19,6 +20,7 @@ HOST=$TESTBED_HOST
 IP=$TESTBED_IP
 HERE=$HERE
 HOMESERVER=$homeserver
+XMPP_SERVER=$xmpp
 SLOTS=$TESTBED_SLOTS
 C2S_PORT=$PORT_C2S
 C2S_TLS_PORT=$PORT_C2S_TLS
@@ -39,11 +41,11 @@ begin=$(date +%s%N)
 make_certificate
 jobs=()
 start_postgres & jobs+=($!)
-start_prosody & jobs+=($!)
+{ halt "$([ "$xmpp" = prosody ] && echo ejabberd || echo prosody)"; start_"$xmpp"; } & jobs+=($!)
 { start_inspircd; start_anope; } & jobs+=($!)
 start_"$homeserver" & jobs+=($!)
 failed=0
 for j in "${jobs[@]}"; do wait "$j" || failed=1; done
 if [ $failed = 1 ]; then echo "testbed: not up; logs are in $TESTBED_DIR/log" >&2; exit 1; fi
 write_env >"$TESTBED_DIR/env.new" && mv "$TESTBED_DIR/env.new" "$TESTBED_DIR/env"
-echo "testbed: up in $((($(date +%s%N) - begin) / 1000000)) ms in $TESTBED_DIR ($homeserver, prosody, inspircd, anope, postgres)"
+echo "testbed: up in $((($(date +%s%N) - begin) / 1000000)) ms in $TESTBED_DIR ($homeserver, $xmpp, inspircd, anope, postgres)"
