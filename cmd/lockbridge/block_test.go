@@ -23,14 +23,15 @@ func TestDecodeKeepsDefaultsAndFillsEveryType(t *testing.T) {
 		Name string `toml:"name"`
 	}
 	type outer struct {
-		Text  string         `toml:"text"`
-		Kept  string         `toml:"kept"`
-		Wait  time.Duration  `toml:"wait"`
-		Count int            `toml:"count"`
-		Rate  float64        `toml:"rate"`
-		On    bool           `toml:"on"`
-		List  []inner        `toml:"list"`
-		Any   map[string]any `toml:"any"`
+		Text  string              `toml:"text"`
+		Kept  string              `toml:"kept"`
+		Wait  time.Duration       `toml:"wait"`
+		Count int                 `toml:"count"`
+		Rate  float64             `toml:"rate"`
+		On    bool                `toml:"on"`
+		List  []inner             `toml:"list"`
+		Any   map[string]any      `toml:"any"`
+		Lists map[string][]string `toml:"lists"`
 		Not   string
 	}
 	got := outer{Kept: "default", Wait: time.Second}
@@ -42,12 +43,14 @@ rate = 1.5
 on = true
 list = [{ name = "a" }, { name = "b" }]
 any = { x = "s", y = { z = 1 } }
+lists = { "juliet@example.org" = ["a", "b"], none = [] }
 `, &got)
 	if len(bad) != 0 {
 		t.Fatal(bad)
 	}
 	if got.Text != "x" || got.Kept != "default" || got.Wait != 90*time.Second || got.Count != 7 || got.Rate != 1.5 || !got.On ||
-		len(got.List) != 2 || got.List[1].Name != "b" || got.Any["y"].(map[string]any)["z"] != int64(1) {
+		len(got.List) != 2 || got.List[1].Name != "b" || got.Any["y"].(map[string]any)["z"] != int64(1) ||
+		len(got.Lists) != 2 || len(got.Lists["juliet@example.org"]) != 2 || got.Lists["juliet@example.org"][1] != "b" {
 		t.Errorf("decoded %+v", got)
 	}
 	bad = decodeTOML(t, `
@@ -59,6 +62,7 @@ rate = true
 on = "yes"
 list = [{ nam = "a" }, 7]
 any = 1979-05-27
+lists = { "juliet@example.org" = ["a", 7], "romeo@example.org" = "a" }
 `, &got)
 	want := []string{
 		`Not: unknown key (the nearest known key is "on")`,
@@ -66,6 +70,8 @@ any = 1979-05-27
 		"count: must be a whole number, not a number",
 		`list.0.nam: unknown key (the nearest known key is "name")`,
 		"list.1: must be a table, not a whole number",
+		"lists.juliet@example.org.1: must be a string, not a whole number",
+		"lists.romeo@example.org: must be a list, not a string",
 		"on: must be true or false, not a string",
 		"rate: must be a number, not true or false",
 		"text: must be a string, not a list",

@@ -73,6 +73,54 @@ func TestRun(t *testing.T) {
 	fails(ctx, t, anotherKey, config, `lockbridge: open store: .*key`)
 }
 
+// besideConfig has an encrypted room, so that the gateway has a device of its own before it reaches any server.
+const besideConfig = `
+store.key = "env:KEY"
+http.listen = ""
+network.xmpp = { kind = "xmpp", component = "bridge.example.org", server = "127.0.0.1:1", secret = "x" }
+network.irc = { kind = "irc", server = "127.0.0.1:1", nick = "lockbridge" }
+[[bridge]]
+name = "lobby"
+rooms = { xmpp = "lobby@conference.example.org", irc = "#lobby" }
+encryption = "required"
+clear = ["irc"]
+`
+
+// TestBesideRun gives commands while the program runs on the same SQLite file.
+func TestBesideRun(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	config := filepath.Join(t.TempDir(), "lockbridge.toml")
+	if err := os.WriteFile(config, []byte(besideConfig), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := program(ctx, oneKey, "run", "--config", config)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stderr)
+	await(t, lines, regexp.MustCompile(`(msg="network away" network=xmpp)`))
+	for _, c := range []struct{ args, want string }{
+		{"fingerprint", `^lockbridge@bridge.example.org, the gateway itself\n\n  device       \d+\n  fingerprint  `},
+	} {
+		out, err := program(ctx, oneKey, append(strings.Fields(c.args), "--config", config)...).CombinedOutput()
+		if err != nil || !regexp.MustCompile(c.want).Match(out) {
+			t.Errorf("%s: %v, %s", c.args, err, out)
+		}
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	await(t, lines, regexp.MustCompile(`(msg=stopped)`))
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
 // program is this test binary, run as lockbridge.
 func program(ctx context.Context, env string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], args...)
