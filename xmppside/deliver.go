@@ -144,6 +144,9 @@ func (s *Side) say(ctx context.Context, l *link, r *room, run []gateway.Delivery
 			return all(run, gateway.Dropf("the room is carried only end-to-end encrypted, and %s", reason))
 		}
 	}
+	if err := s.proclaim(ctx, l, r); err != nil {
+		return all(run[:1], err)
+	}
 	jobs := make([]*job, len(run))
 	for i := range run {
 		jobs[i] = &job{Delivery: &run[i]}

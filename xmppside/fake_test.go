@@ -332,6 +332,11 @@ func (f *fakeServer) await(what string, fits func(*node) bool) *node {
 	}
 }
 
+// saidBy lists the messages to the room that one of the component's addresses wrote.
+func (f *fakeServer) saidBy(own string) []*node {
+	return slices.DeleteFunc(f.said(), func(n *node) bool { return bare(n.get("from")) != own })
+}
+
 // said lists the messages to the room that the component wrote.
 func (f *fakeServer) said() []*node {
 	f.mu.Lock()

@@ -67,6 +67,8 @@ type room struct {
 	changed     chan struct{}    // closed and replaced at each change
 	mends       map[session]mend // what the history showed that sessions need
 	wake        chan struct{}    // for the keeper
+	truth       sync.Mutex       // one at a time says who reads along
+	truthOn     *link            // where that was seen to; under truth
 	granting    sync.Mutex       // one change of affiliations at a time
 }
 
@@ -145,6 +147,7 @@ func (r *room) keep(ctx context.Context, l *link, tried func()) {
 			r.trouble("")
 			tried()
 			pause = firstRejoin
+			l.later(func(ctx context.Context) { r.side.proclaimWhenReady(ctx, l, r) })
 			err = r.remain(ctx, l)
 		}
 		tried()
