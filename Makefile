@@ -16,7 +16,7 @@ TEST_BED  := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-26000}
 BENCH_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27000} PG_FSYNC=on
 POSTGRES  := $$(. testbed/lib.sh && echo "postgres://postgres@$$TESTBED_IP:$$PORT_POSTGRES/postgres?sslmode=disable")
 
-.PHONY: help demo test setup test-unit test-e2e bench build lint fmt clean
+.PHONY: help demo test setup test-unit test-e2e fuzz bench build lint fmt clean
 
 help: ## this list
 	@echo 'Lockbridge: make TARGET'; echo
@@ -50,6 +50,9 @@ test-e2e: build bin/testsum ## end-to-end tests against real servers and clients
 	$(GO_E2E) -run '$(RUN)' ./xmppside/... ./matrixside/... ./ircside/... ./testbed/peers/... 2>&1 | bin/testsum sides; \
 	echo 'test: what people do, with Lockbridge on SQLite and on Postgres'; \
 	$(GO_E2E) -run '$(RUN)' ./testbed/e2e/... 2>&1 | bin/testsum -names end to end
+
+fuzz: ## every fuzz target for FUZZTIME (60s) each; fails on a finding (FUZZ=PATTERN)
+	@FUZZTIME=$(or $(FUZZTIME),60s) FUZZ='$(FUZZ)' tools/fuzz.sh
 
 bench: setup ## what sealing, opening and accepting cost: in memory, on SQLite and on Postgres with fsync (BENCH=PATTERN)
 	@export $(BENCH_BED); trap testbed/down.sh EXIT; testbed/up.sh; \
