@@ -65,31 +65,32 @@ func describeOwn(own xmppside.Own) string {
 	return who + " on " + own.Person.Network
 }
 
-// findOwn finds the address that is meant by itself, or by the person whom it speaks for; "": the gateway's.
+// findOwn finds the address that is meant: by itself, or by the person whom it speaks for, "ID" or "ID%NETWORK"; "": the
+// gateway's.
 func findOwn(all []xmppside.Own, who string) (xmppside.Own, error) {
 	if who == "" {
 		return all[0], nil
 	}
-	var found, names []string
+	var found, known []string
 	var own xmppside.Own
 	for _, one := range all {
-		if strings.EqualFold(one.JID, who) {
+		if known = append(known, one.JID); strings.EqualFold(one.JID, who) {
 			return one, nil
 		}
-		names = append(names, one.JID)
 		if one.Person.IsZero() {
 			continue
 		}
-		names = append(names, one.Person.ID)
-		if strings.EqualFold(one.Person.ID, who) {
-			own, found = one, append(found, one.JID)
+		known = append(known, one.Person.ID)
+		at := one.Person.ID + "%" + one.Person.Network
+		if strings.EqualFold(one.Person.ID, who) || strings.EqualFold(at, who) {
+			own, found = one, append(found, at)
 		}
 	}
 	switch len(found) {
 	case 1:
 		return own, nil
 	case 0:
-		return own, fmt.Errorf("no address of ours speaks for %s, or is it: the nearest one is %s", who, nearest(who, names))
+		return own, fmt.Errorf("no address of ours speaks for %s, or is it: the nearest one is %s", who, nearest(who, known))
 	}
-	return own, fmt.Errorf("%s is known on several networks: name the address, of %s", who, strings.Join(found, ", "))
+	return own, fmt.Errorf("%s is known on several networks: say which, of %s", who, strings.Join(found, ", "))
 }
