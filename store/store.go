@@ -6,8 +6,9 @@
 //
 // Guarantees: when Do or Update returns nil its writes survive a crash of the machine. Transactions of one network
 // never overlap, in this process or any other: on Postgres each one checks the network's lease, on SQLite the file
-// belongs to one process. An error of a transaction's function discards what that function staged and nothing else; an
-// error of the database discards the transaction for all that shared it.
+// belongs to one process. Operators' commands stand outside of that: see Beside. An error of a transaction's function
+// discards what that function staged and nothing else; an error of the database discards the transaction for all that
+// shared it.
 package store
 
 import (
