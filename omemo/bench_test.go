@@ -22,7 +22,7 @@ func benchRoom(b testing.TB, n int) (*mapStore, *Manager, []Address) {
 		b.Fatal(err)
 	}
 	far := newParty(b, "member@example.org")
-	bundle, err := far.manager.Bundle(ctx, far.jid)
+	bundle, err := far.manager.Bundle(ctx, Legacy, far.jid)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -32,11 +32,11 @@ func benchRoom(b testing.TB, n int) (*mapStore, *Manager, []Address) {
 		to[i] = Address{fmt.Sprintf("member%d@example.org", i/3), uint32(1000000 + i)}
 		bundles[to[i]] = bundle
 	}
-	if _, _, err := m.Seal(ctx, benchOwn, to, bundles, []byte("hello")); err != nil {
+	if _, _, err := m.Seal(ctx, Legacy, benchOwn, to, bundles, []byte("hello")); err != nil {
 		b.Fatal(err)
 	}
 	// The sessions count as answered: none of the peers exists.
-	book := m.book(benchOwn)
+	book := m.book(Legacy, benchOwn)
 	want := make(map[Address]struct{}, n)
 	for _, a := range to {
 		want[a] = struct{}{}
@@ -62,7 +62,7 @@ func BenchmarkSeal(b *testing.B) {
 			store.reads, store.writes, store.bytesRead, store.bytesWritten = 0, 0, 0, 0
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, _, err := m.Seal(context.Background(), benchOwn, to, nil, []byte("hello, world")); err != nil {
+				if _, _, err := m.Seal(context.Background(), Legacy, benchOwn, to, nil, []byte("hello, world")); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -75,7 +75,7 @@ func BenchmarkSeal(b *testing.B) {
 
 func BenchmarkAppendXML(b *testing.B) {
 	_, m, to := benchRoom(b, 1000)
-	msg, _, err := m.Seal(context.Background(), benchOwn, to, nil, []byte("hello, world"))
+	msg, _, err := m.Seal(context.Background(), Legacy, benchOwn, to, nil, []byte("hello, world"))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -89,17 +89,17 @@ func BenchmarkAppendXML(b *testing.B) {
 
 func BenchmarkParseMessage(b *testing.B) {
 	_, m, to := benchRoom(b, 1000)
-	msg, _, err := m.Seal(context.Background(), benchOwn, to, nil, []byte("hello, world"))
+	msg, _, err := m.Seal(context.Background(), Legacy, benchOwn, to, nil, []byte("hello, world"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	xml := msg.AppendXML(nil)
-	for name, rids := range map[string][]uint32{"own": {to[500].Device}, "all": nil} {
+	for name, rids := range map[string][]Address{"own": {to[500]}, "all": nil} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(xml)))
 			b.ReportAllocs()
 			for b.Loop() {
-				if _, err := ParseMessage(xml, rids...); err != nil {
+				if _, err := ParseMessage(Legacy, xml, rids...); err != nil {
 					b.Fatal(err)
 				}
 			}
@@ -163,7 +163,7 @@ func BenchmarkSessionBuild(b *testing.B) {
 	bundle := bob.bundle(b)
 	b.Run("seal", func(b *testing.B) {
 		for b.Loop() {
-			if _, err := alice.manager.SealEmpty(context.Background(), alice.jid, bob.address(), bundle); err != nil {
+			if _, err := alice.manager.SealEmpty(context.Background(), Legacy, alice.jid, bob.address(), bundle); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -172,7 +172,7 @@ func BenchmarkSessionBuild(b *testing.B) {
 	b.Run("verify", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := ParseBundle(xml); err != nil {
+			if _, err := ParseBundle(Legacy, xml); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -184,7 +184,7 @@ func BenchmarkFirstOpen(b *testing.B) {
 	alice, bob := newParty(b, "alice@example.org"), newParty(b, "bob@example.org")
 	for b.Loop() {
 		b.StopTimer()
-		msg, err := alice.manager.SealEmpty(context.Background(), alice.jid, bob.address(), bob.bundle(b))
+		msg, err := alice.manager.SealEmpty(context.Background(), Legacy, alice.jid, bob.address(), bob.bundle(b))
 		if err != nil {
 			b.Fatal(err)
 		}

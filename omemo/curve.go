@@ -130,6 +130,17 @@ func edwardsForm(u *[32]byte, sign byte) ([32]byte, error) {
 	return y, nil
 }
 
+// curveOf converts an Ed25519 key to Curve25519, by u = (1+y)/(1-y). The key
+// must be known to be sound.
+func curveOf(ed *[32]byte) [32]byte {
+	y, one := new(field.Element), new(field.Element).One()
+	if _, err := y.SetBytes(ed[:]); err != nil { // masks the top bit
+		panic("omemo: 32 bytes are always an element") // cannot happen
+	}
+	den := new(field.Element).Subtract(one, y)
+	return [32]byte(y.Multiply(y.Add(one, y), den.Invert(den)).Bytes())
+}
+
 // curveForm converts an Ed25519 key to Curve25519. It accepts only points of
 // the prime-order group, for which both forms mean the same key.
 func curveForm(ed *[32]byte) ([32]byte, error) {

@@ -73,6 +73,9 @@ var (
 	// ErrIdentityChanged: the device shows another identity key than the one
 	// pinned. Only an operator can settle it, by Manager.Forget.
 	ErrIdentityChanged = errors.New("omemo: identity key of the device changed")
+	// ErrUntrusted: the device's key is undecided or distrusted, so it gets no
+	// content.
+	ErrUntrusted = errors.New("omemo: identity key of the device is not trusted")
 	// ErrSenderUnknown: a key exchange fits none of several possible senders.
 	ErrSenderUnknown = errors.New("omemo: sender cannot be determined")
 	// ErrMalformed: the element, a key in it or its key material breaks the format.
@@ -93,6 +96,8 @@ var (
 	ErrOwnDevice = errors.New("omemo: own device")
 	// ErrNoOwnDevice: EnsureDevice was never called for this JID.
 	ErrNoOwnDevice = errors.New("omemo: no own device for this JID")
+	// ErrVersion: a name is no version's.
+	ErrVersion = errors.New("omemo: unknown version")
 	// ErrState: a stored value is damaged or was written by a newer program.
 	ErrState = errors.New("omemo: damaged state")
 )

@@ -5,36 +5,44 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 )
 
-// Namespace is the namespace of the legacy protocol's elements and the name
-// to announce by XEP-0380 (Explicit Message Encryption).
-const Namespace = "eu.siacs.conversations.axolotl"
-
-// maxDevices is how many entries of a device list are read.
-const maxDevices = 256
+// maxKeys is how many keys of a message are kept, of all that are wanted.
+const maxKeys = 10000
 
 // Message is an <encrypted/> element.
 type Message struct {
+	Version Version
 	SID     uint32 // the sender's device id
-	Keys    []Key
-	IV      []byte // 12 or 16 bytes; always written, may be absent on receipt without payload
-	Payload []byte // ciphertext; nil for key transport
+	Keys    []Key  // in Two, those of a JID together
+	// IV is legacy's: 12 or 16 bytes; always written, may be absent on receipt
+	// without payload.
+	IV      []byte
+	Payload []byte // ciphertext; nil for a message without content
 }
 
 // Key is the message key, sealed for one device.
 type Key struct {
-	RID    uint32 // the recipient's device id; ids of two accounts may collide
+	JID    string // the recipient's bare JID as written; empty in Legacy
+	RID    uint32 // the recipient's device id; in Legacy ids of two accounts may collide
 	PreKey bool   // Data is a key exchange
 	Data   []byte // nil if it was not base64
 }
 
-// ParseMessage reads xml: an <encrypted/> element, or a stanza with one among
-// its children. Every namespace prefix used must be declared inside xml. With
-// rids, only the keys for these device ids are kept, which makes large rooms
-// cheap. Errors: ErrNotEncrypted when there is no such element, else ErrMalformed.
-func ParseMessage(xml []byte, rids ...uint32) (*Message, error) {
-	msg, err := parseMessage(xml, rids)
+// isFor reports whether the key is for a device of ours. Our JID is normalised,
+// the one in the key may be written with other capitals.
+func (k *Key) isFor(own Address) bool {
+	return k.RID == own.Device && (k.JID == "" || k.JID == own.JID || strings.EqualFold(k.JID, own.JID))
+}
+
+// ParseMessage reads xml: an <encrypted/> element of the version, or a stanza
+// with one among its children. Every namespace prefix used must be declared
+// inside xml. With own devices given, only the keys for these are kept, which
+// makes large rooms cheap. Errors: ErrNotEncrypted when there is no such
+// element, else ErrMalformed.
+func ParseMessage(v Version, xml []byte, own ...Address) (*Message, error) {
+	msg, err := parseMessage(v, xml, own)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -44,7 +52,7 @@ func ParseMessage(xml []byte, rids ...uint32) (*Message, error) {
 	return msg, nil
 }
 
-func parseMessage(xml []byte, rids []uint32) (msg *Message, err error) {
+func parseMessage(v Version, xml []byte, own []Address) (msg *Message, err error) {
 	s, err := newScanner(xml)
 	if err != nil {
 		return nil, err
@@ -52,8 +60,9 @@ func parseMessage(xml []byte, rids []uint32) (msg *Message, err error) {
 	if err := s.next(); err != nil || s.kind != tokenStart {
 		return nil, err
 	}
-	if s.is(Namespace, "encrypted") {
-		if msg, err = s.encrypted(rids); err != nil {
+	p := messageParser{scanner: s, space: v.Namespace(), own: own}
+	if s.is(p.space, "encrypted") {
+		if msg, err = p.encrypted(v); err != nil {
 			return nil, err
 		}
 		return msg, s.finish()
@@ -66,7 +75,7 @@ func parseMessage(xml []byte, rids []uint32) (msg *Message, err error) {
 		if !ok {
 			return msg, s.finish()
 		}
-		if !s.is(Namespace, "encrypted") {
+		if !s.is(p.space, "encrypted") {
 			if err := s.skip(); err != nil {
 				return nil, err
 			}
@@ -75,7 +84,7 @@ func parseMessage(xml []byte, rids []uint32) (msg *Message, err error) {
 		if msg != nil {
 			return nil, fmt.Errorf("%w: two encrypted elements", errXML)
 		}
-		if msg, err = s.encrypted(rids); err != nil {
+		if msg, err = p.encrypted(v); err != nil {
 			return nil, err
 		}
 	}
@@ -92,12 +101,21 @@ func (s *scanner) finish() error {
 	return nil
 }
 
+// messageParser reads an <encrypted/> element into msg.
+type messageParser struct {
+	*scanner
+	space string
+	own   []Address
+	msg   *Message
+}
+
 // encrypted reads the element whose start is the current token.
-func (s *scanner) encrypted(rids []uint32) (*Message, error) {
-	msg := new(Message)
+func (p *messageParser) encrypted(v Version) (*Message, error) {
+	msg := &Message{Version: v}
+	p.msg = msg
 	header := false
-	for depth := len(s.open); ; {
-		ok, err := s.child(depth)
+	for depth := len(p.open); ; {
+		ok, err := p.child(depth)
 		if err != nil {
 			return nil, err
 		}
@@ -106,23 +124,23 @@ func (s *scanner) encrypted(rids []uint32) (*Message, error) {
 			if !header {
 				return nil, fmt.Errorf("%w: no header", errXML)
 			}
-			if msg.Payload != nil && msg.IV == nil {
+			if v == Legacy && msg.Payload != nil && msg.IV == nil {
 				return nil, fmt.Errorf("%w: payload without iv", errXML)
 			}
 			return msg, nil
-		case s.is(Namespace, "header"):
+		case p.is(p.space, "header"):
 			if header {
 				return nil, fmt.Errorf("%w: two headers", errXML)
 			}
 			header = true
-			err = s.header(msg, rids)
-		case s.is(Namespace, "payload"):
+			err = p.header()
+		case p.is(p.space, "payload"):
 			if msg.Payload != nil {
 				return nil, fmt.Errorf("%w: two payloads", errXML)
 			}
-			msg.Payload, err = s.base64()
+			msg.Payload, err = p.base64()
 		default:
-			err = s.skip()
+			err = p.skip()
 		}
 		if err != nil {
 			return nil, err
@@ -130,31 +148,57 @@ func (s *scanner) encrypted(rids []uint32) (*Message, error) {
 	}
 }
 
-func (s *scanner) header(msg *Message, rids []uint32) error {
-	sid, ok := s.id("sid", 1)
+func (p *messageParser) header() error {
+	sid, ok := p.id("sid", 1)
 	if !ok {
 		return fmt.Errorf("%w: header without sid", errXML)
 	}
-	msg.SID = sid
-	for depth := len(s.open); ; {
-		ok, err := s.child(depth)
+	p.msg.SID = sid
+	for depth := len(p.open); ; {
+		ok, err := p.child(depth)
 		switch {
 		case err != nil:
 			return err
 		case !ok:
 			return nil
-		case s.is(Namespace, "key"):
-			err = s.key(msg, rids)
-		case s.is(Namespace, "iv"):
-			if msg.IV != nil {
+		case p.msg.Version == Two && p.is(p.space, "keys"):
+			err = p.keys()
+		case p.msg.Version == Legacy && p.is(p.space, "key"):
+			err = p.key("", "prekey")
+		case p.msg.Version == Legacy && p.is(p.space, "iv"):
+			if p.msg.IV != nil {
 				return fmt.Errorf("%w: two ivs", errXML)
 			}
-			msg.IV, err = s.base64()
-			if len(msg.IV) != payloadIVLen && len(msg.IV) != oldIVLen && err == nil {
-				err = fmt.Errorf("%w: iv of %d bytes", errXML, len(msg.IV))
+			p.msg.IV, err = p.base64()
+			if n := len(p.msg.IV); n != payloadIVLen && n != oldIVLen && err == nil {
+				err = fmt.Errorf("%w: iv of %d bytes", errXML, n)
 			}
 		default:
-			err = s.skip()
+			err = p.skip()
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// keys reads the keys for one JID, if it is wanted.
+func (p *messageParser) keys() error {
+	name, _ := p.attr("jid")
+	jid := string(name)
+	wanted := jid != "" && (len(p.own) == 0 || slices.ContainsFunc(p.own, func(a Address) bool { return strings.EqualFold(a.JID, jid) }))
+	if !wanted {
+		return p.skip()
+	}
+	for depth := len(p.open); ; {
+		ok, err := p.child(depth)
+		switch {
+		case err != nil || !ok:
+			return err
+		case p.is(p.space, "key"):
+			err = p.key(jid, "kex")
+		default:
+			err = p.skip()
 		}
 		if err != nil {
 			return err
@@ -163,20 +207,25 @@ func (s *scanner) header(msg *Message, rids []uint32) error {
 }
 
 // key reads a key that is wanted and passes over others. A broken one must not
-// spoil the message for those whose keys are good.
-func (s *scanner) key(msg *Message, rids []uint32) error {
-	rid, ok := s.id("rid", 1)
-	if !ok || len(rids) > 0 && !slices.Contains(rids, rid) {
-		return s.skip()
+// spoil the message for those whose keys are good. The attribute preKey is an
+// XML boolean.
+func (p *messageParser) key(jid, preKey string) error {
+	rid, ok := p.id("rid", 1)
+	key := Key{JID: jid, RID: rid}
+	if !ok || len(p.own) > 0 && !slices.ContainsFunc(p.own, key.isFor) {
+		return p.skip()
 	}
-	preKey, _ := s.attr("prekey")
-	key := Key{RID: rid, PreKey: string(preKey) == "true" || string(preKey) == "1"}
-	text, err := s.content()
+	if len(p.msg.Keys) == maxKeys {
+		return fmt.Errorf("%w: more than %d keys", errXML, maxKeys)
+	}
+	isPreKey, _ := p.attr(preKey)
+	key.PreKey = string(isPreKey) == "true" || string(isPreKey) == "1"
+	text, err := p.content()
 	if err != nil {
 		return err
 	}
 	key.Data, _ = decodeBase64(text)
-	msg.Keys = append(msg.Keys, key)
+	p.msg.Keys = append(p.msg.Keys, key)
 	return nil
 }
 
@@ -187,20 +236,33 @@ func (msg *Message) AppendXML(dst []byte) []byte {
 		size += 50 + base64.StdEncoding.EncodedLen(len(msg.Keys[i].Data))
 	}
 	dst = slices.Grow(dst, size)
-	dst = append(dst, "<encrypted xmlns='"+Namespace+"'><header sid='"...)
+	dst = append(append(append(dst, "<encrypted xmlns='"...), msg.Version.Namespace()...), "'><header sid='"...)
 	dst = strconv.AppendUint(dst, uint64(msg.SID), 10)
 	dst = append(dst, "'>"...)
+	preKey := "' prekey='true'>"
+	if msg.Version == Two {
+		preKey = "' kex='true'>"
+	}
 	for i := range msg.Keys {
 		k := &msg.Keys[i]
+		if msg.Version == Two && (i == 0 || k.JID != msg.Keys[i-1].JID) {
+			if i > 0 {
+				dst = append(dst, "</keys>"...)
+			}
+			dst = append(appendEscaped(append(dst, "<keys jid='"...), k.JID), "'>"...)
+		}
 		dst = append(dst, "<key rid='"...)
 		dst = strconv.AppendUint(dst, uint64(k.RID), 10)
 		if k.PreKey {
-			dst = append(dst, "' prekey='true'>"...)
+			dst = append(dst, preKey...)
 		} else {
 			dst = append(dst, "'>"...)
 		}
 		dst = base64.StdEncoding.AppendEncode(dst, k.Data)
 		dst = append(dst, "</key>"...)
+	}
+	if msg.Version == Two && len(msg.Keys) > 0 {
+		dst = append(dst, "</keys>"...)
 	}
 	if msg.IV != nil {
 		dst = appendBase64Element(dst, "iv", msg.IV)
@@ -216,6 +278,23 @@ func appendBase64Element(dst []byte, name string, data []byte) []byte {
 	dst = append(append(append(dst, '<'), name...), '>')
 	dst = base64.StdEncoding.AppendEncode(dst, data)
 	return append(append(append(dst, '<', '/'), name...), '>')
+}
+
+// appendEscaped appends text as it must stand between single quotes.
+func appendEscaped(dst []byte, text string) []byte {
+	for i := range len(text) {
+		switch c := text[i]; c {
+		case '&':
+			dst = append(dst, "&amp;"...)
+		case '<':
+			dst = append(dst, "&lt;"...)
+		case '\'':
+			dst = append(dst, "&apos;"...)
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return dst
 }
 
 // base64 reads the current element's content.
@@ -248,78 +327,4 @@ func decodeBase64(text []byte) ([]byte, error) {
 		return nil, err
 	}
 	return out[:n], nil
-}
-
-// ParseDeviceList reads a <list/> element, or one nested in the pubsub
-// elements item, items, pubsub and so on. Entries that are no device id
-// (1..2^32-1) and repeated ones are left out, as is what comes after 256
-// devices. An empty list is no error.
-func ParseDeviceList(xml []byte) ([]uint32, error) {
-	ids, err := parseDeviceList(xml)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDeviceList, err)
-	}
-	return ids, nil
-}
-
-// parseDeviceList prefers the item with id current when there are several:
-// some servers keep old ones, which come first.
-func parseDeviceList(xml []byte) ([]uint32, error) {
-	s, err := newScanner(xml)
-	if err != nil {
-		return nil, err
-	}
-	var ids []uint32
-	found, current := false, false
-	for {
-		if err := s.next(); err != nil {
-			return nil, err
-		}
-		switch {
-		case s.kind == tokenEOF && !found:
-			return nil, fmt.Errorf("%w: no list element", errXML)
-		case s.kind == tokenEOF:
-			return ids, nil
-		case s.kind == tokenStart && string(s.local) == "item":
-			id, _ := s.attr("id")
-			current = string(id) == "current"
-		case s.kind == tokenStart && s.is(Namespace, "list"):
-			list, err := s.deviceList()
-			if err != nil {
-				return nil, err
-			}
-			if !found || current {
-				ids = list
-			}
-			found = true
-		}
-	}
-}
-
-func (s *scanner) deviceList() ([]uint32, error) {
-	var ids []uint32
-	for depth := len(s.open); ; {
-		ok, err := s.child(depth)
-		if err != nil || !ok {
-			return ids, err
-		}
-		id, ok := s.id("id", 1)
-		if ok && s.is(Namespace, "device") && len(ids) < maxDevices && !slices.Contains(ids, id) {
-			ids = append(ids, id)
-		}
-		if err := s.skip(); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// AppendDeviceList appends a <list/> element to dst.
-func AppendDeviceList(dst []byte, ids ...uint32) []byte {
-	dst = append(dst, "<list xmlns='"+Namespace+"'>"...)
-	for _, id := range ids {
-		dst = append(dst, "<device id='"...)
-		dst = strconv.AppendUint(dst, uint64(id), 10)
-		dst = append(dst, "'/>"...)
-	}
-	return append(dst, "</list>"...)
 }

@@ -12,38 +12,38 @@ const testIV = "<iv>AAAAAAAAAAAAAAAA</iv>"
 
 // element makes an <encrypted/> element from what its header and it contain.
 func element(header, rest string) string {
-	return "<encrypted xmlns='" + Namespace + "'><header sid='7'>" + header + "</header>" + rest + "</encrypted>"
+	return "<encrypted xmlns='" + NamespaceLegacy + "'><header sid='7'>" + header + "</header>" + rest + "</encrypted>"
 }
 
 func TestParseMessage(t *testing.T) {
 	good := map[string]string{
 		"keys":          element("<key rid='1'>QUJD</key><key rid='2' prekey='true'>REVG</key>"+testIV, "<payload>WA==</payload>"),
 		"prekey is 1":   element("<key rid='1'>QUJD</key><key prekey=\"1\" rid=\"2\">REVG</key>"+testIV, "<payload>WA==</payload>"),
-		"prefixes":      "<o:encrypted xmlns:o='" + Namespace + "'><o:header sid='7'><o:key rid='1' xmlns:p='x' p:rid='3'>QUJD</o:key><o:key rid='2' prekey='true'>REVG</o:key><o:iv>AAAAAAAAAAAAAAAA</o:iv><key rid='9'>QUJD</key></o:header><o:payload>WA==</o:payload></o:encrypted>",
+		"prefixes":      "<o:encrypted xmlns:o='" + NamespaceLegacy + "'><o:header sid='7'><o:key rid='1' xmlns:p='x' p:rid='3'>QUJD</o:key><o:key rid='2' prekey='true'>REVG</o:key><o:iv>AAAAAAAAAAAAAAAA</o:iv><key rid='9'>QUJD</key></o:header><o:payload>WA==</o:payload></o:encrypted>",
 		"references":    element("<key rid='&#x31;'>QUJ&#68;</key><key rid='2' prekey='tr&#117;e'><![CDATA[RE]]>VG</key>"+testIV, "<payload>W&#65;==</payload>"),
 		"space":         "\n" + element(" <key rid='1' >\n Q U\tJD\r\n</key ><key  rid = '2'\nprekey='true' >REVG</key>"+testIV, "\n <payload>WA==</payload>\n") + "\n",
 		"unknown parts": element("<key rid='1'>QUJD</key><what><key rid='5'>QUJD</key></what><key rid='2' prekey='true'>REVG</key>"+testIV, "<more a='b'/><payload>WA==</payload>"),
 		"no padding":    element("<key rid='1'>QUJD</key><key rid='2' prekey='true'>REVG</key>"+testIV, "<payload>WA</payload>"),
 		"odd rids":      element("<key rid='x'>!</key><key>QUJD</key><key rid='0'>QUJD</key><key rid='4294967296'>QUJD</key><key rid='+1'>QUJD</key><key rid='1'>QUJD</key><key rid='2' prekey='true'>REVG</key>"+testIV, "<payload>WA==</payload>"),
-		"in a stanza":   "<message xmlns='jabber:client' type='groupchat'><body>fallback</body><x><encrypted xmlns='" + Namespace + "'/></x>" + element("<key rid='1'>QUJD</key><key rid='2' prekey='true'>REVG</key>"+testIV, "<payload>WA==</payload>") + "<store xmlns='urn:xmpp:hints'/></message>",
+		"in a stanza":   "<message xmlns='jabber:client' type='groupchat'><body>fallback</body><x><encrypted xmlns='" + NamespaceLegacy + "'/></x>" + element("<key rid='1'>QUJD</key><key rid='2' prekey='true'>REVG</key>"+testIV, "<payload>WA==</payload>") + "<store xmlns='urn:xmpp:hints'/></message>",
 	}
 	want := fmt.Sprint(&Message{
-		SID: 7, Keys: []Key{{1, false, []byte("ABC")}, {2, true, []byte("DEF")}}, IV: make([]byte, 12), Payload: []byte("X"),
+		SID: 7, Keys: []Key{{RID: 1, Data: []byte("ABC")}, {RID: 2, PreKey: true, Data: []byte("DEF")}}, IV: make([]byte, 12), Payload: []byte("X"),
 	})
 	for name, xml := range good {
-		msg, err := ParseMessage([]byte(xml))
+		msg, err := ParseMessage(Legacy, []byte(xml))
 		if err != nil || fmt.Sprint(msg) != want {
 			t.Errorf("%s: %+v, %v", name, msg, err)
 		}
-		msg, err = ParseMessage([]byte(xml), 2, 3)
+		msg, err = ParseMessage(Legacy, []byte(xml), Address{Device: 2}, Address{Device: 3})
 		if err != nil || len(msg.Keys) != 1 || string(msg.Keys[0].Data) != "DEF" {
 			t.Errorf("%s, for device 2: %+v, %v", name, msg, err)
 		}
 	}
-	if msg, err := ParseMessage([]byte(element("<key rid='1'>no base64!</key><key rid='2'>QUJD</key>", ""))); err != nil || msg.Keys[0].Data != nil || msg.Payload != nil || msg.IV != nil {
+	if msg, err := ParseMessage(Legacy, []byte(element("<key rid='1'>no base64!</key><key rid='2'>QUJD</key>", ""))); err != nil || msg.Keys[0].Data != nil || msg.Payload != nil || msg.IV != nil {
 		t.Errorf("broken key: %+v, %v", msg, err)
 	}
-	if msg, err := ParseMessage([]byte(element(testIV, "<payload/>"))); err != nil || msg.Payload == nil {
+	if msg, err := ParseMessage(Legacy, []byte(element(testIV, "<payload/>"))); err != nil || msg.Payload == nil {
 		t.Errorf("empty payload: %+v, %v", msg, err)
 	}
 }
@@ -63,10 +63,10 @@ func TestParseMessageRefuses(t *testing.T) {
 		"payload no base64":  element(testIV, "<payload>W</payload>"),
 		"element in payload": element(testIV, "<payload><a/></payload>"),
 		"element in key":     element("<key rid='1'><a/></key>", ""),
-		"no header":          "<encrypted xmlns='" + Namespace + "'/>",
-		"two headers":        "<encrypted xmlns='" + Namespace + "'><header sid='1'/><header sid='1'/></encrypted>",
-		"no sid":             "<encrypted xmlns='" + Namespace + "'><header/></encrypted>",
-		"sid 0":              "<encrypted xmlns='" + Namespace + "'><header sid='0'/></encrypted>",
+		"no header":          "<encrypted xmlns='" + NamespaceLegacy + "'/>",
+		"two headers":        "<encrypted xmlns='" + NamespaceLegacy + "'><header sid='1'/><header sid='1'/></encrypted>",
+		"no sid":             "<encrypted xmlns='" + NamespaceLegacy + "'><header/></encrypted>",
+		"sid 0":              "<encrypted xmlns='" + NamespaceLegacy + "'><header sid='0'/></encrypted>",
 		"two elements":       "<message>" + element("", "") + element("", "") + "</message>",
 		"two roots":          element("", "") + element("", ""),
 		"text after":         element("", "") + "x",
@@ -100,7 +100,7 @@ func TestParseMessageRefuses(t *testing.T) {
 		"empty tag":          "<>",
 	}
 	for name, xml := range bad {
-		if _, err := ParseMessage([]byte(xml)); !errors.Is(err, ErrMalformed) {
+		if _, err := ParseMessage(Legacy, []byte(xml)); !errors.Is(err, ErrMalformed) {
 			t.Errorf("%s: error %v, want ErrMalformed", name, err)
 		}
 	}
@@ -110,37 +110,39 @@ func TestParseMessageRefuses(t *testing.T) {
 		"other namespace": "<encrypted xmlns='urn:xmpp:omemo:2'/>",
 		"forwarded":       "<message><forwarded>" + element("", "") + "</forwarded></message>",
 	} {
-		if _, err := ParseMessage([]byte(xml)); !errors.Is(err, ErrNotEncrypted) {
+		if _, err := ParseMessage(Legacy, []byte(xml)); !errors.Is(err, ErrNotEncrypted) {
 			t.Errorf("%s: error %v, want ErrNotEncrypted", name, err)
 		}
 	}
 }
 
 func TestParseDeviceList(t *testing.T) {
-	list := func(id string) string { return "<list xmlns='" + Namespace + "'><device id='" + id + "'/></list>" }
+	list := func(id string) string {
+		return "<list xmlns='" + NamespaceLegacy + "'><device id='" + id + "'/></list>"
+	}
 	for xml, want := range map[string][]uint32{
 		list("5"): {5},
 		"<pubsub xmlns='http://jabber.org/protocol/pubsub'><items node='x'><item id='current'>" + list("5") + "</item></items></pubsub>":              {5},
 		"<items xmlns='http://jabber.org/protocol/pubsub'><item id='old'>" + list("1") + "</item><item id='current'>" + list("5") + "</item></items>": {5},
 		"<items xmlns='http://jabber.org/protocol/pubsub'><item id='a'>" + list("5") + "</item><item id='b'>" + list("1") + "</item></items>":         {5},
-		"<list xmlns='" + Namespace + "'><device xmlns='x' id='1'/><other id='2'/><device id='5'><device id='3'/></device></list>":                    {5},
+		"<list xmlns='" + NamespaceLegacy + "'><device xmlns='x' id='1'/><other id='2'/><device id='5'><device id='3'/></device></list>":              {5},
 	} {
-		if ids, err := ParseDeviceList([]byte(xml)); err != nil || !slices.Equal(ids, want) {
+		if ids, err := ParseDeviceList(Legacy, []byte(xml)); err != nil || !slices.Equal(ids, want) {
 			t.Errorf("%s: %v, %v", xml, ids, err)
 		}
 	}
-	for _, xml := range []string{"", "<list/>", "<list xmlns='urn:xmpp:omemo:2'/>", "<list xmlns='" + Namespace + "'>"} {
-		if _, err := ParseDeviceList([]byte(xml)); !errors.Is(err, ErrDeviceList) {
+	for _, xml := range []string{"", "<list/>", "<list xmlns='urn:xmpp:omemo:2'/>", "<list xmlns='" + NamespaceLegacy + "'>"} {
+		if _, err := ParseDeviceList(Legacy, []byte(xml)); !errors.Is(err, ErrDeviceList) {
 			t.Errorf("%q: error %v, want ErrDeviceList", xml, err)
 		}
 	}
-	many := AppendDeviceList(nil, func() (ids []uint32) {
+	many := AppendDeviceList(nil, Legacy, func() (ids []uint32) {
 		for i := range uint32(2 * maxDevices) {
 			ids = append(ids, i+1)
 		}
 		return ids
 	}()...)
-	if ids, err := ParseDeviceList(many); err != nil || len(ids) != maxDevices {
+	if ids, err := ParseDeviceList(Legacy, many); err != nil || len(ids) != maxDevices {
 		t.Errorf("%d devices of a long list, %v", len(ids), err)
 	}
 }
@@ -148,7 +150,7 @@ func TestParseDeviceList(t *testing.T) {
 func TestParseBundle(t *testing.T) {
 	good := string(newParty(t, "alice@example.org").bundle(t).AppendXML(nil))
 	wrapped := "<items node='x'><item id='1'>" + good + "</item></items>"
-	if _, err := ParseBundle([]byte(wrapped)); err != nil {
+	if _, err := ParseBundle(Legacy, []byte(wrapped)); err != nil {
 		t.Error(err)
 	}
 	first := good[strings.Index(good, "<preKeyPublic"):strings.Index(good, "</preKeyPublic>")] + "</preKeyPublic>"
@@ -163,7 +165,7 @@ func TestParseBundle(t *testing.T) {
 		"something else":  {first, "<b/>", 99},
 		"unknown element": {"<identityKey>", "<more/><identityKey>", 100},
 	} {
-		b, err := ParseBundle([]byte(strings.Replace(good, c.old, c.new, 1)))
+		b, err := ParseBundle(Legacy, []byte(strings.Replace(good, c.old, c.new, 1)))
 		if err != nil || len(b.PreKeys) != c.left {
 			t.Errorf("%s: %+v, %v", name, b, err)
 		}
@@ -181,12 +183,12 @@ func TestParseBundle(t *testing.T) {
 		"another element":   {"<bundle", "<bottle"},
 		"cut off":           {"</bundle>", ""},
 	} {
-		if _, err := ParseBundle([]byte(strings.Replace(good, c[0], c[1], 1))); !errors.Is(err, ErrBundle) {
+		if _, err := ParseBundle(Legacy, []byte(strings.Replace(good, c[0], c[1], 1))); !errors.Is(err, ErrBundle) {
 			t.Errorf("%s: error %v, want ErrBundle", name, err)
 		}
 	}
 	empty := good[:strings.Index(good, "<prekeys>")] + "</bundle>"
-	if _, err := ParseBundle([]byte(empty)); !errors.Is(err, ErrNoPreKey) || !errors.Is(err, ErrBundle) {
+	if _, err := ParseBundle(Legacy, []byte(empty)); !errors.Is(err, ErrNoPreKey) || !errors.Is(err, ErrBundle) {
 		t.Errorf("no prekeys: error %v", err)
 	}
 }

@@ -30,11 +30,11 @@ func FuzzParseMessage(f *testing.F) {
 	}
 	f.Add([]byte("<o:encrypted xmlns:o='eu.siacs.conversations.axolotl'><o:header sid='&#49;'><o:key rid='2'><![CDATA[AAAA]]></o:key></o:header></o:encrypted>"))
 	f.Fuzz(func(t *testing.T, xml []byte) {
-		msg, err := ParseMessage(xml)
+		msg, err := ParseMessage(Legacy, xml)
 		if err != nil {
 			return
 		}
-		again, err := ParseMessage(msg.AppendXML(nil))
+		again, err := ParseMessage(Legacy, msg.AppendXML(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -47,7 +47,7 @@ func FuzzParseMessage(f *testing.F) {
 			t.Fatalf("%+v, came back as %+v", msg, again)
 		}
 		for _, k := range msg.Keys {
-			one, err := ParseMessage(xml, k.RID)
+			one, err := ParseMessage(Legacy, xml, Address{Device: k.RID})
 			if err != nil || len(one.Keys) == 0 || len(one.Keys) > len(msg.Keys) {
 				t.Fatalf("for one device: %+v, %v", one, err)
 			}
@@ -62,15 +62,15 @@ func FuzzParseBundle(f *testing.F) {
 		f.Add([]byte(e.XML))
 	}
 	f.Fuzz(func(t *testing.T, xml []byte) {
-		b, err := parseBundle(xml) // without the signature, which a fuzzer cannot make
+		b, err := parseBundle(legacyWire(), xml) // without the signature, which a fuzzer cannot make
 		if err != nil {
 			return
 		}
-		again, err := parseBundle(b.AppendXML(nil))
+		again, err := parseBundle(legacyWire(), b.AppendXML(nil))
 		if err != nil || !reflect.DeepEqual(b, again) {
 			t.Fatalf("%+v, came back as %+v, %v", b, again, err)
 		}
-		if b, err := ParseBundle(xml); err == nil && len(b.PreKeys) == 0 {
+		if b, err := ParseBundle(Legacy, xml); err == nil && len(b.PreKeys) == 0 {
 			t.Fatal("a bundle without prekeys is accepted")
 		}
 	})
@@ -86,11 +86,11 @@ func FuzzParseDeviceList(f *testing.F) {
 	}
 	f.Add([]byte("<items><item id='1'><list xmlns='eu.siacs.conversations.axolotl'><device id='1'/></list></item><item id='current'><list xmlns='eu.siacs.conversations.axolotl'/></item></items>"))
 	f.Fuzz(func(t *testing.T, xml []byte) {
-		ids, err := ParseDeviceList(xml)
+		ids, err := ParseDeviceList(Legacy, xml)
 		if err != nil {
 			return
 		}
-		again, err := ParseDeviceList(AppendDeviceList(nil, ids...))
+		again, err := ParseDeviceList(Legacy, AppendDeviceList(nil, Legacy, ids...))
 		if err != nil || !slices.Equal(ids, again) || len(ids) > maxDevices {
 			t.Fatalf("%v, came back as %v, %v", ids, again, err)
 		}
@@ -157,7 +157,7 @@ func FuzzOpen(f *testing.F) {
 		msg := alice.seal(f, bob, "hello")
 		if anew {
 			var err error
-			if msg, err = alice.manager.SealEmpty(context.Background(), alice.jid, bob.address(), bob.bundle(f)); err != nil {
+			if msg, err = alice.manager.SealEmpty(context.Background(), Legacy, alice.jid, bob.address(), bob.bundle(f)); err != nil {
 				f.Fatal(err)
 			}
 		}

@@ -3,6 +3,7 @@ package omemo
 import (
 	"crypto/ed25519"
 	"crypto/sha512"
+	"encoding/binary"
 	"fmt"
 	"io"
 
@@ -14,15 +15,36 @@ import (
 type identity struct {
 	device uint32
 	keys   keyPair
+	ed     [32]byte // the public key's Ed25519 form, with sign bit 0
 }
 
-// sign makes an XEdDSA signature (Signal's XEdDSA specification, section 2.3)
-// whose public key has sign bit 0: an ordinary Ed25519 signature of the
-// identity's Edwards form.
+// newIdentity makes a device. Clients read device ids as positive signed
+// 32-bit numbers.
+func newIdentity(rand io.Reader) (*identity, error) {
+	var b [4]byte
+	for {
+		if _, err := io.ReadFull(rand, b[:]); err != nil {
+			return nil, fmt.Errorf("omemo: draw a device id: %w", err)
+		}
+		id := binary.BigEndian.Uint32(b[:]) >> 1
+		if id == 0 {
+			continue
+		}
+		keys, err := newKeyPair(rand)
+		if err != nil {
+			return nil, err
+		}
+		ed, err := edwardsForm(&keys.pub, 0)
+		return &identity{device: id, keys: keys, ed: ed}, err
+	}
+}
+
+// sign makes an XEdDSA signature (Signal's XEdDSA specification, section 2.3):
+// an ordinary Ed25519 signature by the identity's Ed25519 form.
 func (id *identity) sign(rand io.Reader, message []byte) ([64]byte, error) {
 	s := clamped(&id.keys.priv)
 	public := new(edwards25519.Point).ScalarBaseMult(s).Bytes()
-	if public[31]>>7 == 1 {
+	if public[31]>>7 != id.ed[31]>>7 {
 		// The negated scalar has the wanted sign. It is not clamped any more
 		// and must never be used for Diffie-Hellman.
 		s.Negate(s)

@@ -72,9 +72,11 @@ type messageKeys struct {
 	iv       [aes.BlockSize]byte
 }
 
-func (w *wire) expand(message *[32]byte) (k messageKeys) {
+func (w *wire) expand(message *[32]byte) messageKeys { return expandKey(message, w.messageInfo) }
+
+func expandKey(key *[32]byte, info string) (k messageKeys) {
 	var out [80]byte
-	hkdfSHA256(new([32]byte), message[:], w.messageInfo, out[:])
+	hkdfSHA256(new([32]byte), key[:], info, out[:])
 	k.enc = [32]byte(out[:32])
 	k.mac = [32]byte(out[32:64])
 	k.iv = [aes.BlockSize]byte(out[64:])

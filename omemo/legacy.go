@@ -11,13 +11,18 @@ const (
 // version 3.
 func legacyWire() *wire {
 	return &wire{
+		version:        Legacy,
 		space:          "l",
 		x3dhInfo:       "WhisperText",
 		rootInfo:       "WhisperRatchet",
 		messageInfo:    "WhisperMessageKeys",
 		macLen:         8,
+		own:            func(id *identity) *[32]byte { return &id.keys.pub },
+		curve:          func(identity *[32]byte) [32]byte { return *identity },
+		sound:          legacyIdentity,
 		associated:     legacyAssociated,
 		appendKey:      appendLegacyKey,
+		parseKey:       legacyKey,
 		verify:         verifyCurveSignature,
 		appendBody:     appendLegacyBody,
 		appendMAC:      func(dst []byte, _ int, mac []byte) []byte { return append(dst, mac...) },
@@ -25,6 +30,15 @@ func legacyWire() *wire {
 		appendExchange: appendLegacyExchange,
 		parseExchange:  parseLegacyExchange,
 	}
+}
+
+// legacyIdentity checks an identity key before it is pinned. One of small order
+// fails the first key agreement.
+func legacyIdentity(identity *[32]byte) error {
+	if !canonical(identity) {
+		return errNotAPoint
+	}
+	return nil
 }
 
 // legacyAssociated: the sender's key comes first, so the two change places in
@@ -85,13 +99,7 @@ func parseLegacy(data []byte) (s sealed, err error) {
 	if err != nil {
 		return s, err
 	}
-	const wanted = 1<<1 | 1<<2 | 1<<4
-	seen := 0
-	for len(rest) > 0 {
-		var f protoField
-		if f, rest, err = nextField(rest); err != nil {
-			return s, err
-		}
+	seen, err := eachField(rest, func(f protoField) (err error) {
 		switch f.number {
 		case 1:
 			s.ratchet, err = legacyKey(f.bytes)
@@ -101,14 +109,13 @@ func parseLegacy(data []byte) (s sealed, err error) {
 			s.pn, err = f.uint32()
 		case 4:
 			s.ciphertext = f.bytes
-		default:
-			continue
 		}
-		if err != nil {
-			return s, err
-		}
-		seen |= 1 << f.number
+		return err
+	})
+	if err != nil {
+		return s, err
 	}
+	const wanted = 1<<1 | 1<<2 | 1<<4
 	if seen&wanted != wanted {
 		return s, fmt.Errorf("%w: message without ratchet key, number or ciphertext", ErrMalformed)
 	}
@@ -130,13 +137,7 @@ func parseLegacyExchange(data []byte) (x exchange, err error) {
 	if err != nil {
 		return x, err
 	}
-	const wanted = 1<<2 | 1<<3 | 1<<4 | 1<<6
-	seen := 0
-	for len(rest) > 0 {
-		var f protoField
-		if f, rest, err = nextField(rest); err != nil {
-			return x, err
-		}
+	seen, err := eachField(rest, func(f protoField) (err error) {
 		switch f.number {
 		case 1:
 			x.hasPreKey = true
@@ -149,14 +150,13 @@ func parseLegacyExchange(data []byte) (x exchange, err error) {
 			x.message = f.bytes
 		case 6:
 			x.signedPreKey, err = f.uint32()
-		default: // 5, the registration id, is optional and means nothing to us
-			continue
 		}
-		if err != nil {
-			return x, err
-		}
-		seen |= 1 << f.number
+		return err // 5, the registration id, is optional and means nothing to us
+	})
+	if err != nil {
+		return x, err
 	}
+	const wanted = 1<<2 | 1<<3 | 1<<4 | 1<<6
 	if seen&wanted != wanted {
 		return x, fmt.Errorf("%w: key exchange lacks a field", ErrMalformed)
 	}

@@ -3,8 +3,7 @@ package omemo
 import (
 	"context"
 	"crypto/rand"
-	"encoding/binary"
-	"fmt"
+	"errors"
 	"io"
 	"time"
 )
@@ -26,6 +25,11 @@ type Device struct {
 type Options struct {
 	Rand io.Reader        // default crypto/rand
 	Now  func() time.Time // default time.Now; dates signed prekeys
+	// Trust says which keys are trusted that nobody has judged.
+	Trust Policy
+	// Pins are identity keys by bare JID that count as verified, beside those
+	// that operators verify by Manager.Decide.
+	Pins map[string][]IdentityKey
 	// TagInPayload also opens messages of clients from before 2017, which put
 	// the authentication tag at the end of the payload and not into the key.
 	TagInPayload bool
@@ -39,7 +43,7 @@ type Options struct {
 type Manager struct {
 	store Store
 	opts  Options
-	wire  *wire
+	wires [versions]*wire
 }
 
 // NewManager returns a Manager on store.
@@ -50,15 +54,22 @@ func NewManager(store Store, opts Options) *Manager {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	return &Manager{store: store, opts: opts, wire: legacyWire()}
+	m := &Manager{store: store, opts: opts}
+	for v := range m.wires {
+		m.wires[v] = wireOf(Version(v))
+	}
+	return m
 }
 
-// book opens the state of an own device.
-func (m *Manager) book(own string) *book {
+// book opens the state of an own device in a version.
+func (m *Manager) book(v Version, own string) *book {
+	root := "omemo/" + own + "/"
 	return &book{
 		store:  m.store,
-		root:   "omemo/" + own + "/",
-		prefix: "omemo/" + own + "/" + m.wire.space + "/",
+		wire:   m.wires[v],
+		own:    own,
+		root:   root,
+		prefix: root + m.wires[v].space + "/",
 		values: make(map[string][]byte),
 		pages:  make(map[string]*page),
 		put:    make(map[string][]byte),
@@ -78,61 +89,41 @@ func (b *book) identity() (*identity, error) {
 	return unmarshalIdentity(value)
 }
 
-// stock returns the own prekeys, which must have been read.
+// stock returns the own prekeys, which must have been read. There are none
+// before the bundle was first asked for.
 func (b *book) stock() (*stock, error) {
-	return unmarshalStock(b.values[b.stockKey()])
+	value, ok := b.values[b.stockKey()]
+	if !ok {
+		return new(stock), nil
+	}
+	return unmarshalStock(value)
 }
 
 // EnsureDevice returns the device of own. The first call creates it: identity
-// key, device id, one signed prekey and 100 one-time prekeys. Commit before
-// the device or its bundle is shown to anybody.
+// key and device id. Commit before the device is shown to anybody.
 func (m *Manager) EnsureDevice(ctx context.Context, own string) (Device, error) {
-	b := m.book(own)
+	b := m.book(Legacy, own)
 	if err := b.read(ctx, []string{b.identityKey()}, nil); err != nil {
 		return Device{}, err
 	}
-	if _, ok := b.values[b.identityKey()]; ok {
-		id, err := b.identity()
-		if err != nil {
-			return Device{}, err
+	id, err := b.identity()
+	if errors.Is(err, ErrNoOwnDevice) {
+		if id, err = newIdentity(m.opts.Rand); err == nil {
+			b.put[b.identityKey()] = id.marshal()
+			err = b.save(ctx)
 		}
-		return Device{JID: own, ID: id.device, Identity: IdentityKey(id.keys.pub)}, nil
 	}
-	id, err := newIdentity(m.opts.Rand)
 	if err != nil {
-		return Device{}, err
-	}
-	st, err := newStock(m.opts.Rand, m.wire, id, m.opts.Now())
-	if err != nil {
-		return Device{}, err
-	}
-	b.put[b.identityKey()] = id.marshal()
-	b.put[b.stockKey()] = st.marshal()
-	if err := b.save(ctx); err != nil {
 		return Device{}, err
 	}
 	return Device{JID: own, ID: id.device, Identity: IdentityKey(id.keys.pub)}, nil
 }
 
-// newIdentity makes a device. Clients read device ids as positive signed
-// 32-bit numbers.
-func newIdentity(rand io.Reader) (*identity, error) {
-	var b [4]byte
-	for {
-		if _, err := io.ReadFull(rand, b[:]); err != nil {
-			return nil, fmt.Errorf("omemo: draw a device id: %w", err)
-		}
-		if id := binary.BigEndian.Uint32(b[:]) >> 1; id != 0 {
-			keys, err := newKeyPair(rand)
-			return &identity{device: id, keys: keys}, err
-		}
-	}
-}
-
-// Bundle returns what the own device publishes. Commit before it is served:
-// the call may have refilled the stock of prekeys.
-func (m *Manager) Bundle(ctx context.Context, own string) (*Bundle, error) {
-	b := m.book(own)
+// Bundle returns what the own device publishes in a version. Commit before it
+// is served: the call may have made new prekeys. The first one for a version
+// makes all of them.
+func (m *Manager) Bundle(ctx context.Context, v Version, own string) (*Bundle, error) {
+	b := m.book(v, own)
 	if err := b.read(ctx, []string{b.identityKey(), b.stockKey()}, nil); err != nil {
 		return nil, err
 	}
@@ -144,19 +135,19 @@ func (m *Manager) Bundle(ctx context.Context, own string) (*Bundle, error) {
 	if err != nil {
 		return nil, err
 	}
-	changed, err := st.refill(m.opts.Rand)
+	changed, err := st.tend(m.opts.Rand, b.wire, id, m.opts.Now())
 	if err != nil {
 		return nil, err
 	}
 	if changed {
 		b.put[b.stockKey()] = st.marshal()
 	}
-	return st.bundle(id), b.save(ctx)
+	return st.bundle(b.wire, id), b.save(ctx)
 }
 
 // Missing returns those devices of to that Seal would need a bundle for.
-func (m *Manager) Missing(ctx context.Context, own string, to []Address) ([]Address, error) {
-	b := m.book(own)
+func (m *Manager) Missing(ctx context.Context, v Version, own string, to []Address) ([]Address, error) {
+	b := m.book(v, own)
 	want := make(map[Address]struct{}, len(to))
 	for _, a := range to {
 		want[a] = struct{}{}
@@ -181,20 +172,43 @@ func (m *Manager) Missing(ctx context.Context, own string, to []Address) ([]Addr
 	return missing, nil
 }
 
-// Forget drops everything known about a remote device, its pinned identity
-// key included: an operator's answer to ErrIdentityChanged.
+// Forget drops everything known about a remote device in both versions, its
+// pinned identity key included: an operator's answer to ErrIdentityChanged.
 func (m *Manager) Forget(ctx context.Context, own string, device Address) error {
-	b := m.book(own)
+	for v := range m.wires {
+		b := m.book(Version(v), own)
+		if err := b.forget(ctx, device); err != nil {
+			return err
+		}
+		if err := b.save(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// dropOther drops devices in the version that the book is not of: they have a
+// new identity key.
+func (m *Manager) dropOther(ctx context.Context, b *book, devices ...Address) error {
+	other := m.book(b.wire.version.other(), b.own)
+	for _, a := range devices {
+		if err := other.forget(ctx, a); err != nil {
+			return err
+		}
+	}
+	return other.save(ctx)
+}
+
+// forget drops a remote device in the book's version.
+func (b *book) forget(ctx context.Context, device Address) error {
 	found, err := b.locate(ctx, nil, map[Address]struct{}{device: {}})
 	if err != nil {
 		return err
 	}
-	p, ok := found[device]
-	if !ok {
-		return nil
+	if p, ok := found[device]; ok {
+		p.free()
 	}
-	p.free()
 	b.put[b.deviceKey("record", device)] = nil
 	b.put[b.deviceKey("ratchet", device)] = nil
-	return b.save(ctx)
+	return nil
 }

@@ -21,14 +21,14 @@ func TestEnsureDevice(t *testing.T) {
 	if p.device.ID == 0 || p.device.ID > 1<<31-1 {
 		t.Fatalf("device id %d", p.device.ID)
 	}
-	b, err := ParseBundle(p.bundle(t).AppendXML(nil))
+	b, err := ParseBundle(Legacy, p.bundle(t).AppendXML(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(b.PreKeys) != fullStock || b.Identity != p.device.Identity {
 		t.Fatalf("bundle with %d prekeys of %x", len(b.PreKeys), b.Identity)
 	}
-	if _, err := p.manager.Bundle(t.Context(), "nobody@example.org"); !errors.Is(err, ErrNoOwnDevice) {
+	if _, err := p.manager.Bundle(t.Context(), Legacy, "nobody@example.org"); !errors.Is(err, ErrNoOwnDevice) {
 		t.Fatalf("bundle of a stranger: %v", err)
 	}
 	checkState(t, p.store)
@@ -46,7 +46,7 @@ func TestConversation(t *testing.T) {
 		t.Fatalf("%q, %v", opened.Plain, err)
 	}
 	want := Opened{
-		Sender: alice.address(), Identity: alice.device.Identity, Plain: opened.Plain,
+		Sender: alice.address(), Identity: alice.device.Identity, Trust: Blind, Plain: opened.Plain,
 		NewSession: true, SendEmpty: true, BundleChanged: true,
 	}
 	if fmt.Sprint(opened) != fmt.Sprint(want) {
@@ -62,7 +62,7 @@ func TestConversation(t *testing.T) {
 		t.Fatalf("prekey id %d is used again", added[0].ID)
 	}
 
-	empty, err := bob.manager.SealEmpty(t.Context(), bob.jid, alice.address(), nil)
+	empty, err := bob.manager.SealEmpty(t.Context(), Legacy, bob.jid, alice.address(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func TestHeartbeat(t *testing.T) {
 	for i := range 120 {
 		msg := alice.seal(t, bob, "x")
 		if i == 55 { // an empty message neither asks nor spends the question
-			empty, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), nil)
+			empty, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -128,7 +128,7 @@ func TestRoundTrips(t *testing.T) {
 	seal := func() *Message {
 		t.Helper()
 		alice.store.reads, alice.store.writes = 0, 0
-		msg, report, err := alice.manager.Seal(t.Context(), alice.jid, to, bundles, []byte("hello"))
+		msg, report, err := alice.manager.Seal(t.Context(), Legacy, alice.jid, to, bundles, []byte("hello"))
 		if err != nil || len(report.Sealed) != len(to) {
 			t.Fatalf("%+v, %v", report, err)
 		}
@@ -151,7 +151,7 @@ func TestRoundTrips(t *testing.T) {
 		}
 		checkState(t, alice.store)
 	}
-	if missing, err := alice.manager.Missing(t.Context(), alice.jid, append(to, Address{"x@example.org", 1}, alice.address())); err != nil || len(missing) != 1 {
+	if missing, err := alice.manager.Missing(t.Context(), Legacy, alice.jid, append(to, Address{"x@example.org", 1}, alice.address())); err != nil || len(missing) != 1 {
 		t.Fatalf("missing %v, %v", missing, err)
 	}
 }
@@ -170,7 +170,7 @@ func TestSealReport(t *testing.T) {
 		alice.address(), {"b@example.org", 1}, {"b@example.org", 2}, {"b@example.org", 3}, {"b@example.org", 4}, carol.address(), carol.address(),
 	}
 	bundles := map[Address]*Bundle{to[2]: none, to[3]: &forged, to[4]: &weak, carol.address(): carol.bundle(t)}
-	msg, report, err := alice.manager.Seal(t.Context(), alice.jid, to, bundles, []byte("hello"))
+	msg, report, err := alice.manager.Seal(t.Context(), Legacy, alice.jid, to, bundles, []byte("hello"))
 	if err != nil || len(msg.Keys) != 1 || len(report.Sealed) != 1 || len(report.Built) != 1 || report.Built[0].Address != carol.address() {
 		t.Fatalf("%+v, %v", report, err)
 	}
@@ -180,20 +180,20 @@ func TestSealReport(t *testing.T) {
 		}
 	}
 	before := alice.store.snapshot()
-	_, report, err = alice.manager.Seal(t.Context(), alice.jid, to[:5], bundles, []byte("hello"))
+	_, report, err = alice.manager.Seal(t.Context(), Legacy, alice.jid, to[:5], bundles, []byte("hello"))
 	if !errors.Is(err, ErrNoDevices) || len(report.Skipped) != 5 {
 		t.Fatalf("%+v, %v", report, err)
 	}
 	alice.store.mustEqual(t, before)
 	nobody := Address{Device: 1}
-	_, report, err = alice.manager.Seal(t.Context(), alice.jid, []Address{nobody}, map[Address]*Bundle{nobody: bob.bundle(t)}, nil)
+	_, report, err = alice.manager.Seal(t.Context(), Legacy, alice.jid, []Address{nobody}, map[Address]*Bundle{nobody: bob.bundle(t)}, nil)
 	if !errors.Is(err, ErrNoDevices) || !errors.Is(report.Skipped[0].Err, ErrMalformed) {
 		t.Fatalf("%+v, %v", report, err)
 	}
-	if _, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), nil); !errors.Is(err, ErrNoSession) {
+	if _, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), nil); !errors.Is(err, ErrNoSession) {
 		t.Fatalf("error %v, want ErrNoSession", err)
 	}
-	if _, err := alice.manager.SealEmpty(t.Context(), alice.jid, alice.address(), alice.bundle(t)); !errors.Is(err, ErrOwnDevice) {
+	if _, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, alice.address(), alice.bundle(t)); !errors.Is(err, ErrOwnDevice) {
 		t.Fatalf("error %v, want ErrOwnDevice", err)
 	}
 }
@@ -202,7 +202,7 @@ func TestIdentityChanged(t *testing.T) {
 	alice, bob := newPair(t)
 	impostor := newParty(t, bob.jid)
 	// The impostor has taken over the account and the device id.
-	b := impostor.manager.book(bob.jid)
+	b := impostor.manager.book(Legacy, bob.jid)
 	id, err := unmarshalIdentity(impostor.store.values[b.identityKey()])
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestIdentityChanged(t *testing.T) {
 	if _, err := alice.open(bob, msg); !errors.Is(err, ErrIdentityChanged) {
 		t.Fatalf("error %v, want ErrIdentityChanged", err)
 	}
-	if _, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), impostor.bundle(t)); !errors.Is(err, ErrIdentityChanged) {
+	if _, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), impostor.bundle(t)); !errors.Is(err, ErrIdentityChanged) {
 		t.Fatalf("error %v, want ErrIdentityChanged", err)
 	}
 	alice.store.mustEqual(t, before)
@@ -245,7 +245,7 @@ func TestSenders(t *testing.T) {
 		t.Fatalf("%+v, %v", opened, err)
 	}
 	// A known device that begins anew is recognised by its identity key.
-	again, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), bob.bundle(t))
+	again, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), bob.bundle(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -367,8 +367,8 @@ func TestDuplicateWins(t *testing.T) {
 	// The same identity key is known under another account as well.
 	clone := &party{jid: "clone@example.org", device: alice.device, store: newMapStore()}
 	clone.manager = NewManager(clone.store, Options{})
-	b := clone.manager.book(alice.jid)
-	clone.store.values[clone.manager.book(clone.jid).identityKey()] = alice.store.values[b.identityKey()]
+	b := clone.manager.book(Legacy, alice.jid)
+	clone.store.values[clone.manager.book(Legacy, clone.jid).identityKey()] = alice.store.values[b.identityKey()]
 	if _, err := bob.open(clone, clone.seal(t, bob, "hello")); err != nil {
 		t.Fatal(err)
 	}
@@ -408,8 +408,8 @@ func TestDamagedState(t *testing.T) {
 			bob.store.restore(good)
 			bob.store.values[key] = damaged
 			_, errOpen := bob.open(alice, msg)
-			_, errSeal := bob.manager.SealEmpty(t.Context(), bob.jid, alice.address(), alice.bundle(t))
-			_, errBundle := bob.manager.Bundle(t.Context(), bob.jid)
+			_, errSeal := bob.manager.SealEmpty(t.Context(), Legacy, bob.jid, alice.address(), alice.bundle(t))
+			_, errBundle := bob.manager.Bundle(t.Context(), Legacy, bob.jid)
 			if !errors.Is(errOpen, ErrState) && !errors.Is(errSeal, ErrState) && !errors.Is(errBundle, ErrState) {
 				t.Errorf("%s damaged: %v, %v, %v", key, errOpen, errSeal, errBundle)
 			}
@@ -430,7 +430,7 @@ func TestStoreFails(t *testing.T) {
 	if _, err := bob.open(alice, msg); !errors.Is(err, errStore) {
 		t.Fatalf("error %v, want the store's", err)
 	}
-	if _, _, err := bob.manager.Seal(t.Context(), bob.jid, []Address{alice.address()}, nil, nil); !errors.Is(err, errStore) {
+	if _, _, err := bob.manager.Seal(t.Context(), Legacy, bob.jid, []Address{alice.address()}, nil, nil); !errors.Is(err, errStore) {
 		t.Fatalf("error %v, want the store's", err)
 	}
 	bob.manager.store = bob.store
@@ -446,7 +446,7 @@ func TestArchiveLimit(t *testing.T) {
 	late := make([]*Message, 0, 12)
 	for range 12 {
 		late = append(late, alice.seal(t, bob, "late"))
-		msg, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), bob.bundle(t))
+		msg, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), bob.bundle(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -454,8 +454,8 @@ func TestArchiveLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	value := bob.store.values[bob.manager.book(bob.jid).deviceKey("record", alice.address())]
-	rec, err := unmarshalRecord(value, bob.store.values[bob.manager.book(bob.jid).deviceKey("ratchet", alice.address())])
+	value := bob.store.values[bob.manager.book(Legacy, bob.jid).deviceKey("record", alice.address())]
+	rec, err := unmarshalRecord(value, bob.store.values[bob.manager.book(Legacy, bob.jid).deviceKey("ratchet", alice.address())])
 	if err != nil || len(rec.sessions) != maxSessions {
 		t.Fatalf("%d sessions, %v", len(rec.sessions), err)
 	}
@@ -527,7 +527,7 @@ func TestSealedOnce(t *testing.T) {
 			reply(t, bob, alice)
 		}
 		if i%7 == 0 {
-			empty, err := alice.manager.SealEmpty(t.Context(), alice.jid, bob.address(), bob.bundle(t))
+			empty, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), bob.bundle(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -541,7 +541,7 @@ func TestAppendXMLOfSealed(t *testing.T) {
 	msg := alice.seal(t, bob, "hello")
 	xml := msg.AppendXML([]byte("<message xmlns='jabber:client'><body>no</body>"))
 	xml = append(xml, "</message>"...)
-	parsed, err := ParseMessage(xml, bob.device.ID)
+	parsed, err := ParseMessage(Legacy, xml, bob.address())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // maxKeysTried bounds the work that one message can cause: ids of devices
@@ -14,7 +15,8 @@ const maxKeysTried = 8
 type Opened struct {
 	Sender        Address // the owner of the session that opened it: the author
 	Identity      IdentityKey
-	Plain         []byte // as sent, unchecked; nil for key transport, empty but not nil for an empty text
+	Trust         Trust  // in Identity; what a Distrusted key says is to be refused
+	Plain         []byte // as sent, unchecked; nil for a message without content, empty but not nil for an empty text
 	NewSession    bool   // the message was a key exchange that built a session
 	SendEmpty     bool   // answer with SealEmpty to the sender, once committed
 	BundleChanged bool   // a prekey was used up and replaced: publish Bundle again
@@ -24,7 +26,8 @@ type Opened struct {
 // from: the sender's real JID alone where it is known, else those of all
 // members of the room; the session that opens the message tells the author. A
 // key exchange opens without anything fetched before, if there is one
-// possible sender or the identity key in it is known already.
+// possible sender or the identity key in it is known already. In Two, Plain is
+// an envelope, see ParseEnvelope.
 //
 // Any error leaves the state as it was.
 func (m *Manager) Open(ctx context.Context, own string, senders []string, msg *Message) (Opened, error) {
@@ -32,12 +35,13 @@ func (m *Manager) Open(ctx context.Context, own string, senders []string, msg *M
 	if err != nil {
 		return Opened{}, err
 	}
+	identity := IdentityKey(o.book.wire.curve(&o.peer.identity))
 	opened := Opened{
-		Sender: o.peer.address, Identity: IdentityKey(o.peer.identity),
+		Sender: o.peer.address, Identity: identity, Trust: o.judge.ofKey(o.peer.address.JID, identity),
 		NewSession: o.newSession, BundleChanged: o.newSession,
 	}
 	if msg.Payload != nil {
-		opened.Plain, err = openPayload(msg.Payload, msg.IV, o.plain, m.opts.TagInPayload)
+		opened.Plain, err = m.openPayload(msg, o.plain)
 		if err != nil {
 			return Opened{}, err
 		}
@@ -52,51 +56,49 @@ func (m *Manager) Open(ctx context.Context, own string, senders []string, msg *M
 type peer struct {
 	*record
 	address Address
-	known   bool // there is a record of it
+	pinned  bool // the device has shown pin before, in any version
+	pin     IdentityKey
 }
 
 // opening is an opened key whose effects are not stored yet.
 type opening struct {
 	outcome
 	book     *book
+	judge    *judge
+	own      *identity
 	peer     *peer
-	previous *session // what was current before
+	previous *session // what was current before; nil if there was no session
+	changed  bool     // the device has a new identity key, which is verified
 	stock    *stock   // read for key exchanges
 }
 
 // openKey finds the key that is for own and the sender who can have made it.
 func (m *Manager) openKey(ctx context.Context, own string, senders []string, msg *Message) (*opening, error) {
-	b := m.book(own)
-	keys := []string{b.identityKey()}
-	for i := range msg.Keys {
-		if msg.Keys[i].PreKey {
-			keys = append(keys, b.stockKey())
-			break
-		}
-	}
-	for _, jid := range senders {
-		a := Address{jid, msg.SID}
-		keys = append(keys, b.deviceKey("record", a), b.deviceKey("ratchet", a))
-	}
-	if err := b.read(ctx, keys, nil); err != nil {
+	b := m.book(msg.Version, own)
+	if err := b.readPeers(ctx, m.wires[msg.Version.other()], senders, msg); err != nil {
 		return nil, err
 	}
 	id, err := b.identity()
 	if err != nil {
 		return nil, err
 	}
-	peers, err := b.peers(senders, msg.SID)
+	j, err := m.judge(b.values)
+	if err != nil {
+		return nil, err
+	}
+	peers, err := b.peers(m.wires[msg.Version.other()], senders, msg.SID)
 	if err != nil {
 		return nil, err
 	}
 	failure, tried := ErrNotForUs, 0
 	for i := range msg.Keys {
 		key := &msg.Keys[i]
-		if key.RID != id.device || tried == maxKeysTried {
+		if !key.isFor(Address{own, id.device}) || tried == maxKeysTried {
 			continue
 		}
 		tried++
-		o, err := b.try(m.wire, id, peers, key)
+		o := &opening{book: b, judge: j, own: id}
+		err := o.try(peers, key)
 		if err == nil {
 			return o, nil
 		}
@@ -110,8 +112,26 @@ func (m *Manager) openKey(ctx context.Context, own string, senders []string, msg
 	return nil, failure
 }
 
+// readPeers reads what opening needs, at once. Only key exchanges need the
+// prekeys, and what the other version has pinned.
+func (b *book) readPeers(ctx context.Context, other *wire, senders []string, msg *Message) error {
+	keys := append(make([]string, 0, 3+3*len(senders)), b.identityKey(), trustKey)
+	exchange := slices.ContainsFunc(msg.Keys, func(k Key) bool { return k.PreKey })
+	if exchange {
+		keys = append(keys, b.stockKey())
+	}
+	for _, jid := range senders {
+		a := Address{jid, msg.SID}
+		keys = append(keys, b.deviceKey("record", a), b.deviceKey("ratchet", a))
+		if exchange {
+			keys = append(keys, b.recordKey(other, a))
+		}
+	}
+	return b.read(ctx, keys, nil)
+}
+
 // peers loads the records of the possible senders.
-func (b *book) peers(senders []string, device uint32) ([]*peer, error) {
+func (b *book) peers(other *wire, senders []string, device uint32) ([]*peer, error) {
 	peers := make([]*peer, 0, len(senders))
 	seen := make(map[string]bool, len(senders))
 	for _, jid := range senders {
@@ -121,12 +141,14 @@ func (b *book) peers(senders []string, device uint32) ([]*peer, error) {
 		seen[jid] = true
 		p := &peer{address: Address{jid, device}, record: &record{}}
 		value, ok := b.values[b.deviceKey("record", p.address)]
+		var err error
 		if ok {
-			rec, err := unmarshalRecord(value, b.values[b.deviceKey("ratchet", p.address)])
-			if err != nil {
+			if p.record, err = unmarshalRecord(value, b.values[b.deviceKey("ratchet", p.address)]); err != nil {
 				return nil, err
 			}
-			p.record, p.known = rec, true
+		}
+		if p.pin, p.pinned, err = b.pinned(other, p.address); err != nil {
+			return nil, err
 		}
 		peers = append(peers, p)
 	}
@@ -134,71 +156,88 @@ func (b *book) peers(senders []string, device uint32) ([]*peer, error) {
 }
 
 // try opens one key with the sessions of each peer.
-func (b *book) try(w *wire, own *identity, peers []*peer, key *Key) (*opening, error) {
+func (o *opening) try(peers []*peer, key *Key) error {
 	if key.PreKey {
-		return b.tryExchange(w, own, peers, key.Data)
+		return o.tryExchange(peers, key.Data)
 	}
 	failure := ErrNoSession
 	for _, p := range peers {
-		if !p.known {
+		if len(p.sessions) == 0 {
 			continue
 		}
-		o := &opening{book: b, peer: p, previous: p.sessions[0]}
+		o.peer, o.previous = p, p.sessions[0]
 		var err error
-		if o.outcome, err = p.open(w, own, key.Data); err == nil {
-			return o, nil
+		if o.outcome, err = p.open(o.book.wire, o.own, key.Data); err == nil {
+			return nil
 		}
 		if !errors.Is(failure, ErrDuplicate) {
 			failure = err
 		}
 	}
-	return nil, failure
+	return failure
 }
 
 // tryExchange opens a key exchange. The identity key in it tells which of
 // several peers it comes from; a single one needs not be known before.
-func (b *book) tryExchange(w *wire, own *identity, peers []*peer, data []byte) (*opening, error) {
+func (o *opening) tryExchange(peers []*peer, data []byte) error {
+	w := o.book.wire
 	x, err := w.parseExchange(data)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	st, err := b.stock()
-	if err != nil {
-		return nil, err
+	if !slices.ContainsFunc(peers, func(p *peer) bool { return p.identity == x.identity && p.pinned }) {
+		if err := w.sound(&x.identity); err != nil {
+			return fmt.Errorf("%w: identity key: %w", ErrMalformed, err)
+		}
 	}
-	if len(peers) == 1 && !peers[0].known {
-		peers[0].identity = x.identity
+	if o.stock, err = o.book.stock(); err != nil {
+		return err
 	}
+	identity := IdentityKey(w.curve(&x.identity))
 	failure := ErrSenderUnknown
 	if len(peers) == 1 {
 		failure = ErrIdentityChanged
 	}
 	for _, p := range peers {
-		if p.identity != x.identity {
+		known := p.pinned && p.pin == identity
+		fresh := !p.pinned && len(peers) == 1
+		if !known && !fresh && o.judge.ofKey(p.address.JID, identity) != Verified {
 			continue
 		}
-		o := &opening{book: b, peer: p, stock: st}
-		if p.known {
+		o.peer, o.previous, o.changed = p, nil, p.pinned && !known
+		if len(p.sessions) > 0 {
 			o.previous = p.sessions[0]
 		}
-		if o.outcome, err = p.openExchange(w, own, st, &x); err == nil {
-			return o, nil
+		if p.identity != x.identity {
+			// The device is new, or its new key is verified, or it shows the
+			// same key with another sign bit: none of its old sessions is
+			// meant, for the key is part of what they authenticate.
+			o.peer = &peer{address: p.address, record: &record{identity: x.identity}}
+		}
+		if o.outcome, err = o.peer.openExchange(w, o.own, o.stock, &x); err == nil {
+			return nil
 		}
 		if !errors.Is(failure, ErrDuplicate) {
 			failure = err
 		}
 	}
-	return nil, failure
+	return failure
 }
 
 // commit stores what the message has changed.
 func (o *opening) commit(ctx context.Context, m *Manager) error {
 	b := o.book
 	if o.newSession {
-		if err := o.stock.take(m.opts.Rand, o.preKey); err != nil {
+		o.stock.take(o.preKey)
+		if _, err := o.stock.tend(m.opts.Rand, b.wire, o.own, m.opts.Now()); err != nil {
 			return err
 		}
 		b.put[b.stockKey()] = o.stock.marshal()
+	}
+	if o.changed {
+		if err := m.dropOther(ctx, b, o.peer.address); err != nil {
+			return err
+		}
 	}
 	if o.session == o.previous {
 		return o.commitCurrent(ctx)

@@ -204,8 +204,10 @@ func (p *page) unmarshalSend(value []byte) error {
 // read, and the pages among them taken apart.
 type book struct {
 	store  Store
+	wire   *wire
+	own    string
 	root   string // of all keys of the own device
-	prefix string // of its keys in the wire's space
+	prefix string // of its keys in the version's space
 	values map[string][]byte
 	pages  map[string]*page
 	put    map[string][]byte
@@ -213,6 +215,25 @@ type book struct {
 
 func (b *book) deviceKey(kind string, a Address) string {
 	return b.prefix + kind + "/" + a.JID + "/" + strconv.FormatUint(uint64(a.Device), 10)
+}
+
+// recordKey is the key of a device's record in a version.
+func (b *book) recordKey(w *wire, a Address) string {
+	return b.root + w.space + "/record/" + a.JID + "/" + strconv.FormatUint(uint64(a.Device), 10)
+}
+
+// pinned returns the identity key that a device has shown before, in the book's
+// version or the other one. The records must have been read.
+func (b *book) pinned(other *wire, a Address) (key IdentityKey, ok bool, err error) {
+	if value, ok := b.values[b.deviceKey("record", a)]; ok {
+		key, err = recordIdentity(b.wire, value)
+		return key, err == nil, err
+	}
+	if value, ok := b.values[b.recordKey(other, a)]; ok {
+		key, err = recordIdentity(other, value)
+		return key, err == nil, err
+	}
+	return key, false, nil
 }
 
 // read reads keys, and the pages on paths.

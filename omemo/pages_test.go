@@ -23,7 +23,7 @@ func TestPages(t *testing.T) {
 	ctx := context.Background()
 	const step = 500
 	for from := 0; from < devices; from += step {
-		b := m.book("own@example.org")
+		b := m.book(Legacy, "own@example.org")
 		found, err := b.locate(ctx, nil, want(from, from+step))
 		if err != nil || len(found) != 0 {
 			t.Fatalf("%d found before they are there, %v", len(found), err)
@@ -40,7 +40,7 @@ func TestPages(t *testing.T) {
 		}
 		checkState(t, store)
 		store.reads = 0
-		b = m.book("own@example.org")
+		b = m.book(Legacy, "own@example.org")
 		found, err = b.locate(ctx, nil, want(0, from+step))
 		if err != nil || len(found) != from+step {
 			t.Fatalf("%d found of %d, %v", len(found), from+step, err)
@@ -57,7 +57,7 @@ func TestPages(t *testing.T) {
 	}
 
 	// A freed slot is used again, and frees nothing that lies deeper.
-	b := m.book("own@example.org")
+	b := m.book(Legacy, "own@example.org")
 	found, err := b.locate(ctx, nil, want(0, 10))
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestPages(t *testing.T) {
 	if err := b.save(ctx); err != nil {
 		t.Fatal(err)
 	}
-	b = m.book("own@example.org")
+	b = m.book(Legacy, "own@example.org")
 	found, err = b.locate(ctx, nil, want(0, devices))
 	if err != nil || len(found) != devices-10 {
 		t.Fatalf("%d found, %v", len(found), err)

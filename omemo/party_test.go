@@ -41,7 +41,7 @@ func (p *party) address() Address { return Address{p.jid, p.device.ID} }
 
 func (p *party) bundle(t testing.TB) *Bundle {
 	t.Helper()
-	b, err := p.manager.Bundle(context.Background(), p.jid)
+	b, err := p.manager.Bundle(context.Background(), Legacy, p.jid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func (p *party) bundle(t testing.TB) *Bundle {
 func (p *party) seal(t testing.TB, other *party, text string) *Message {
 	t.Helper()
 	to := []Address{other.address()}
-	missing, err := p.manager.Missing(context.Background(), p.jid, to)
+	missing, err := p.manager.Missing(context.Background(), Legacy, p.jid, to)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,7 +60,7 @@ func (p *party) seal(t testing.TB, other *party, text string) *Message {
 	if len(missing) > 0 {
 		bundles = map[Address]*Bundle{missing[0]: other.bundle(t)}
 	}
-	msg, _, err := p.manager.Seal(context.Background(), p.jid, to, bundles, []byte(text))
+	msg, _, err := p.manager.Seal(context.Background(), Legacy, p.jid, to, bundles, []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ type flying struct {
 // fresh is the end's bundle without what the other end has used already: two
 // sessions on one prekey are a fault of the caller, not of the protocol.
 func (e *end) fresh(t *rapid.T) *Bundle {
-	b, err := e.manager.Bundle(context.Background(), e.jid)
+	b, err := e.manager.Bundle(context.Background(), Legacy, e.jid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,19 +59,19 @@ func (k *talk) seal(from int, empty, anew bool) {
 	f := &flying{from: from, phase: e.phase}
 	ctx := context.Background()
 	bundle := far.fresh(k.t)
-	missing, err := e.manager.Missing(ctx, e.jid, []Address{far.address()})
+	missing, err := e.manager.Missing(ctx, Legacy, e.jid, []Address{far.address()})
 	if err != nil {
 		k.t.Fatal(err)
 	}
 	begins := anew || len(missing) > 0
 	switch {
 	case anew:
-		f.msg, err = e.manager.SealEmpty(ctx, e.jid, far.address(), bundle)
+		f.msg, err = e.manager.SealEmpty(ctx, Legacy, e.jid, far.address(), bundle)
 	case empty && len(missing) == 0:
-		f.msg, err = e.manager.SealEmpty(ctx, e.jid, far.address(), nil)
+		f.msg, err = e.manager.SealEmpty(ctx, Legacy, e.jid, far.address(), nil)
 	default:
 		f.text = fmt.Sprintf("message %d", k.count)
-		f.msg, _, err = e.manager.Seal(ctx, e.jid, []Address{far.address()}, map[Address]*Bundle{far.address(): bundle}, []byte(f.text))
+		f.msg, _, err = e.manager.Seal(ctx, Legacy, e.jid, []Address{far.address()}, map[Address]*Bundle{far.address(): bundle}, []byte(f.text))
 	}
 	if err != nil {
 		k.t.Fatal(err)

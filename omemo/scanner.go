@@ -329,14 +329,14 @@ func (s *scanner) child(depth int) (ok bool, err error) {
 	}
 }
 
-// find moves to the first start tag of our namespace with a name.
-func (s *scanner) find(local string) error {
+// find moves to the first start tag with a name in a namespace.
+func (s *scanner) find(space, local string) error {
 	for {
 		if err := s.next(); err != nil {
 			return err
 		}
 		switch {
-		case s.kind == tokenStart && s.is(Namespace, local):
+		case s.kind == tokenStart && s.is(space, local):
 			return nil
 		case s.kind == tokenEOF:
 			return fmt.Errorf("%w: no %s element", errXML, local)

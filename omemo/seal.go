@@ -6,12 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 )
 
 // Skip says why a device cannot read a sealed message.
 type Skip struct {
 	Address Address
-	Err     error // wraps ErrNoSession, ErrBundle (and ErrNoPreKey), ErrOwnDevice or, for no JID, ErrMalformed
+	// Err wraps ErrNoSession, ErrUntrusted, ErrIdentityChanged, ErrBundle (and
+	// ErrNoPreKey), ErrOwnDevice or, for no JID, ErrMalformed.
+	Err error
 }
 
 // Built is a session that sealing has started.
@@ -27,20 +31,21 @@ type Report struct {
 	Built   []Built   // the sessions started among Sealed
 }
 
-// Seal encrypts plain, a body's UTF-8, for the devices to. A device without a
-// session gets one from its bundle in bundles; a bundle of a device that has a
-// session is not used. Devices that cannot be sealed for are left out and
-// reported. When none is left the error is ErrNoDevices, nothing is written
-// and the report is valid.
+// Seal encrypts plain for the devices to: in Legacy a body's UTF-8, in Two an
+// envelope from AppendEnvelope. A device without a session gets one from its
+// bundle in bundles; a bundle of a device that has a session is not used.
+// Devices that cannot be sealed for, among them those whose key is not trusted,
+// are left out and reported. When none is left the error is ErrNoDevices,
+// nothing is written and the report is valid.
 //
 // Commit before the message leaves; a message that could not be sent may be
 // sent again as it is, but never sealed anew under rolled back state.
-func (m *Manager) Seal(ctx context.Context, own string, to []Address, bundles map[Address]*Bundle, plain []byte) (*Message, Report, error) {
-	payload, iv, material, err := sealPayload(m.opts.Rand, plain)
+func (m *Manager) Seal(ctx context.Context, v Version, own string, to []Address, bundles map[Address]*Bundle, plain []byte) (*Message, Report, error) {
+	payload, iv, material, err := m.sealPayload(v, plain)
 	if err != nil {
 		return nil, Report{}, err
 	}
-	msg, report, err := m.sealMaterial(ctx, own, to, bundles, material)
+	msg, report, err := m.sealMaterial(ctx, v, own, to, bundles, material, false)
 	if err != nil {
 		return nil, report, err
 	}
@@ -48,27 +53,25 @@ func (m *Manager) Seal(ctx context.Context, own string, to []Address, bundles ma
 	return msg, report, nil
 }
 
-// SealEmpty makes a key transport message for one device: it carries no
-// content, only the ratchet's progress. Without bundle it uses the present
-// session (ErrNoSession if there is none), as Opened.SendEmpty asks for. With
-// bundle it starts a new session and archives the present one: the repair of
-// a broken session; ErrIdentityChanged if the bundle is another identity's.
-func (m *Manager) SealEmpty(ctx context.Context, own string, to Address, bundle *Bundle) (*Message, error) {
-	// Clients drop a message without iv, so there is one; the key is for nothing.
-	random := make([]byte, payloadKeyLen+payloadIVLen)
-	if _, err := io.ReadFull(m.opts.Rand, random); err != nil {
-		return nil, fmt.Errorf("omemo: draw a message key: %w", err)
+// SealEmpty makes a message without content for one device: it carries only
+// the ratchet's progress, so the device need not be trusted. Without bundle it
+// uses the present session (ErrNoSession if there is none), as Opened.SendEmpty
+// asks for. With bundle it starts a new session and archives the present one:
+// the repair of a broken session; ErrIdentityChanged if the bundle is another
+// identity's, unless that one is verified.
+func (m *Manager) SealEmpty(ctx context.Context, v Version, own string, to Address, bundle *Bundle) (*Message, error) {
+	material, iv, err := m.emptyMaterial(v)
+	if err != nil {
+		return nil, err
 	}
-	material, iv := random[:payloadKeyLen], random[payloadKeyLen:]
 	var msg *Message
-	var err error
 	if bundle == nil {
 		var report Report
-		if msg, report, err = m.sealMaterial(ctx, own, []Address{to}, nil, material); len(report.Skipped) > 0 {
+		if msg, report, err = m.sealMaterial(ctx, v, own, []Address{to}, nil, material, true); len(report.Skipped) > 0 {
 			err = report.Skipped[0].Err
 		}
 	} else {
-		msg, err = m.sealAnew(ctx, own, to, bundle, material)
+		msg, err = m.sealAnew(ctx, v, own, to, bundle, material)
 	}
 	if err != nil {
 		return nil, err
@@ -80,7 +83,9 @@ func (m *Manager) SealEmpty(ctx context.Context, own string, to Address, bundle 
 // sealer seals one message for device after device.
 type sealer struct {
 	*book
-	wire    *wire
+	other   *wire
+	judge   *judge
+	anybody bool // whoever is not trusted gets it as well: there is no content
 	rand    io.Reader
 	own     *identity
 	scratch sealScratch
@@ -88,78 +93,125 @@ type sealer struct {
 	wires   []byte // the sealed keys, one after the other
 	msg     *Message
 	report  Report
+	changed []Address // devices that have a new identity key, which is verified
 }
 
-func (m *Manager) newSealer(b *book, own *identity, devices int) *sealer {
+// newSealer begins a message. The own identity and the decisions on trust must
+// have been read.
+func (m *Manager) newSealer(b *book, devices int) (*sealer, error) {
+	id, err := b.identity()
+	if err != nil {
+		return nil, err
+	}
+	j, err := m.judge(b.values)
+	if err != nil {
+		return nil, err
+	}
 	const usual = 112 // a sealed key of 32 bytes; a key exchange takes 90 more
 	return &sealer{
-		book: b, wire: m.wire, rand: m.opts.Rand, own: own,
+		book: b, other: m.wires[b.wire.version.other()], judge: j, rand: m.opts.Rand, own: id,
 		wires:  make([]byte, 0, devices*usual),
-		msg:    &Message{SID: own.device, Keys: make([]Key, 0, devices)},
+		msg:    &Message{Version: b.wire.version, SID: id.device, Keys: make([]Key, 0, devices)},
 		report: Report{Sealed: make([]Address, 0, devices)},
-	}
+	}, nil
 }
 
 // sealMaterial seals key material for devices: one read, one write.
-func (m *Manager) sealMaterial(ctx context.Context, own string, to []Address, bundles map[Address]*Bundle, material []byte) (*Message, Report, error) {
-	b := m.book(own)
+func (m *Manager) sealMaterial(ctx context.Context, v Version, own string, to []Address, bundles map[Address]*Bundle, material []byte, anybody bool) (*Message, Report, error) {
+	b := m.book(v, own)
 	want := make(map[Address]struct{}, len(to))
+	keys := append(make([]string, 0, 2+2*len(bundles)), b.identityKey(), trustKey)
 	for _, a := range to {
 		want[a] = struct{}{}
+		if bundles[a] != nil { // what the device may have shown before
+			keys = append(keys, b.deviceKey("record", a), b.recordKey(m.wires[v.other()], a))
+		}
 	}
-	found, err := b.locate(ctx, []string{b.identityKey()}, want)
+	found, err := b.locate(ctx, keys, want)
 	if err != nil {
 		return nil, Report{}, err
 	}
-	id, err := b.identity()
+	s, err := m.newSealer(b, len(want))
 	if err != nil {
 		return nil, Report{}, err
 	}
-	s := m.newSealer(b, id, len(want))
+	s.anybody = anybody
 	for _, a := range to {
 		if _, first := want[a]; !first {
 			continue
 		}
 		delete(want, a)
-		if err := s.sealFor(own, a, found, bundles[a], material); err != nil {
+		if err := s.sealFor(a, found, bundles[a], material); err != nil {
 			return nil, Report{}, err
 		}
 	}
 	if len(s.msg.Keys) == 0 {
 		return nil, s.report, ErrNoDevices
 	}
-	return s.msg, s.report, s.save(ctx)
+	return s.msg, s.report, m.saveSealed(ctx, s)
+}
+
+// saveSealed stores what sealing has changed.
+func (m *Manager) saveSealed(ctx context.Context, s *sealer) error {
+	if s.msg.Version == Two {
+		slices.SortStableFunc(s.msg.Keys, func(a, b Key) int { return strings.Compare(a.JID, b.JID) })
+	}
+	if len(s.changed) > 0 {
+		if err := m.dropOther(ctx, s.book, s.changed...); err != nil {
+			return err
+		}
+	}
+	return s.save(ctx)
 }
 
 // sealFor seals for one device or reports why not. An error ends the whole
 // operation: it is not the device's fault.
-func (s *sealer) sealFor(own string, a Address, found map[Address]place, bundle *Bundle, material []byte) error {
-	if a == (Address{own, s.own.device}) {
+func (s *sealer) sealFor(a Address, found map[Address]place, bundle *Bundle, material []byte) error {
+	if a == (Address{s.book.own, s.own.device}) {
 		s.skip(a, ErrOwnDevice)
 		return nil
 	}
 	p, ok := found[a]
-	if !ok {
-		if bundle == nil {
-			s.skip(a, ErrNoSession)
+	if ok {
+		if !s.anybody && !s.judge.of(s.wire, a.JID, &p.send().identity).trusted() {
+			s.skip(a, ErrUntrusted)
 			return nil
 		}
-		built, err := s.build(bundle)
-		if errors.Is(err, ErrBundle) {
-			s.skip(a, err)
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		rec := &record{identity: [32]byte(bundle.Identity), sessions: []*session{built}}
-		if p, err = s.insert(a); err != nil {
-			s.skip(a, err)
-			return nil
-		}
-		s.keep(p, rec)
-		s.report.Built = append(s.report.Built, Built{a, built.preKey})
+		return s.seal(p, material)
 	}
+	if bundle == nil {
+		s.skip(a, ErrNoSession)
+		return nil
+	}
+	if !s.anybody && !s.judge.ofKey(a.JID, bundle.Identity).trusted() {
+		s.skip(a, ErrUntrusted)
+		return nil
+	}
+	changed, err := s.accept(a, bundle)
+	if errors.Is(err, ErrIdentityChanged) {
+		s.skip(a, err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	built, err := s.build(bundle)
+	if errors.Is(err, ErrBundle) {
+		s.skip(a, err)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if p, err = s.insert(a); err != nil {
+		s.skip(a, err)
+		return nil
+	}
+	if changed {
+		s.changed = append(s.changed, a)
+	}
+	s.keep(p, &record{identity: bundle.identity, sessions: []*session{built}})
+	s.report.Built = append(s.report.Built, Built{a, built.preKey})
 	return s.seal(p, material)
 }
 
@@ -167,11 +219,24 @@ func (s *sealer) skip(a Address, err error) {
 	s.report.Skipped = append(s.report.Skipped, Skip{a, err})
 }
 
+// accept compares a bundle's identity key with what the device has shown
+// before. changed says that it is another one, but verified.
+func (s *sealer) accept(a Address, bundle *Bundle) (changed bool, err error) {
+	pin, pinned, err := s.pinned(s.other, a)
+	if err != nil || !pinned || pin == bundle.Identity {
+		return false, err
+	}
+	if s.judge.ofKey(a.JID, bundle.Identity) != Verified {
+		return false, ErrIdentityChanged
+	}
+	return true, nil
+}
+
 // build starts a session from a bundle on a prekey chosen at random, so that
 // two devices which hold the same bundle seldom take the same one.
 func (s *sealer) build(bundle *Bundle) (*session, error) {
-	if !bundle.verified {
-		return nil, fmt.Errorf("%w: not verified", ErrBundle)
+	if !bundle.verified || bundle.Version != s.wire.version {
+		return nil, fmt.Errorf("%w: not verified, or of another version", ErrBundle)
 	}
 	if len(bundle.PreKeys) == 0 {
 		return nil, fmt.Errorf("%w: %w", ErrBundle, ErrNoPreKey)
@@ -200,23 +265,25 @@ func (s *sealer) seal(p place, material []byte) error {
 		}
 	}
 	s.scratch.header = header{ratchet: slot.ratchet, n: binary.BigEndian.Uint32(p.counter()), pn: slot.previous}
-	s.scratch.authenticated = s.wire.associated(s.scratch.authenticated[:0], &s.own.keys.pub, &slot.identity, true, slot.initiator)
+	s.scratch.authenticated = s.wire.associated(s.scratch.authenticated[:0], s.wire.own(s.own), &slot.identity, true, slot.initiator)
 	s.scratch.associated = len(s.scratch.authenticated)
 	start := len(s.wires)
 	if slot.unconfirmed {
 		s.inner = s.wire.appendSealed(s.inner[:0], &s.scratch, p.chain(), material)
 		s.wires = s.wire.appendExchange(s.wires, &exchange{
 			preKey: slot.preKey, signedPreKey: slot.signedPreKey, device: s.own.device,
-			base: slot.base, identity: s.own.keys.pub, message: s.inner,
+			base: slot.base, identity: *s.wire.own(s.own), message: s.inner,
 		})
 	} else {
 		s.wires = s.wire.appendSealed(s.wires, &s.scratch, p.chain(), material)
 	}
 	binary.BigEndian.PutUint32(p.counter(), s.scratch.header.n+1)
 	p.hotChanged = true
-	s.msg.Keys = append(s.msg.Keys, Key{
-		RID: slot.address.Device, PreKey: slot.unconfirmed, Data: s.wires[start:len(s.wires):len(s.wires)],
-	})
+	key := Key{RID: slot.address.Device, PreKey: slot.unconfirmed, Data: s.wires[start:len(s.wires):len(s.wires)]}
+	if s.msg.Version == Two {
+		key.JID = slot.address.JID
+	}
+	s.msg.Keys = append(s.msg.Keys, key)
 	s.report.Sealed = append(s.report.Sealed, slot.address)
 	return nil
 }
@@ -251,31 +318,39 @@ func (b *book) keep(p place, rec *record) {
 }
 
 // sealAnew seals in a new session even if there is one.
-func (m *Manager) sealAnew(ctx context.Context, own string, to Address, bundle *Bundle, material []byte) (*Message, error) {
-	b := m.book(own)
+func (m *Manager) sealAnew(ctx context.Context, v Version, own string, to Address, bundle *Bundle, material []byte) (*Message, error) {
+	b := m.book(v, own)
 	recordKey, ratchetKey := b.deviceKey("record", to), b.deviceKey("ratchet", to)
-	found, err := b.locate(ctx, []string{b.identityKey(), recordKey, ratchetKey}, map[Address]struct{}{to: {}})
+	keys := []string{b.identityKey(), trustKey, recordKey, ratchetKey, b.recordKey(m.wires[v.other()], to)}
+	found, err := b.locate(ctx, keys, map[Address]struct{}{to: {}})
 	if err != nil {
 		return nil, err
 	}
-	id, err := b.identity()
+	s, err := m.newSealer(b, 1)
 	if err != nil {
 		return nil, err
 	}
-	if to == (Address{own, id.device}) {
+	if to == (Address{own, s.own.device}) {
 		return nil, ErrOwnDevice
 	}
-	s := m.newSealer(b, id, 1)
-	rec := &record{identity: [32]byte(bundle.Identity)}
+	changed, err := s.accept(to, bundle)
+	if err != nil {
+		return nil, err
+	}
+	if changed {
+		s.changed = append(s.changed, to)
+	}
+	rec := &record{identity: bundle.identity}
 	p, ok := found[to]
 	if ok {
-		if rec, err = unmarshalRecord(b.values[recordKey], b.values[ratchetKey]); err != nil {
+		old, err := unmarshalRecord(b.values[recordKey], b.values[ratchetKey])
+		if err != nil {
 			return nil, err
 		}
-		if rec.identity != [32]byte(bundle.Identity) {
-			return nil, ErrIdentityChanged
+		if old.identity == rec.identity { // else its sessions are another key's
+			rec = old
+			p.load(rec.sessions[0])
 		}
-		p.load(rec.sessions[0])
 	} else if p, err = b.insert(to); err != nil {
 		return nil, err
 	}
@@ -288,5 +363,5 @@ func (m *Manager) sealAnew(ctx context.Context, own string, to Address, bundle *
 	if err := s.seal(p, material); err != nil {
 		return nil, err
 	}
-	return s.msg, s.save(ctx)
+	return s.msg, m.saveSealed(ctx, s)
 }

@@ -8,12 +8,12 @@ import (
 )
 
 // record is everything about one remote device: its pinned identity and the
-// sessions with it. The first one is current: we send in it. The others are
+// sessions with it, of which there may be none (see Manager.Renew). The first one is current: we send in it. The others are
 // the archive, the latest used first; what arrives in one of them makes it
 // current, as libsignal does, so that two parties who began sessions at the
 // same time, or one of whom began anew, end up in the same session.
 type record struct {
-	identity [32]byte // in the wire's own form
+	identity [32]byte // in the version's form
 	page     string   // where the current session's sending chain is
 	slot     int
 	sessions []*session
@@ -23,6 +23,9 @@ type record struct {
 // is not in it.
 func (rec *record) marshal() []byte {
 	dst := append([]byte{stateVersion}, rec.identity[:]...)
+	if len(rec.sessions) == 0 {
+		return dst
+	}
 	dst = appendText(dst, rec.page)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(rec.slot))
 	dst = rec.sessions[0].appendReceiving(dst)
@@ -38,7 +41,11 @@ func (rec *record) marshal() []byte {
 // left out, and the root key while a turn is due: receiving needs none of them.
 func unmarshalRecord(value, ratchet []byte) (*record, error) {
 	r := newReader(value)
-	rec := &record{identity: r.key(), page: r.text(), slot: int(r.uint16())}
+	rec := &record{identity: r.key()}
+	if len(r.rest) == 0 {
+		return rec, r.end("record of a device")
+	}
+	rec.page, rec.slot = r.text(), int(r.uint16())
 	current := new(session)
 	r.receiving(current)
 	rec.sessions = append(make([]*session, 0, maxSessions+1), current)
@@ -49,6 +56,17 @@ func unmarshalRecord(value, ratchet []byte) (*record, error) {
 		return nil, err
 	}
 	return rec, current.unmarshalRatchet(ratchet)
+}
+
+// hasSessions reports whether there are sessions in the value of a record.
+func hasSessions(value []byte) bool { return len(value) > 1+32 }
+
+// recordIdentity returns the pinned identity key in the value of a record.
+func recordIdentity(w *wire, value []byte) (IdentityKey, error) {
+	r := newReader(value)
+	identity := r.key()
+	r.rest = nil
+	return w.curve(&identity), r.end("record of a device")
 }
 
 // outcome is what opening a message did to a record.
@@ -143,7 +161,7 @@ func (rec *record) openAltered(w *wire, own *identity, m *sealed, failure error)
 
 func (rec *record) openIn(w *wire, own *identity, s *session, m *sealed) (outcome, error) {
 	var buf [80]byte
-	associated := w.associated(buf[:0], &own.keys.pub, &rec.identity, false, s.initiator)
+	associated := w.associated(buf[:0], w.own(own), &rec.identity, false, s.initiator)
 	r, err := s.receive(w, associated, m)
 	return outcome{received: r, session: s}, err
 }

@@ -76,13 +76,22 @@ func appendFlags(dst []byte, flags ...bool) []byte {
 
 func (id *identity) marshal() []byte {
 	dst := binary.BigEndian.AppendUint32([]byte{stateVersion}, id.device)
-	return appendPair(dst, &id.keys)
+	return append(appendPair(dst, &id.keys), id.ed[:]...)
 }
 
 func unmarshalIdentity(value []byte) (*identity, error) {
 	r := newReader(value)
 	id := &identity{device: r.uint32(), keys: r.pair()}
-	return id, r.end("own device")
+	if len(r.rest) > 0 || r.failed {
+		id.ed = r.key()
+		return id, r.end("own device")
+	}
+	// Written before there was a second version.
+	var err error
+	if id.ed, err = edwardsForm(&id.keys.pub, 0); err != nil {
+		err = fmt.Errorf("%w: own identity key: %w", ErrState, err)
+	}
+	return id, err
 }
 
 // appendReceiving appends what only receiving needs of a session.

@@ -9,9 +9,15 @@ import (
 	"time"
 )
 
-// fullStock is how many one-time prekeys a device offers. The protocol asks
-// for at least 20; clients offer 100.
-const fullStock = 100
+const (
+	// fullStock is how many one-time prekeys a device offers. The protocol asks
+	// for at least 20, OMEMO 2 for 25; clients offer 100.
+	fullStock = 100
+	// signedLife is how long a signed prekey is offered, and signedGrace how
+	// long it is kept after that for exchanges made with an older bundle.
+	signedLife  = 7 * 24 * time.Hour
+	signedGrace = 30 * 24 * time.Hour
+)
 
 // stock is the private side of an own device's bundle.
 type stock struct {
@@ -34,29 +40,51 @@ type signedPreKey struct {
 	created   time.Time
 }
 
-// newStock makes the first stock of a device. Ids begin anywhere, so that a
-// device which lost its state is unlikely to offer an old id again.
-func newStock(rand io.Reader, w *wire, id *identity, now time.Time) (*stock, error) {
-	var start [8]byte
-	if _, err := io.ReadFull(rand, start[:]); err != nil {
-		return nil, fmt.Errorf("omemo: draw a prekey id: %w", err)
+// tend makes a new signed prekey when it is time, forgets those whose grace is
+// over, and makes one-time prekeys until the stock is full.
+func (s *stock) tend(rand io.Reader, w *wire, id *identity, now time.Time) (changed bool, err error) {
+	if n := len(s.signed); n == 0 || now.Sub(s.signed[n-1].created) >= signedLife {
+		if err := s.rotate(rand, w, id, now); err != nil {
+			return false, err
+		}
+		changed = true
 	}
-	const space = 1 << 30 // leaves as many ids to count through
-	s := &stock{next: binary.BigEndian.Uint32(start[:])%space + 1}
+	for len(s.signed) > 1 && now.Sub(s.signed[1].created) >= signedGrace {
+		s.signed = s.signed[1:]
+		changed = true
+	}
+	refilled, err := s.refill(rand)
+	return changed || refilled, err
+}
+
+// rotate makes the next signed prekey. The ids of the first keys begin
+// anywhere, so that a device which lost its state is unlikely to offer an old
+// id again.
+func (s *stock) rotate(rand io.Reader, w *wire, id *identity, now time.Time) error {
+	var next uint32
+	if n := len(s.signed); n > 0 {
+		next = s.signed[n-1].id%math.MaxInt32 + 1
+	} else {
+		var start [8]byte
+		if _, err := io.ReadFull(rand, start[:]); err != nil {
+			return fmt.Errorf("omemo: draw a prekey id: %w", err)
+		}
+		const space = 1 << 30 // leaves as many ids to count through
+		s.next = binary.BigEndian.Uint32(start[:])%space + 1
+		next = binary.BigEndian.Uint32(start[4:])%space + 1
+	}
 	keys, err := newKeyPair(rand)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	signature, err := id.sign(rand, w.appendKey(nil, &keys.pub))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	s.signed = []signedPreKey{{
-		preKey:    preKey{id: binary.BigEndian.Uint32(start[4:])%space + 1, keys: keys},
-		signature: signature, created: now,
-	}}
-	_, err = s.refill(rand)
-	return s, err
+	s.signed = append(s.signed, signedPreKey{
+		preKey: preKey{id: next, keys: keys}, signature: signature, created: now,
+	})
+	return nil
 }
 
 // refill makes prekeys until the stock is full.
@@ -82,11 +110,9 @@ func (s *stock) preKey(id uint32) (*preKey, bool) {
 	return nil, false
 }
 
-// take removes a used prekey and makes new ones.
-func (s *stock) take(rand io.Reader, id uint32) error {
+// take removes a used prekey.
+func (s *stock) take(id uint32) {
 	s.preKeys = slices.DeleteFunc(s.preKeys, func(k preKey) bool { return k.id == id })
-	_, err := s.refill(rand)
-	return err
 }
 
 func (s *stock) signedPreKey(id uint32) (*signedPreKey, bool) {
@@ -99,13 +125,15 @@ func (s *stock) signedPreKey(id uint32) (*signedPreKey, bool) {
 }
 
 // bundle is the public side.
-func (s *stock) bundle(id *identity) *Bundle {
+func (s *stock) bundle(w *wire, id *identity) *Bundle {
 	current := &s.signed[len(s.signed)-1]
 	b := &Bundle{
+		Version:      w.version,
 		Identity:     IdentityKey(id.keys.pub),
 		SignedPreKey: PublicPreKey{current.id, current.keys.pub},
 		Signature:    current.signature,
 		PreKeys:      make([]PublicPreKey, len(s.preKeys)),
+		identity:     *w.own(id),
 		verified:     true,
 	}
 	for i := range s.preKeys {

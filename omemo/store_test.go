@@ -35,6 +35,17 @@ func (s *mapStore) GetMany(_ context.Context, keys []string) (map[string][]byte,
 	return out, nil
 }
 
+func (s *mapStore) List(_ context.Context, prefix string) (map[string][]byte, error) {
+	s.reads++
+	out := make(map[string][]byte)
+	for k, v := range s.values {
+		if strings.HasPrefix(k, prefix) {
+			out[k] = v
+		}
+	}
+	return out, nil
+}
+
 func (s *mapStore) PutMany(_ context.Context, values map[string][]byte) error {
 	s.writes++
 	for k, v := range values {
@@ -92,7 +103,7 @@ func checkState(t testing.TB, s *mapStore) {
 func check(s *mapStore) error {
 	for key, value := range s.values {
 		_, kind, _ := strings.Cut(strings.TrimPrefix(key, "omemo/"), "/")
-		kind = strings.TrimPrefix(kind, "l/")
+		kind = strings.TrimPrefix(strings.TrimPrefix(kind, "l/"), "2/")
 		kind, rest, _ := strings.Cut(kind, "/")
 		again, err := remarshal(s, kind, rest, key, value)
 		if err != nil {

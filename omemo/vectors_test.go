@@ -48,12 +48,37 @@ type vectorParty struct {
 	DeviceID      uint32      `json:"device_id"`
 	IdentityPriv  hexBytes    `json:"identity_priv"`
 	IdentityCurve hexBytes    `json:"identity_curve25519_pub"`
+	IdentityEd    hexBytes    `json:"identity_ed25519_pub"`
 	SignedPrekeys []vectorKey `json:"signed_prekeys"`
 	Prekeys       []vectorKey
 }
 
 func (p *vectorParty) identity(t testing.TB) *identity {
-	return &identity{device: p.DeviceID, keys: keyPair{priv: p.IdentityPriv.key(t), pub: p.IdentityCurve.key(t)}}
+	return &identity{
+		device: p.DeviceID, ed: p.IdentityEd.key(t),
+		keys: keyPair{priv: p.IdentityPriv.key(t), pub: p.IdentityCurve.key(t)},
+	}
+}
+
+// form is the identity key in a version's form.
+func (p *vectorParty) form(t testing.TB, v Version) [32]byte {
+	if v == Two {
+		return p.IdentityEd.key(t)
+	}
+	return p.IdentityCurve.key(t)
+}
+
+// vectorVersion is the version that a vector is for.
+func vectorVersion(t testing.TB, name string) Version {
+	t.Helper()
+	switch name {
+	case "legacy":
+		return Legacy
+	case "v2":
+		return Two
+	}
+	t.Fatalf("vectors: unknown version %q", name)
+	return 0
 }
 
 func vectorFile(t testing.TB, name string, into any) {
@@ -72,10 +97,10 @@ func vectorFile(t testing.TB, name string, into any) {
 }
 
 // some fails when a file held nothing to test.
-func some(t testing.TB, n int) {
+func some(t testing.TB, counts ...int) {
 	t.Helper()
-	if n == 0 {
-		t.Fatal("vectors: no legacy vectors in the file")
+	if slices.Contains(counts, 0) {
+		t.Fatal("vectors: nothing in the file for one of the versions, or at all")
 	}
 }
 
@@ -124,31 +149,27 @@ func TestVectorsKDF(t *testing.T) {
 		}
 	}
 	vectorFile(t, "kdf.json", &v)
-	w, n := legacyWire(), 0
+	var n [versions]int
 	for _, e := range v.Root {
-		if e.Version != "legacy" {
-			continue
-		}
-		n++
+		w := wireOf(vectorVersion(t, e.Version))
+		n[w.version]++
 		root, dh := e.RootKey.key(t), e.DHOut.key(t)
 		chain := w.stepRoot(&root, &dh)
 		wantBytes(t, "root key", root[:], e.NewRootKey)
 		wantBytes(t, "chain key", chain[:], e.ChainKey)
 	}
-	some(t, n)
-	n = 0
+	some(t, n[:]...)
+	clear(n[:])
 	for _, e := range v.MessageKeys {
-		if e.Version != "legacy" {
-			continue
-		}
-		n++
+		w := wireOf(vectorVersion(t, e.Version))
+		n[w.version]++
 		message := e.MessageKey.key(t)
 		k := w.expand(&message)
 		wantBytes(t, "cipher key", k.enc[:], e.EncKey)
 		wantBytes(t, "MAC key", k.mac[:], e.MacKey)
 		wantBytes(t, "iv", k.iv[:], e.IV)
 	}
-	some(t, n)
+	some(t, n[:]...)
 	some(t, len(v.Chain))
 	for _, e := range v.Chain {
 		chain := e.ChainKey.key(t)
@@ -183,17 +204,16 @@ func TestVectorsX3DH(t *testing.T) {
 		AssociatedData hexBytes `json:"associated_data"`
 	}
 	vectorFile(t, "x3dh.json", &v)
-	w, n := legacyWire(), 0
+	var n [versions]int
 	for _, e := range v {
-		if e.Version != "legacy" {
-			continue
-		}
-		n++
+		w := wireOf(vectorVersion(t, e.Version))
+		n[w.version]++
 		find := func(list []vectorKey, id uint32) keyPair {
 			return list[slices.IndexFunc(list, func(k vectorKey) bool { return k.ID == id })].pair(t)
 		}
 		signed, one := find(e.Bob.SignedPrekeys, e.SignedPrekeyID), find(e.Bob.Prekeys, e.PrekeyID)
 		alice, bob := e.Alice.identity(t).keys, e.Bob.identity(t).keys
+		aliceForm, bobForm := e.Alice.form(t, w.version), e.Bob.form(t, w.version)
 		base := keyPair{priv: e.EphemeralPriv.key(t)}
 		base.pub = publicKey(&base.priv)
 		wantBytes(t, "ephemeral key", base.pub[:], e.EphemeralPub)
@@ -207,10 +227,10 @@ func TestVectorsX3DH(t *testing.T) {
 			t.Fatal(err)
 		}
 		wantBytes(t, "responder's secret", b[:], e.SharedSecret)
-		wantBytes(t, "associated data", w.associated(nil, &alice.pub, &bob.pub, true, true), e.AssociatedData)
-		wantBytes(t, "associated data", w.associated(nil, &bob.pub, &alice.pub, false, false), e.AssociatedData)
+		wantBytes(t, "associated data", w.associated(nil, &aliceForm, &bobForm, true, true), e.AssociatedData)
+		wantBytes(t, "associated data", w.associated(nil, &bobForm, &aliceForm, false, false), e.AssociatedData)
 	}
-	some(t, n)
+	some(t, n[:]...)
 }
 
 func TestVectorsXEdDSA(t *testing.T) {
@@ -259,7 +279,7 @@ func TestVectorsXEdDSA(t *testing.T) {
 			t.Error(err)
 		}
 		wantBytes(t, "Edwards form", ed[:], e.Ed)
-		id := &identity{keys: keyPair{priv, pub}}
+		id := &identity{keys: keyPair{priv, pub}, ed: e.Forced.key(t)}
 		sig, err := id.sign(&script{}, []byte("message"))
 		if err != nil || !verifySignature((*[32]byte)(e.Forced), []byte("message"), sig[:]) {
 			t.Errorf("own signature does not verify: %v", err)
@@ -323,14 +343,42 @@ func TestVectorsPayload(t *testing.T) {
 			Form, Expect string
 			Note         string
 		}
+		V2 []struct {
+			Key          hexBytes
+			Plaintext    string
+			Payload      string
+			KeyMaterial  hexBytes `json:"key_material"`
+			Expect, Note string
+		}
 	}
 	vectorFile(t, "payload.json", &v)
-	some(t, len(v.Legacy))
+	some(t, len(v.Legacy), len(v.V2))
+	for _, e := range v.V2 {
+		payload := unbase64(t, e.Payload)
+		plain, err := openTwoPayload(payload, e.KeyMaterial)
+		if e.Expect != "ok" {
+			if e.Expect != "fail" || err == nil {
+				t.Errorf("%s (%s) opens", e.Expect, e.Note)
+			}
+			continue
+		}
+		if err != nil || string(plain) != e.Plaintext {
+			t.Errorf("%q, %v", plain, err)
+		}
+		random := &script{}
+		random.push(e.Key)
+		sealed, material, err := sealTwoPayload(random, []byte(e.Plaintext))
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantBytes(t, "payload", sealed, payload)
+		wantBytes(t, "key material", material, e.KeyMaterial)
+	}
 	for _, e := range v.Legacy {
 		payload, err := decodeBase64([]byte(e.Payload))
 		var plain []byte
 		if err == nil {
-			plain, err = openPayload(payload, e.IV, e.KeyMaterial, false)
+			plain, err = openLegacyPayload(payload, e.IV, e.KeyMaterial, false)
 		}
 		switch e.Expect {
 		case "ok":
@@ -342,7 +390,7 @@ func TestVectorsPayload(t *testing.T) {
 			}
 			random := &script{}
 			random.push(e.Key, e.IV)
-			sealed, iv, material, err := sealPayload(random, []byte(e.Plaintext))
+			sealed, iv, material, err := sealLegacyPayload(random, []byte(e.Plaintext))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -353,7 +401,7 @@ func TestVectorsPayload(t *testing.T) {
 			if err == nil {
 				t.Errorf("%s is not asked for and opens", e.Form)
 			}
-			plain, err = openPayload(payload, e.IV, e.KeyMaterial, true)
+			plain, err = openLegacyPayload(payload, e.IV, e.KeyMaterial, true)
 			if err != nil || string(plain) != e.Plaintext {
 				t.Errorf("%s, leniently: %q, %v", e.Form, plain, err)
 			}
@@ -382,13 +430,11 @@ func TestVectorsBundles(t *testing.T) {
 		} `json:"device_lists"`
 	}
 	vectorFile(t, "bundles.json", &v)
-	n := 0
+	var n [versions]int
 	for _, e := range v.Bundles {
-		if e.Version != "legacy" {
-			continue
-		}
-		n++
-		b, err := ParseBundle([]byte(e.XML))
+		version := vectorVersion(t, e.Version)
+		n[version]++
+		b, err := ParseBundle(version, []byte(e.XML))
 		if e.Expect != "ok" {
 			if err == nil {
 				t.Errorf("bundle with %s is accepted", e.Note)
@@ -399,7 +445,7 @@ func TestVectorsBundles(t *testing.T) {
 			t.Error(err)
 			continue
 		}
-		again, err := ParseBundle(b.AppendXML(nil))
+		again, err := ParseBundle(version, b.AppendXML(nil))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -407,7 +453,9 @@ func TestVectorsBundles(t *testing.T) {
 			wantBytes(t, "identity key", b.Identity[:], e.Curve)
 			wantBytes(t, "signed prekey", b.SignedPreKey.Key[:], e.Signed.Pub)
 			plain := b.Signature
-			plain[63] &= 127 // the rest is the sign of the identity key
+			if version == Legacy {
+				plain[63] &= 127 // the rest is the sign of the identity key
+			}
 			wantBytes(t, "signature", plain[:], e.Signed.SigEd25519)
 			if b.SignedPreKey.ID != e.Signed.ID || len(b.PreKeys) != len(e.Prekeys) {
 				t.Fatalf("signed prekey %d, %d prekeys", b.SignedPreKey.ID, len(b.PreKeys))
@@ -419,23 +467,21 @@ func TestVectorsBundles(t *testing.T) {
 			}
 		}
 	}
-	some(t, n)
-	n = 0
+	some(t, n[:]...)
+	clear(n[:])
 	for _, e := range v.Lists {
-		if e.Version != "legacy" {
-			continue
-		}
-		n++
-		ids, err := ParseDeviceList([]byte(e.XML))
+		version := vectorVersion(t, e.Version)
+		n[version]++
+		ids, err := ParseDeviceList(version, []byte(e.XML))
 		if err != nil || !slices.Equal(ids, e.IDs) {
 			t.Errorf("%s: %v, %v", e.XML, ids, err)
 		}
-		again, err := ParseDeviceList(AppendDeviceList(nil, ids...))
+		again, err := ParseDeviceList(version, AppendDeviceList(nil, version, ids...))
 		if err != nil || !slices.Equal(ids, again) {
 			t.Errorf("device list comes back as %v, %v", again, err)
 		}
 	}
-	some(t, n)
+	some(t, n[:]...)
 }
 
 func TestVectorsFingerprints(t *testing.T) {

@@ -9,17 +9,26 @@ import (
 // wire is a protocol version: everything in which versions differ below the
 // XML. The ratchet itself is the same in all of them.
 type wire struct {
+	version     Version
 	space       string // part of the state's keys: sessions of versions are apart
 	x3dhInfo    string
 	rootInfo    string
 	messageInfo string
 	macLen      int
 
+	// own returns an own identity key in the version's form.
+	own func(*identity) *[32]byte
+	// sound checks a remote identity key in the version's form: it must be the
+	// one encoding of a usable key. curve converts a sound one to Curve25519.
+	sound func(*[32]byte) error
+	curve func(*[32]byte) [32]byte
 	// associated appends the associated data of a message. Identities are in
 	// the version's own form.
 	associated func(dst []byte, own, remote *[32]byte, sending, initiator bool) []byte
 	// appendKey appends a public key as it is published and signed.
 	appendKey func(dst []byte, key *[32]byte) []byte
+	// parseKey reads such a key.
+	parseKey func(data []byte) ([32]byte, error)
 	// verify checks the signature of a published key by an identity key.
 	verify func(identity *[32]byte, message, signature []byte) bool
 
@@ -31,6 +40,14 @@ type wire struct {
 	// A key exchange wraps a message while its session is unconfirmed.
 	appendExchange func(dst []byte, x *exchange) []byte
 	parseExchange  func(data []byte) (exchange, error)
+}
+
+// wireOf returns the wire of a version.
+func wireOf(v Version) *wire {
+	if v == Two {
+		return twoWire()
+	}
+	return legacyWire()
 }
 
 // header is what a message tells about its place in the ratchet.
@@ -55,7 +72,7 @@ type exchange struct {
 	signedPreKey uint32
 	device       uint32   // the sender's device id; written, not read
 	base         [32]byte // the ephemeral key of X3DH: names the session
-	identity     [32]byte
+	identity     [32]byte // in the version's form
 	message      []byte
 }
 
@@ -108,6 +125,24 @@ func nextField(b []byte) (f protoField, rest []byte, err error) {
 	return f, b[size:], nil
 }
 
+// eachField hands all fields of a protobuf message to read. It returns a bit
+// for each field number below 32 that occurred.
+func eachField(data []byte, read func(protoField) error) (seen uint32, err error) {
+	for len(data) > 0 {
+		var f protoField
+		if f, data, err = nextField(data); err != nil {
+			return seen, err
+		}
+		if err := read(f); err != nil {
+			return seen, err
+		}
+		if f.number < 32 {
+			seen |= 1 << f.number
+		}
+	}
+	return seen, nil
+}
+
 // uint32 returns a number field's value.
 func (f *protoField) uint32() (uint32, error) {
 	if f.bytes != nil || f.value > math.MaxUint32 {
@@ -118,9 +153,12 @@ func (f *protoField) uint32() (uint32, error) {
 
 // appendBytesField appends a field of bytes with a number below 16.
 func appendBytesField(dst []byte, number byte, data []byte) []byte {
-	dst = append(dst, number<<3|protoBytes)
-	dst = binary.AppendUvarint(dst, uint64(len(data)))
-	return append(dst, data...)
+	return append(appendBytesHead(dst, number, len(data)), data...)
+}
+
+// appendBytesHead appends what stands before a field's bytes.
+func appendBytesHead(dst []byte, number byte, length int) []byte {
+	return binary.AppendUvarint(append(dst, number<<3|protoBytes), uint64(length))
 }
 
 // appendUintField appends a number field with a number below 16, zero included:

@@ -69,7 +69,8 @@ func (w *wire) respond(own *identity, stock *stock, x *exchange) (*session, erro
 	if !ok {
 		return nil, fmt.Errorf("%w: prekey %d", ErrPreKeyUnknown, x.preKey)
 	}
-	secret, err := w.agreeResponder(&own.keys.priv, &signed.keys.priv, &preKey.keys.priv, &x.identity, &x.base)
+	identity := w.curve(&x.identity)
+	secret, err := w.agreeResponder(&own.keys.priv, &signed.keys.priv, &preKey.keys.priv, &identity, &x.base)
 	if err != nil {
 		return nil, err
 	}

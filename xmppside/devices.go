@@ -173,7 +173,7 @@ func (d *directory) bundle(ctx context.Context, l *link, a omemo.Address) *omemo
 	xml, err := d.fetch(ctx, l, a.JID, bundleNode(a.Device))
 	var b *omemo.Bundle
 	if err == nil {
-		b, err = omemo.ParseBundle(xml)
+		b, err = omemo.ParseBundle(omemo.Legacy, xml)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", &stanzaError{Type: "cancel", Condition: "unusable"}, err)
 		}

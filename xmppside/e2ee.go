@@ -97,7 +97,7 @@ func voicesOf(jobs []*job) []string {
 func (s *Side) sealOne(ctx context.Context, meant audience, j *job, to []omemo.Address, bundles map[omemo.Address]*omemo.Bundle) error {
 	j.raw, j.err = nil, nil
 	body := encodeBody(j.Event.Body.(gateway.Message), j.voice.prefix)
-	msg, report, err := s.omemo.Seal(ctx, j.voice.jid, to, bundles, []byte(body))
+	msg, report, err := s.omemo.Seal(ctx, omemo.Legacy, j.voice.jid, to, bundles, []byte(body))
 	switch {
 	case errors.Is(err, omemo.ErrNoDevices):
 		j.err = gateway.Dropf("%s has a device that can be sealed for", meant.nobody())
@@ -159,7 +159,7 @@ func (s *Side) missingBundles(ctx context.Context, l *link, voices []string, to 
 			if _, err := s.omemo.EnsureDevice(ctx, own); err != nil {
 				return err
 			}
-			lack, err := s.omemo.Missing(ctx, own, to)
+			lack, err := s.omemo.Missing(ctx, omemo.Legacy, own, to)
 			if err != nil {
 				return err
 			}
@@ -342,7 +342,7 @@ func (s *Side) ownersIn(r *room) []string {
 // parseSealed parses a sealed element, with the keys for owns only, and returns which of them have one.
 func (s *Side) parseSealed(ctx context.Context, xml []byte, owns []string) (*omemo.Message, []omemo.Device, error) {
 	var devices []omemo.Device
-	var rids []uint32
+	var addresses []omemo.Address
 	for _, own := range owns {
 		dev, ok := s.devices.ownDevice(own)
 		if !ok {
@@ -351,9 +351,9 @@ func (s *Side) parseSealed(ctx context.Context, xml []byte, owns []string) (*ome
 				return nil, nil, err
 			}
 		}
-		devices, rids = append(devices, dev), append(rids, dev.ID)
+		devices, addresses = append(devices, dev), append(addresses, omemo.Address{JID: own, Device: dev.ID})
 	}
-	msg, err := omemo.ParseMessage(xml, rids...)
+	msg, err := omemo.ParseMessage(omemo.Legacy, xml, addresses...)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -369,6 +369,6 @@ func hasExchange(msg *omemo.Message, rid uint32) bool {
 
 // isTransport reports whether a sealed element carries keys only.
 func isTransport(xml []byte) bool {
-	msg, err := omemo.ParseMessage(xml, 0)
+	msg, err := omemo.ParseMessage(omemo.Legacy, xml, omemo.Address{})
 	return err == nil && msg.Payload == nil
 }

@@ -261,7 +261,7 @@ func (s *Side) transport(ctx context.Context, l *link, ss session, bundle *omemo
 	}
 	var raw []byte
 	err = s.deps.State.Update(ctx, func(ctx context.Context) error {
-		msg, err := s.omemo.SealEmpty(ctx, ss.own, ss.peer, bundle)
+		msg, err := s.omemo.SealEmpty(ctx, omemo.Legacy, ss.own, ss.peer, bundle)
 		if err != nil {
 			return err
 		}

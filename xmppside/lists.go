@@ -12,6 +12,12 @@ import (
 
 // deviceList is what State keeps of somebody's devices.
 type deviceList struct {
+	published           // in the legacy version
+	Two       published `json:"two,omitzero"`
+}
+
+// published is what somebody's devices are in one version.
+type published struct {
 	IDs []uint32 `json:"ids"`
 	// Heard are devices that wrote to us without standing in a list that we could read.
 	Heard     []uint32  `json:"heard,omitempty"`
@@ -21,14 +27,38 @@ type deviceList struct {
 	Subscribed bool `json:"subscribed,omitempty"`
 }
 
-// usable are the devices to seal for. Only a list that may not be read is stretched by those that were heard: the
-// trap of a client that publishes its list for its contacts only.
-func (d deviceList) usable() []uint32 {
-	if !d.Forbidden {
-		return d.IDs
+// of is the list of a version.
+func (d *deviceList) of(v omemo.Version) *published {
+	if v == omemo.Two {
+		return &d.Two
 	}
-	out := slices.Clone(d.IDs)
-	for _, id := range d.Heard {
+	return &d.published
+}
+
+// usable are the devices to seal for in each version: a device that has several gets the first of versions, and never
+// two.
+func (d *deviceList) usable(versions []omemo.Version) map[omemo.Version][]uint32 {
+	out := map[omemo.Version][]uint32{}
+	taken := map[uint32]bool{}
+	for _, v := range versions {
+		for _, id := range d.of(v).usable() {
+			if !taken[id] {
+				taken[id] = true
+				out[v] = append(out[v], id)
+			}
+		}
+	}
+	return out
+}
+
+// usable: only a list that may not be read is stretched by those that were heard: the trap of a client that publishes
+// its list for its contacts only.
+func (p *published) usable() []uint32 {
+	if !p.Forbidden {
+		return p.IDs
+	}
+	out := slices.Clone(p.IDs)
+	for _, id := range p.Heard {
 		if !slices.Contains(out, id) {
 			out = append(out, id)
 		}
@@ -37,27 +67,38 @@ func (d deviceList) usable() []uint32 {
 }
 
 // hear notes that a device wrote to us, and asks for the list to be read again if it is not in it.
-func (d *deviceList) hear(id uint32) (changed bool) {
-	if slices.Contains(d.IDs, id) || slices.Contains(d.Heard, id) {
+func (p *published) hear(id uint32) (changed bool) {
+	if slices.Contains(p.IDs, id) || slices.Contains(p.Heard, id) {
 		return false
 	}
-	d.Heard = append(d.Heard, id)
-	if len(d.Heard) > maxDevices {
-		d.Heard = d.Heard[1:]
+	p.Heard = append(p.Heard, id)
+	if len(p.Heard) > maxDevices {
+		p.Heard = p.Heard[1:]
 	}
-	d.Read = time.Time{}
+	p.Read = time.Time{}
 	return true
+}
+
+// take notes what the list's owner published.
+func (p *published) take(ids []uint32, now time.Time) {
+	p.IDs, p.Heard, p.Read, p.Forbidden = ids[:min(len(ids), maxDevices)], nil, now, false
+}
+
+// listName names somebody's list of a version.
+type listName struct {
+	jid     string
+	version omemo.Version
 }
 
 // lists returns the device lists of people: cached ones where they are fresh, else read anew. Who cannot be read keeps
 // what was known: silence is not emptiness.
-func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[string]deviceList, error) {
+func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[string]*deviceList, error) {
 	known, err := d.cached(ctx, jids)
 	if err != nil {
 		return nil, err
 	}
 	old := d.outdated(jids, known)
-	fresh := make([]deviceList, len(old))
+	fresh := make([]published, len(old))
 	read := make([]bool, len(old))
 	inParallel(len(old), 2*perDomain, func(i int) {
 		fresh[i], read[i] = d.read(ctx, l, old[i])
@@ -65,89 +106,103 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	keep := map[string]deviceList{}
-	for i, j := range old {
-		if read[i] {
-			keep[j] = fresh[i]
-		} else {
-			d.markSilent(j)
+	var learnt []listName
+	var whose []string
+	news := map[listName]published{}
+	for i, name := range old {
+		if !read[i] {
+			d.markSilent(name)
+			continue
+		}
+		learnt, news[name] = append(learnt, name), fresh[i]
+		if !slices.Contains(whose, name.jid) {
+			whose = append(whose, name.jid)
 		}
 	}
-	if len(keep) == 0 {
+	if len(learnt) == 0 {
 		return known, nil
 	}
 	err = d.side.deps.State.Update(ctx, func(ctx context.Context) error {
-		now, err := d.cached(ctx, old)
+		now, err := d.cached(ctx, whose)
 		if err != nil {
 			return err
 		}
-		for j, list := range keep {
-			was := now[j]
-			list.Heard, list.Subscribed = was.Heard, was.Subscribed
-			if list.Forbidden {
-				list.IDs = was.IDs
+		for _, name := range learnt {
+			if list := now[name.jid].of(name.version); news[name].Forbidden {
+				list.Forbidden, list.Read = true, news[name].Read
 			} else {
-				list.Heard = nil
+				list.take(news[name].IDs, news[name].Read)
 			}
+		}
+		for j, list := range now {
 			known[j] = list
 		}
-		return d.put(ctx, known, keep)
+		return d.put(ctx, now)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("keep device lists: %w", err)
 	}
-	for j := range keep {
-		d.follow(l, j, known[j])
+	for _, name := range learnt {
+		d.follow(l, name, *known[name.jid].of(name.version))
 	}
 	return known, nil
 }
 
 // outdated picks the lists to read anew: not those of servers that were silent a moment ago, or each message would wait
 // for them again.
-func (d *directory) outdated(jids []string, known map[string]deviceList) []string {
+func (d *directory) outdated(jids []string, known map[string]*deviceList) []listName {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.side.now()
-	var old []string
+	var old []listName
 	for _, j := range jids {
-		if now.Sub(known[j].Read) >= listAge && !now.Before(d.silent[j]) {
-			old = append(old, j)
+		for _, v := range d.side.versions {
+			if name := (listName{j, v}); now.Sub(known[j].of(v).Read) >= listAge && !now.Before(d.silent[name]) {
+				old = append(old, name)
+			}
 		}
 	}
 	return old
 }
 
-func (d *directory) markSilent(jid string) {
+func (d *directory) markSilent(name listName) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.silent) >= maxBroken {
 		clear(d.silent)
 	}
-	d.silent[jid] = d.side.now().Add(silentPause)
+	d.silent[name] = d.side.now().Add(silentPause)
 }
 
 // read asks for one list. false: nothing was learnt.
-func (d *directory) read(ctx context.Context, l *link, jid string) (deviceList, bool) {
-	xml, err := d.fetch(ctx, l, jid, nodeList)
+func (d *directory) read(ctx context.Context, l *link, name listName) (published, bool) {
+	xml, err := d.fetch(ctx, l, name.jid, listNode(name.version), "")
 	switch c := condition(err); {
 	case err == nil:
-		ids, err := omemo.ParseDeviceList(xml)
+		ids, err := omemo.ParseDeviceList(name.version, xml)
 		if err != nil {
-			d.side.log.Warn("a device list is malformed", "of", jid, "err", err)
-			return deviceList{}, false
+			d.grumble(name, "a device list is malformed", err)
+			return published{}, false
 		}
-		return deviceList{IDs: ids[:min(len(ids), maxDevices)], Read: d.side.now()}, true
+		return published{IDs: ids, Read: d.side.now()}, true
 	case c == "forbidden" || c == "not-authorized" || c == "subscription-required" || c == "presence-subscription-required":
-		return deviceList{Forbidden: true, Read: d.side.now()}, true
+		return published{Forbidden: true, Read: d.side.now()}, true
 	case c == "item-not-found":
-		return deviceList{Read: d.side.now()}, true
+		return published{Read: d.side.now()}, true
 	default:
-		d.side.log.Info("a device list could not be read; the last one known counts", "of", jid, "err", err)
-		return deviceList{}, false
+		d.grumble(name, "a device list could not be read; the last one known counts", err)
+		return published{}, false
 	}
 }
 
-func (d *directory) cached(ctx context.Context, jids []string) (map[string]deviceList, error) {
+// grumble logs what is wrong with a list, now and then.
+func (d *directory) grumble(name listName, what string, err error) {
+	if d.side.lately.free(what+name.jid+name.version.String(), d.side.now(), namePause) {
+		d.side.log.Warn(what, "of", name.jid, "version", name.version, "err", err)
+	}
+}
+
+func (d *directory) cached(ctx context.Context, jids []string) (map[string]*deviceList, error) {
 	keys := make([]string, len(jids))
 	for i, j := range jids {
 		keys[i] = stateList + j
@@ -156,11 +211,11 @@ func (d *directory) cached(ctx context.Context, jids []string) (map[string]devic
 	if err != nil {
 		return nil, fmt.Errorf("recall device lists: %w", err)
 	}
-	out := map[string]deviceList{}
+	out := map[string]*deviceList{}
 	for _, j := range jids {
-		var list deviceList
+		list := &deviceList{}
 		if v := found[stateList+j]; v != nil {
-			if err := json.Unmarshal(v, &list); err != nil {
+			if err := json.Unmarshal(v, list); err != nil {
 				return nil, fmt.Errorf("recall the device list of %s: %w", j, err)
 			}
 		}
@@ -169,11 +224,10 @@ func (d *directory) cached(ctx context.Context, jids []string) (map[string]devic
 	return out, nil
 }
 
-// put writes the lists of those whom keys names.
-func (d *directory) put(ctx context.Context, lists, keys map[string]deviceList) error {
+func (d *directory) put(ctx context.Context, lists map[string]*deviceList) error {
 	values := map[string][]byte{}
-	for j := range keys {
-		v, err := json.Marshal(lists[j])
+	for j, list := range lists {
+		v, err := json.Marshal(list)
 		if err != nil {
 			return err
 		}
@@ -183,74 +237,87 @@ func (d *directory) put(ctx context.Context, lists, keys map[string]deviceList) 
 }
 
 // change edits one list inside a transaction.
-func (d *directory) change(ctx context.Context, jid string, edit func(*deviceList) bool) error {
-	lists, err := d.cached(ctx, []string{jid})
-	if err != nil {
+func (d *directory) change(ctx context.Context, name listName, edit func(*published) bool) error {
+	lists, err := d.cached(ctx, []string{name.jid})
+	if err != nil || !edit(lists[name.jid].of(name.version)) {
 		return err
 	}
-	list := lists[jid]
-	if !edit(&list) {
-		return nil
-	}
-	lists[jid] = list
-	return d.put(ctx, lists, lists)
+	return d.put(ctx, lists)
+}
+
+// hear notes inside a transaction that a device wrote to us.
+func (d *directory) hear(ctx context.Context, v omemo.Version, a omemo.Address) error {
+	return d.change(ctx, listName{a.JID, v}, func(list *published) bool { return list.hear(a.Device) })
 }
 
 // follow asks for news of a list, once: by an explicit subscription from the gateway's address where the list is open,
 // by a presence subscription where it is not.
-func (d *directory) follow(l *link, jid string, list deviceList) {
+func (d *directory) follow(l *link, name listName, list published) {
 	if list.Subscribed || (!list.Forbidden && len(list.IDs) == 0) {
 		return
 	}
 	s := d.side
 	l.later(func(ctx context.Context) {
 		if list.Forbidden {
-			ask := el("", "presence", "type", "subscribe", "from", s.self, "to", jid)
+			ask := el("", "presence", "type", "subscribe", "from", s.self, "to", name.jid)
 			ask.add(el("", "status").say("May the bridge read your device list? It has to, to encrypt for you."))
 			if err := l.send(ask); err != nil {
 				return
 			}
 		} else {
-			query := el(nsPubSub, "pubsub").add(el(nsPubSub, "subscribe", "node", nodeList, "jid", s.self))
-			if _, err := l.ask(ctx, "set", s.self, jid, query); err != nil && condition(err) == "" {
+			query := el(nsPubSub, "pubsub").add(el(nsPubSub, "subscribe", "node", listNode(name.version), "jid", s.self))
+			if _, err := l.ask(ctx, "set", s.self, name.jid, query); err != nil && condition(err) == "" {
 				return
 			}
 		}
 		err := s.deps.State.Update(ctx, func(ctx context.Context) error {
-			return d.change(ctx, jid, func(list *deviceList) bool { list.Subscribed = true; return true })
+			return d.change(ctx, name, func(list *published) bool { list.Subscribed = true; return true })
 		})
 		if err != nil && ctx.Err() == nil {
-			s.log.Warn("it could not be noted that a device list is followed", "of", jid, "err", err)
+			s.log.Warn("it could not be noted that a device list is followed", "of", name.jid, "err", err)
 		}
 	})
 }
 
 // readListEvent takes in the news of a list, which counts only from the account itself.
 func (s *Side) readListEvent(m *message, b *batch) {
-	items := m.child(nsEvent, "event").child(nsEvent, "items")
+	event := m.child(nsEvent, "event")
 	from := m.get("from")
 	jid := normalBare(from)
-	if items.get("node") != nodeList || jid == "" || jid != from || domainOf(jid) == s.domain || !s.ourAddress(bare(m.get("to"))) {
+	if jid == "" || jid != from || domainOf(jid) == s.domain || !s.ourAddress(bare(m.get("to"))) {
 		return
 	}
-	var ids []uint32
-	if item := pickItem(items.all(nsEvent, "item")); item != nil && len(item.kids) > 0 {
-		var err error
-		if ids, err = omemo.ParseDeviceList(item.kids[0].append(nil, "")); err != nil {
-			s.log.Warn("a device list is malformed", "of", jid, "err", err)
+	for _, v := range s.versions {
+		name := listName{jid, v}
+		if sub := event.child(nsEvent, "subscription"); sub.get("node") == listNode(v) && sub.get("subscription") == "none" {
+			s.changeList(name, b, func(list *published) bool { list.Subscribed = false; return true })
+		}
+		items := event.child(nsEvent, "items")
+		if items.get("node") != listNode(v) {
+			continue
+		}
+		var ids []uint32
+		if item := pickItem(items.all(nsEvent, "item"), currentItem); item != nil && len(item.kids) > 0 {
+			var err error
+			if ids, err = omemo.ParseDeviceList(v, item.kids[0].append(nil, "")); err != nil {
+				s.devices.grumble(name, "a device list is malformed", err)
+				return
+			}
+		} else if items.child(nsEvent, "retract") == nil {
 			return
 		}
-	} else if items.child(nsEvent, "retract") == nil {
-		return
-	}
-	b.arrivals = append(b.arrivals, s.stateArrival(jid, func(ctx context.Context) error {
-		return s.devices.change(ctx, jid, func(list *deviceList) bool {
+		s.changeList(name, b, func(list *published) bool {
 			if list.Read.IsZero() && !list.Subscribed && len(list.Heard) == 0 {
 				return false // somebody we never asked about
 			}
-			list.IDs, list.Read, list.Forbidden, list.Heard = ids[:min(len(ids), maxDevices)], s.now(), false, nil
+			list.take(ids, s.now())
 			return true
 		})
-	}))
-	b.then(func() { s.devices.pardon(jid) })
+		b.then(func() { s.devices.pardon(jid) })
+	}
+}
+
+// changeList edits a list in the order of the stream.
+func (s *Side) changeList(name listName, b *batch, edit func(*published) bool) {
+	b.arrivals = append(b.arrivals, s.stateArrival(name.jid, func(ctx context.Context) error { return s.devices.change(ctx, name, edit) }))
 }

@@ -41,8 +41,8 @@ const (
 	nsRetract    = "urn:xmpp:message-retract:1"
 	nsOpenPGP    = "urn:xmpp:openpgp:0"
 	nsPGPLegacy  = "jabber:x:encrypted"
-	nsOMEMOTwo   = "urn:xmpp:omemo:2"
-	nsLegacy     = omemo.Namespace
+	nsOMEMOTwo   = omemo.NamespaceTwo
+	nsLegacy     = omemo.NamespaceLegacy
 )
 
 // Limits of what is decoded into nodes.

@@ -66,7 +66,7 @@ type OwnDevice struct {
 
 // Device returns the device of an address of ours. It makes none: that is the running gateway's.
 func (o *Operator) Device(ctx context.Context, own string) (OwnDevice, error) {
-	_, err := o.omemo.Missing(ctx, own, nil)
+	_, err := o.omemo.Missing(ctx, omemo.Legacy, own, nil)
 	if errors.Is(err, omemo.ErrNoOwnDevice) {
 		return OwnDevice{}, ErrNoDevice
 	}

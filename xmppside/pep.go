@@ -132,7 +132,7 @@ func (s *Side) item(ctx context.Context, own, name string) (*node, error) {
 		if err != nil {
 			return nil, err
 		}
-		return rawNode(omemo.AppendDeviceList(nil, dev.ID)), nil
+		return rawNode(omemo.AppendDeviceList(nil, omemo.Legacy, dev.ID)), nil
 	case strings.HasPrefix(name, nodeBundles):
 		dev, err := s.device(ctx, own)
 		if err != nil || name != bundleNode(dev.ID) {
@@ -140,7 +140,7 @@ func (s *Side) item(ctx context.Context, own, name string) (*node, error) {
 		}
 		var bundle *omemo.Bundle
 		err = s.deps.State.Update(ctx, func(ctx context.Context) (err error) {
-			bundle, err = s.omemo.Bundle(ctx, own)
+			bundle, err = s.omemo.Bundle(ctx, omemo.Legacy, own)
 			return err
 		})
 		if err != nil {

@@ -22,11 +22,11 @@ func sealedFake(t *testing.T) (*fakeServer, *omemo.Manager, *sidetest.State, ome
 		if dev, err = manager.EnsureDevice(ctx, "juliet@test"); err != nil {
 			return err
 		}
-		bundle, err := manager.Bundle(ctx, "juliet@test")
+		bundle, err := manager.Bundle(ctx, omemo.Legacy, "juliet@test")
 		f.answers["juliet@test "+bundleNode(dev.ID)] = string(bundle.AppendXML(nil))
 		return err
 	}))
-	f.answers["juliet@test "+nodeList] = string(omemo.AppendDeviceList(nil, dev.ID))
+	f.answers["juliet@test "+nodeList] = string(omemo.AppendDeviceList(nil, omemo.Legacy, dev.ID))
 	f.features = []string{"muc_nonanonymous", "muc_membersonly", nsSID}
 	f.members["juliet@test"] = "owner"
 	return f, manager, state, dev
@@ -54,7 +54,7 @@ func TestARepetitionWritesTheSameSealedBytes(t *testing.T) {
 	if len(said) != 2 || !bytes.Equal(said[0].bytes(), said[1].bytes()) {
 		t.Fatalf("%d messages, not the same bytes", len(said))
 	}
-	msg, err := omemo.ParseMessage(said[0].child(nsLegacy, "encrypted").append(nil, ""))
+	msg, err := omemo.ParseMessage(omemo.Legacy, said[0].child(nsLegacy, "encrypted").append(nil, ""))
 	must(t, err)
 	var opened omemo.Opened
 	must(t, state.Update(t.Context(), func(ctx context.Context) (err error) {
@@ -80,11 +80,11 @@ func seal(t *testing.T, side *Side, juliet *omemo.Manager, state *sidetest.State
 	to := omemo.Address{JID: fakeSelf, Device: own.ID}
 	bundle, err := side.item(t.Context(), fakeSelf, bundleNode(own.ID))
 	must(t, err)
-	parsed, err := omemo.ParseBundle(bundle.raw)
+	parsed, err := omemo.ParseBundle(omemo.Legacy, bundle.raw)
 	must(t, err)
 	var msg *omemo.Message
 	must(t, state.Update(t.Context(), func(ctx context.Context) (err error) {
-		msg, _, err = juliet.Seal(ctx, "juliet@test", []omemo.Address{to}, map[omemo.Address]*omemo.Bundle{to: parsed}, []byte(text))
+		msg, _, err = juliet.Seal(ctx, omemo.Legacy, "juliet@test", []omemo.Address{to}, map[omemo.Address]*omemo.Bundle{to: parsed}, []byte(text))
 		return err
 	}))
 	return rawNode(msg.AppendXML(nil))
@@ -103,7 +103,7 @@ func TestALostSessionIsHealedOnce(t *testing.T) {
 			}
 			return count == nth
 		})
-		msg, err := omemo.ParseMessage(transport.child(nsLegacy, "encrypted").append(nil, ""))
+		msg, err := omemo.ParseMessage(omemo.Legacy, transport.child(nsLegacy, "encrypted").append(nil, ""))
 		must(t, err)
 		must(t, state.Update(t.Context(), func(ctx context.Context) error {
 			_, err := juliet.Open(ctx, "juliet@test", []string{fakeSelf}, msg)

@@ -22,7 +22,7 @@ func TestASealedRoomIsToldOnceWhoReadsAlong(t *testing.T) {
 	told := func() []string {
 		var texts []string
 		for _, n := range f.saidBy(fakeSelf) {
-			msg, err := omemo.ParseMessage(n.child(nsLegacy, "encrypted").append(nil, ""))
+			msg, err := omemo.ParseMessage(omemo.Legacy, n.child(nsLegacy, "encrypted").append(nil, ""))
 			must(t, err)
 			must(t, state.Update(t.Context(), func(ctx context.Context) error {
 				opened, err := juliet.Open(ctx, "juliet@test", []string{fakeSelf}, msg)

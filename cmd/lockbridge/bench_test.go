@@ -62,7 +62,7 @@ func newFar(b *testing.B, i int) far {
 	if err != nil {
 		b.Fatal(err)
 	}
-	if f.bundle, err = f.manager.Bundle(b.Context(), jid); err != nil {
+	if f.bundle, err = f.manager.Bundle(b.Context(), omemo.Legacy, jid); err != nil {
 		b.Fatal(err)
 	}
 	f.address = omemo.Address{JID: jid, Device: device.ID}
@@ -84,7 +84,7 @@ func members(b *testing.B, state gateway.State, n int) (m *omemo.Manager, to []o
 		if _, err = m.EnsureDevice(ctx, benchOwn); err != nil {
 			return err
 		}
-		first, _, err = m.Seal(ctx, benchOwn, to, bundles, []byte("hello"))
+		first, _, err = m.Seal(ctx, omemo.Legacy, benchOwn, to, bundles, []byte("hello"))
 		return err
 	})
 	for _, f := range fars {
@@ -102,7 +102,7 @@ func members(b *testing.B, state gateway.State, n int) (m *omemo.Manager, to []o
 
 func (f far) seal(b *testing.B, device uint32, text string) *omemo.Message {
 	b.Helper()
-	msg, _, err := f.manager.Seal(b.Context(), f.address.JID, []omemo.Address{{JID: benchOwn, Device: device}}, nil, []byte(text))
+	msg, _, err := f.manager.Seal(b.Context(), omemo.Legacy, f.address.JID, []omemo.Address{{JID: benchOwn, Device: device}}, nil, []byte(text))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func BenchmarkSealDurable(b *testing.B) {
 				for b.Loop() {
 					i++
 					update(b, state, func(ctx context.Context) error {
-						msg, _, err := m.Seal(ctx, benchOwn, to, nil, []byte("what light through yonder window breaks?"))
+						msg, _, err := m.Seal(ctx, omemo.Legacy, benchOwn, to, nil, []byte("what light through yonder window breaks?"))
 						if err != nil {
 							return err
 						}
