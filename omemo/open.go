@@ -115,7 +115,7 @@ func (m *Manager) openKey(ctx context.Context, own string, senders []string, msg
 // readPeers reads what opening needs, at once. Only key exchanges need the
 // prekeys, and what the other version has pinned.
 func (b *book) readPeers(ctx context.Context, other *wire, senders []string, msg *Message) error {
-	keys := append(make([]string, 0, 3+3*len(senders)), b.identityKey(), trustKey)
+	keys := append(make([]string, 0, 3+3*len(senders)), b.identityKey(), TrustKey)
 	exchange := slices.ContainsFunc(msg.Keys, func(k Key) bool { return k.PreKey })
 	if exchange {
 		keys = append(keys, b.stockKey())

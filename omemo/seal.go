@@ -120,7 +120,7 @@ func (m *Manager) newSealer(b *book, devices int) (*sealer, error) {
 func (m *Manager) sealMaterial(ctx context.Context, v Version, own string, to []Address, bundles map[Address]*Bundle, material []byte, anybody bool) (*Message, Report, error) {
 	b := m.book(v, own)
 	want := make(map[Address]struct{}, len(to))
-	keys := append(make([]string, 0, 2+2*len(bundles)), b.identityKey(), trustKey)
+	keys := append(make([]string, 0, 2+2*len(bundles)), b.identityKey(), TrustKey)
 	for _, a := range to {
 		want[a] = struct{}{}
 		if bundles[a] != nil { // what the device may have shown before
@@ -321,7 +321,7 @@ func (b *book) keep(p place, rec *record) {
 func (m *Manager) sealAnew(ctx context.Context, v Version, own string, to Address, bundle *Bundle, material []byte) (*Message, error) {
 	b := m.book(v, own)
 	recordKey, ratchetKey := b.deviceKey("record", to), b.deviceKey("ratchet", to)
-	keys := []string{b.identityKey(), trustKey, recordKey, ratchetKey, b.recordKey(m.wires[v.other()], to)}
+	keys := []string{b.identityKey(), TrustKey, recordKey, ratchetKey, b.recordKey(m.wires[v.other()], to)}
 	found, err := b.locate(ctx, keys, map[Address]struct{}{to: {}})
 	if err != nil {
 		return nil, err

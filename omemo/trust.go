@@ -47,8 +47,9 @@ const (
 	VerifiedOnly
 )
 
-// trustKey is the key under which all decisions of operators are stored.
-const trustKey = "omemo/trust"
+// TrustKey is the key under which all decisions of operators are stored. Only
+// Decide writes it.
+const TrustKey = "omemo/trust"
 
 // judge says which keys are trusted.
 type judge struct {
@@ -65,7 +66,7 @@ type decision struct {
 // judge takes the decisions from what was read.
 func (m *Manager) judge(values map[string][]byte) (*judge, error) {
 	j := &judge{policy: m.opts.Trust, pins: m.opts.Pins}
-	value, ok := values[trustKey]
+	value, ok := values[TrustKey]
 	if !ok {
 		return j, nil
 	}
@@ -84,7 +85,7 @@ func (m *Manager) judge(values map[string][]byte) (*judge, error) {
 	return j, r.end("decisions on trust")
 }
 
-// marshal makes the value under trustKey; nil if there are no decisions.
+// marshal makes the value under TrustKey; nil if there are no decisions.
 func (j *judge) marshal() []byte {
 	if len(j.decided) == 0 {
 		return nil
@@ -161,7 +162,7 @@ func (m *Manager) Decide(ctx context.Context, jid string, key IdentityKey, trust
 	if jid == "" || len(jid) > maxJID || trust > Distrusted {
 		return fmt.Errorf("%w: decision on a JID of %d bytes", ErrMalformed, len(jid))
 	}
-	values, err := m.store.GetMany(ctx, []string{trustKey})
+	values, err := m.store.GetMany(ctx, []string{TrustKey})
 	if err != nil {
 		return fmt.Errorf("omemo: read state: %w", err)
 	}
@@ -184,7 +185,7 @@ func (m *Manager) Decide(ctx context.Context, jid string, key IdentityKey, trust
 	if len(j.decided[jid]) > maxDecisions {
 		return fmt.Errorf("%w: more than %d keys of one JID are judged", ErrState, maxDecisions)
 	}
-	if err := m.store.PutMany(ctx, map[string][]byte{trustKey: j.marshal()}); err != nil {
+	if err := m.store.PutMany(ctx, map[string][]byte{TrustKey: j.marshal()}); err != nil {
 		return fmt.Errorf("omemo: write state: %w", err)
 	}
 	return nil
@@ -202,7 +203,7 @@ type KnownDevice struct {
 // Known lists the remote devices of all own devices, sorted by own JID and
 // address. It reads all of the state: it is made for operators.
 func (m *Manager) Known(ctx context.Context) ([]KnownDevice, error) {
-	values, err := m.store.GetMany(ctx, []string{trustKey})
+	values, err := m.store.GetMany(ctx, []string{TrustKey})
 	if err != nil {
 		return nil, fmt.Errorf("omemo: read state: %w", err)
 	}
