@@ -1,7 +1,7 @@
 """OMEMO for a scripted client: python-omemo's SessionManager over four I/O coroutines of the client, trusting blindly.
 
 The client passed as `io` offers publish(node, item, element), fetch(jid, node, item) -> payloads, retract(node, item) and
-send_empty(jid, element). State lives in one JSON file, so that a client can stop and go on with the same sessions.
+send_empty(jid, element). State lives in one JSON file, so that a client can stop and go on with the same sessions, or with those of an older copy.
 """
 import asyncio
 import json
@@ -130,10 +130,37 @@ class Engine:
         return sorted(devices)
 
     async def refresh(self, jids, namespaces=None):
+        """Fetches device lists; of each person one must be there. Prosody says of a list that does not exist that it is forbidden."""
         for jid in jids:
+            failures = []
             for ns in namespaces or self.namespaces:
-                await self.manager.refresh_device_list(ns, jid)
-                self.known.add((ns, jid))
+                try:
+                    await self.manager.refresh_device_list(ns, jid)
+                    self.known.add((ns, jid))
+                except omemo.DeviceListDownloadFailed as e:
+                    failures.append(e)
+            if len(failures) == len(namespaces or self.namespaces):
+                raise failures[0]
+
+    async def exchange_anew(self, jid, device, times):
+        """Gives up the sessions with a device `times` times over, each time with a new key exchange in an empty message."""
+        failed = []
+        for _ in range(times):
+            async with self.lock:
+                known = next((d for d in await self.manager.get_device_information(jid) if d.device_id == device), None)
+                if known is None:
+                    raise ValueError(f"{jid} has no device {device}")
+                failed += [repr(e) for e in (await self.manager.replace_sessions(known)).values()]
+        return failed
+
+    def for_us(self, sealed):
+        """Of several sealed elements the one for this device, else the first."""
+        def keys(element):
+            if element.tag.startswith("{" + V2):
+                return [k for keys in element.iter(f"{{{V2}}}keys") if keys.get("jid") == self.jid for k in keys]
+            return element.iter(f"{{{LEGACY}}}key")
+        mine = [e for e in sealed if any(k.get("rid") == str(self.device_id) for k in keys(e))]
+        return (mine or sealed)[0]
 
     async def devices(self, jid):
         async with self.lock:
@@ -162,8 +189,8 @@ class Engine:
             ET.SubElement(envelope, SCE + "to", jid=room)
         return ET.tostring(envelope)
 
-    async def decrypt(self, element, sender):
-        """Returns (text or None for a key transport, sending device id)."""
+    async def decrypt(self, element, sender, room):
+        """Returns (text or None for a key transport, sending device id); room is None outside of rooms."""
         namespace = element.tag[1:].split("}")[0]
         async with self.lock:
             if namespace == LEGACY:
@@ -173,6 +200,17 @@ class Engine:
             plain, device, _ = await self.manager.decrypt(message)
         if plain is None or namespace == LEGACY:
             return None if plain is None else plain.decode(), device.device_id
-        content = ET.fromstring(plain).find(SCE + "content")
-        body = content.find("{jabber:client}body") if content is not None else None
-        return None if body is None else body.text or "", device.device_id
+        return envelope_text(ET.fromstring(plain), sender, room), device.device_id
+
+
+def envelope_text(envelope, sender, room):
+    """The text in an XEP-0420 envelope, after the checks that XEP-0384 asks for."""
+    affix = {name: envelope.find(SCE + name) for name in ("content", "rpad", "from", "to")}
+    if envelope.tag != SCE + "envelope" or affix["content"] is None or affix["rpad"] is None or affix["from"] is None:
+        raise ValueError("the envelope lacks what OMEMO asks for")
+    if affix["from"].get("jid").split("/")[0] != sender:
+        raise ValueError(f"the envelope is from {affix['from'].get('jid')}, the message from {sender}")
+    if room and (affix["to"] is None or affix["to"].get("jid") != room):
+        raise ValueError(f"the envelope is not for {room}")
+    body = affix["content"].find("{jabber:client}body")
+    return None if body is None else body.text or ""

@@ -2,220 +2,17 @@
 
 In:   {"id": 1, "cmd": "login", "args": {...}}     every coroutine named cmd_* below is a command, its parameters are the args
 Out:  {"id": 1, "result": ...} or {"id": 1, "error": "..."}    one reply for each command
-      {"event": "message" | "presence" | "devices" | "subscription" | "disconnected", ...}    whatever the server sends, in its order
+      {"event": "message" | "held" | "presence" | "devices" | "subscription" | "disconnected", ...}    whatever the server sends, in its order
 It ends at the end of its input. Nothing is trusted to be there: any failure is the command's error reply.
 """
 import asyncio
 import json
 import sys
-import traceback
 import xml.etree.ElementTree as ET
 
-import slixmpp
 from slixmpp.exceptions import IqError, IqTimeout
-from slixmpp.xmlstream.handler import Callback
-from slixmpp.xmlstream.matcher import MatchXPath
 
-C = "{jabber:client}"
-PUBSUB = "{http://jabber.org/protocol/pubsub}"
-EVENT = "{http://jabber.org/protocol/pubsub#event}"
-MUC = "http://jabber.org/protocol/muc"
-DATA = "{jabber:x:data}"
-NO_SUCH = ("item-not-found", "service-unavailable", "feature-not-implemented")
-PLUGINS = ("xep_0030", "xep_0045", "xep_0060", "xep_0115", "xep_0163", "xep_0199", "xep_0280")
-REPLY_SECONDS = 20
-
-
-def emit(**line):
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
-
-
-def bare(jid):
-    return slixmpp.JID(jid).bare if jid else ""
-
-
-def error_text(stanza):
-    """Condition and text of a stanza's <error/>."""
-    error = stanza.find(C + "error")
-    if error is None:
-        return ""
-    words = [e.tag.split("}")[1] for e in error if not e.tag.endswith("}text")]
-    words += [e.text for e in error if e.tag.endswith("}text") and e.text]
-    return ": ".join(words) or "error"
-
-
-def form(form_type, fields):
-    x = ET.Element(DATA + "x", type="submit")
-    ET.SubElement(ET.SubElement(x, DATA + "field", var="FORM_TYPE", type="hidden"), DATA + "value").text = form_type
-    for name, value in fields.items():
-        text = str(int(value)) if isinstance(value, bool) else str(value)
-        ET.SubElement(ET.SubElement(x, DATA + "field", var=name), DATA + "value").text = text
-    return x
-
-
-class Client(slixmpp.ClientXMPP):
-    def __init__(self, jid, password, resource, address, namespaces, storage):
-        super().__init__(f"{jid}/{resource}", password)
-        for plugin in PLUGINS:
-            self.register_plugin(plugin)
-        self.address = address
-        self.engine = None
-        self.rooms = {}                 # room -> {nick: real bare JID}
-        self.nicks = {}                 # room -> our nick
-        self.joining = {}               # room -> future of the join
-        self.sent = {}                  # id of an own sealed message -> its text, for our own reflection
-        self.inbox = asyncio.Queue()    # stanzas are handled one after the other: decryption must keep their order
-        self.ready = asyncio.get_running_loop().create_future()
-        self.auto_authorize = self.auto_subscribe = True
-        if namespaces:
-            from omemo_engine import DEVICE_NODES, Engine, NAMESPACES     # a second of import that plain clients save
-            self.device_nodes = {DEVICE_NODES[NAMESPACES[n]]: NAMESPACES[n] for n in namespaces}
-            self.engine = Engine(self, jid, [NAMESPACES[n] for n in namespaces], storage)
-            for node in self.device_nodes:
-                self["xep_0163"].add_interest(node)
-        self.add_event_handler("session_start", self.on_session)
-        self.add_event_handler("failed_all_auth", lambda _: self.fail("authentication failed"))
-        self.add_event_handler("connection_failed", lambda e: self.fail(f"connection failed: {e}"))
-        self.add_event_handler("disconnected", lambda e: emit(event="disconnected", reason=str(e)))
-        for name in ("message", "presence"):
-            self.register_handler(Callback("all " + name, MatchXPath(C + name), lambda s: self.inbox.put_nowait(s.xml)))
-
-    def fail(self, reason):
-        if not self.ready.done():
-            self.ready.set_exception(RuntimeError(reason))
-
-    async def on_session(self, _):
-        try:
-            await self.get_roster()
-            await self["xep_0115"].update_caps()
-            if self.engine:
-                await self.engine.start()
-            self.pump = asyncio.ensure_future(self.handle_stanzas())
-            self.send_presence()
-            await self["xep_0280"].enable()
-            if not self.ready.done():
-                self.ready.set_result(None)
-        except Exception as e:
-            self.fail(f"session start: {e!r}")
-
-    # ---- what Engine asks for
-
-    async def publish(self, node, item, element):
-        options = {"pubsub#access_model": "open", "pubsub#persist_items": "true"}
-        if node.endswith(":bundles"):       # OMEMO 0.8 keeps one item for each device
-            options["pubsub#max_items"] = "max"
-        iq = self.make_iq_set()
-        pubsub = ET.SubElement(iq.xml, PUBSUB + "pubsub")
-        ET.SubElement(ET.SubElement(pubsub, PUBSUB + "publish", node=node), PUBSUB + "item", id=item).append(element)
-        ET.SubElement(pubsub, PUBSUB + "publish-options").append(form("http://jabber.org/protocol/pubsub#publish-options", options))
-        await iq.send(timeout=REPLY_SECONDS)
-
-    async def fetch(self, jid, node, item):
-        iq = self.make_iq_get(ito=jid)
-        items = ET.SubElement(ET.SubElement(iq.xml, PUBSUB + "pubsub"), PUBSUB + "items", node=node)
-        if item:
-            ET.SubElement(items, PUBSUB + "item", id=item)
-        try:
-            answer = await iq.send(timeout=REPLY_SECONDS)
-        except IqError as e:
-            if error_text(e.iq.xml).split(":")[0] in NO_SUCH:
-                return []
-            raise
-        return [payload for i in answer.xml.iter(PUBSUB + "item") for payload in i]
-
-    async def retract(self, node, item):
-        iq = self.make_iq_set()
-        retract = ET.SubElement(ET.SubElement(iq.xml, PUBSUB + "pubsub"), PUBSUB + "retract", node=node)
-        ET.SubElement(retract, PUBSUB + "item", id=item)
-        await iq.send(timeout=REPLY_SECONDS)
-
-    async def send_empty(self, jid, element):
-        message = self.make_message(mto=jid, mtype="chat")
-        message.xml.append(element)
-        ET.SubElement(message.xml, "{urn:xmpp:hints}store")
-        message.send()
-
-    # ---- what the server sends
-
-    async def handle_stanzas(self):
-        while True:
-            stanza = await self.inbox.get()
-            try:
-                if stanza.tag == C + "presence":
-                    self.on_presence_stanza(stanza)
-                else:
-                    await self.on_message_stanza(stanza, "")
-            except Exception as e:
-                emit(event="broken", error=repr(e), xml=ET.tostring(stanza, encoding="unicode"), trace=traceback.format_exc())
-
-    def on_presence_stanza(self, x):
-        jid, kind = slixmpp.JID(x.get("from")), x.get("type", "")
-        if kind in ("subscribe", "subscribed", "unsubscribe", "unsubscribed"):
-            return emit(event="subscription", **{"from": jid.bare, "type": kind})
-        item = x.find(f"{{{MUC}#user}}x/{{{MUC}#user}}item")
-        codes = [s.get("code") for s in x.findall(f"{{{MUC}#user}}x/{{{MUC}#user}}status")]
-        line = {"from": jid.full, "type": kind, "room": "", "nick": "", "codes": codes, "error": error_text(x),
-                "real": "", "affiliation": "", "role": "", "show": x.findtext(C + "show", "")}
-        if jid.bare in self.rooms:
-            line.update(room=jid.bare, nick=jid.resource)
-            if item is not None:
-                line.update(real=bare(item.get("jid")), affiliation=item.get("affiliation", ""), role=item.get("role", ""))
-            waiting = self.joining.get(jid.bare)
-            if kind == "unavailable":
-                self.rooms[jid.bare].pop(jid.resource, None)
-            elif kind != "error":
-                self.rooms[jid.bare][jid.resource] = line["real"]
-            if waiting and not waiting.done() and kind == "error":
-                waiting.set_exception(RuntimeError("cannot join: " + line["error"]))
-            elif waiting and not waiting.done() and "110" in codes and kind == "":
-                self.nicks[jid.bare] = jid.resource
-                waiting.set_result(None)
-        return emit(event="presence", **line)
-
-    async def on_message_stanza(self, x, carbon):
-        items = x.find(f"{EVENT}event/{EVENT}items")
-        if items is not None:
-            namespace = self.device_nodes.get(items.get("node")) if self.engine else None
-            for payload in items.iterfind(EVENT + "item/*") if namespace else ():
-                devices = await self.engine.on_device_list(namespace, bare(x.get("from")), payload)
-                emit(event="devices", namespace=namespace, devices=devices, **{"from": bare(x.get("from"))})
-            return
-        for direction in ("received", "sent"):
-            inner = x.find(f"{{urn:xmpp:carbons:2}}{direction}/{{urn:xmpp:forward:0}}forwarded/{C}message")
-            if inner is not None and bare(x.get("from")) == self.boundjid.bare:
-                return await self.on_message_stanza(inner, direction)
-        await self.on_text(x, carbon)
-
-    async def on_text(self, x, carbon):
-        sender, kind = slixmpp.JID(x.get("from")), x.get("type", "normal")
-        real = self.rooms[sender.bare].get(sender.resource, "") if sender.bare in self.rooms else sender.bare
-        fallback = x.findtext(C + "body")
-        line = {"from": sender.full, "type": kind, "real": real, "body": fallback, "fallback": fallback, "encrypted": False, "namespace": "",
-                "device": 0, "own": False, "id": x.get("id", ""), "carbon": carbon, "error": error_text(x) if kind == "error" else "",
-                "origin_id": attribute(x, "{urn:xmpp:sid:0}origin-id"), "stanza_id": attribute(x, "{urn:xmpp:sid:0}stanza-id"),
-                "replace": attribute(x, "{urn:xmpp:message-correct:0}replace"), "subject": x.findtext(C + "subject"),
-                "delayed": x.find("{urn:xmpp:delay}delay") is not None, "xml": ET.tostring(x, encoding="unicode")}
-        if kind == "groupchat":
-            line["own"] = self.nicks.get(sender.bare) == sender.resource and sender.resource != ""
-        sealed = next((e for e in x if e.tag.endswith("}encrypted")), None)
-        if sealed is not None and kind != "error":
-            line.update(encrypted=True, namespace=sealed.tag[1:].split("}")[0], body=None)
-            if line["own"] and line["id"] in self.sent:
-                line["body"] = self.sent[line["id"]]
-            elif self.engine is None:
-                line["error"] = "sealed, and this client has no OMEMO"
-            else:
-                try:
-                    line["body"], line["device"] = await self.engine.decrypt(sealed, real)
-                except Exception as e:
-                    line["error"] = f"{type(e).__name__}: {e}"
-        emit(event="message", **line)
-
-
-def attribute(x, tag):
-    element = x.find(tag)
-    return "" if element is None else element.get("id", "")
+from xmpp_session import MUC, REPLY_SECONDS, Client, bare, emit, error_text, form
 
 
 class Commands:
@@ -277,8 +74,9 @@ class Commands:
         message.send()
         return {"id": message["id"]}
 
-    async def cmd_send_omemo(self, to, body, omemo=None, recipients=None, refresh=False):
-        """Seals for everyone in the room or affiliated with it, as real clients do; `refresh` fetches their device lists anew."""
+    async def cmd_send_omemo(self, to, body, omemo=None, recipients=None, refresh=False, hold=False):
+        """Seals for everyone in the room or affiliated with it, as real clients do; `refresh` fetches their device lists anew. Each device
+        gets the message in the first of the `omemo` versions that it has. What is held goes out by `release`."""
         from omemo_engine import NAMESPACES
         c = self.client
         room = to if to in c.rooms else None
@@ -291,14 +89,60 @@ class Commands:
         for namespace, element in sealed:
             message = c.make_message(mto=to, mtype="groupchat" if room else "chat", mbody="This message is sealed with OMEMO.")
             message["id"] = c.new_id()
-            c.sent[message["id"]] = body
+            c.sent[message["id"]], c.sealed[message["id"]] = body, message
             message.xml.append(element)
             ET.SubElement(message.xml, "{urn:xmpp:eme:0}encryption", namespace=namespace, name="OMEMO")
             ET.SubElement(message.xml, "{urn:xmpp:sid:0}origin-id", id=message["id"])
             ET.SubElement(message.xml, "{urn:xmpp:hints}store")
-            message.send()
+            if not hold:
+                message.send()
             ids.append(message["id"])
         return {"ids": ids, "recipients": sorted(recipients or [bare(to)]), "errors": errors}
+
+    async def cmd_release(self, ids):
+        """Sends sealed messages that were held, in the order given."""
+        for i in ids:
+            self.client.sealed[i].send()
+
+    async def cmd_replay(self, id, to, type):
+        """Sends the ciphertext of an earlier message once more, under a new id and perhaps to somebody else."""
+        c = self.client
+        message = c.make_message(mto=to, mtype=type, mbody="This message is sealed with OMEMO.")
+        message["id"] = c.new_id()
+        for sealed in c.sealed[id].xml:
+            if sealed.tag.endswith("}encrypted"):
+                message.xml.append(sealed)
+        message.send()
+        return {"id": message["id"]}
+
+    async def cmd_hold(self):
+        """From now on sealed messages are kept unopened when they come; each is told as a "held" event."""
+        self.client.held = []
+
+    async def cmd_unhold(self, order="same"):
+        """Takes what was held as if it came now, in the same or in the reverse order."""
+        c = self.client
+        held, c.held = c.held, None
+        for stanza in reversed(held) if order == "reverse" else held:
+            c.inbox.put_nowait(stanza)
+
+    async def cmd_exchange_anew(self, jid, device, times=1):
+        failed = await self.client.engine.exchange_anew(jid, device, times)
+        if failed:
+            raise RuntimeError("; ".join(failed))
+
+    async def cmd_bundle(self, jid, device, omemo="legacy"):
+        """A device's bundle as it is published now: the ids of its signed prekey and of its prekeys."""
+        from omemo_engine import NAMESPACES, V2, bundle_place
+        namespace = NAMESPACES[omemo]
+        node, item = bundle_place(namespace, device)
+        payloads = await self.client.fetch(jid, node, item if namespace == V2 else None)
+        if not payloads:
+            raise ValueError("there is none")
+        signed, one_time = ("spk", "pk") if namespace == V2 else ("signedPreKeyPublic", "preKeyPublic")
+        ids = [int(k.get("id") or k.get("preKeyId")) for k in payloads[0].iter(f"{{{namespace}}}{one_time}")]
+        spk = payloads[0].find(f"{{{namespace}}}{signed}")
+        return {"signed": int(spk.get("id") or spk.get("signedPreKeyId")), "prekeys": ids}
 
     async def cmd_devices(self, jid, refresh=True):
         if refresh:

@@ -316,12 +316,24 @@ func (p *Profanity) JoinSealed(ctx context.Context, room string) error {
 	return p.AwaitScreen(ctx, `\[OMEMO\]|OMEMO.*session started|OMEMO encryption enabled`)
 }
 
+// OpenSealed opens the window of a person and switches OMEMO on in it. Text typed after that is sealed for the devices that the person has;
+// AwaitSession tells when the first of them can be.
+func (p *Profanity) OpenSealed(ctx context.Context, jid string) error {
+	if err := p.Type(ctx, "/msg "+jid); err != nil {
+		return err
+	}
+	if err := p.Type(ctx, "/omemo start"); err != nil {
+		return err
+	}
+	return p.AwaitScreen(ctx, `\[OMEMO\]|OMEMO.*session started|OMEMO encryption enabled`)
+}
+
 // AwaitSession waits until there is an OMEMO session with one of the person's devices: text typed earlier is not sealed for them.
 func (p *Profanity) AwaitSession(ctx context.Context, jid string) error {
 	return p.awaitDebug(ctx, 0, "a session with "+jid, `\[OMEMO\]\[STORE\] Store session for `+regexp.QuoteMeta(jid)+` `)
 }
 
-// Say types a text into the window that is open: the room that was joined last.
+// Say types a text into the window that is open: of the room that was joined or the person who was turned to last.
 func (p *Profanity) Say(ctx context.Context, text string) error {
 	mark := p.Mark()
 	if err := p.Type(ctx, text); err != nil {

@@ -29,10 +29,15 @@ func ok(t *testing.T, err error) {
 
 func member(ctx context.Context, t *testing.T, b *Bed, name string) *XMPPClient {
 	t.Helper()
+	return memberWith(ctx, t, b, name, Legacy)
+}
+
+func memberWith(ctx context.Context, t *testing.T, b *Bed, name string, versions []string) *XMPPClient {
+	t.Helper()
 	name = Unique(name)
 	password, err := b.XMPPAccount(ctx, name, b.Host)
 	ok(t, err)
-	c, err := StartXMPP(ctx, b, XMPPOptions{JID: name + "@" + b.Host, Password: password, OMEMO: Legacy})
+	c, err := StartXMPP(ctx, b, XMPPOptions{JID: name + "@" + b.Host, Password: password, OMEMO: versions})
 	ok(t, err)
 	t.Cleanup(func() { c.Close() })
 	return c
@@ -51,6 +56,37 @@ func TestTwoMembersTalkInASealedRoom(t *testing.T) {
 	ok(t, err)
 	ok(t, romeo.SaySealed(ctx, room, "Shall I hear more"))
 	_, err = juliet.AwaitSealed(ctx, room, "Shall I hear more")
+	ok(t, err)
+}
+
+func TestThreeMembersTalkInTwoVersions(t *testing.T) {
+	ctx, b := start(t)
+	juliet, romeo, paris := memberWith(ctx, t, b, "juliet", Both), memberWith(ctx, t, b, "romeo", Two), memberWith(ctx, t, b, "paris", Legacy)
+	room := Unique("tomb") + "@conference." + b.Host
+	ok(t, juliet.CreateRoom(ctx, room, "Juliet", true, romeo.JID, paris.JID))
+	for nick, c := range map[string]*XMPPClient{"Romeo": romeo, "Paris": paris} {
+		ok(t, c.Join(ctx, room, nick))
+		_, err := juliet.AwaitOccupant(ctx, room, c.JID)
+		ok(t, err)
+	}
+	ok(t, juliet.SaySealed(ctx, room, "What's here? a cup"))
+	for c, namespace := range map[*XMPPClient]string{romeo: "urn:xmpp:omemo:2", paris: "eu.siacs.conversations.axolotl"} {
+		e, err := c.AwaitSealed(ctx, room, "What's here? a cup")
+		ok(t, err)
+		if e.Namespace != namespace {
+			t.Errorf("%s got it in %s", c.JID, e.Namespace)
+		}
+	}
+	held := paris.Mark()
+	ok(t, paris.Hold(ctx))
+	for _, text := range []string{"First", "Second"} {
+		ok(t, juliet.SaySealedIn(ctx, paris.JID, text, Legacy...))
+	}
+	ok(t, paris.AwaitHeld(ctx, held, 2, juliet.JID))
+	ok(t, paris.UnholdReversed(ctx))
+	_, err := paris.AwaitSealed(ctx, juliet.JID, "First")
+	ok(t, err)
+	_, err = paris.AwaitSealed(ctx, juliet.JID, "Second")
 	ok(t, err)
 }
 
@@ -90,6 +126,25 @@ func TestProfanityAndTheScriptedClientTalkInASealedRoom(t *testing.T) {
 	ok(t, nurse.Say(ctx, "His name is Romeo"))
 	_, err = juliet.AwaitSealed(ctx, room, "His name is Romeo")
 	ok(t, err)
+}
+
+func TestProfanityAndTheScriptedClientTalkInPrivate(t *testing.T) {
+	ctx, b := start(t)
+	juliet := member(ctx, t, b, "juliet")
+	name := Unique("nurse")
+	password, err := b.XMPPAccount(ctx, name, b.Host)
+	ok(t, err)
+	nurse, err := StartProfanity(ctx, b, name+"@"+b.Host, password, nil)
+	ok(t, err)
+	t.Cleanup(nurse.Close)
+	ok(t, nurse.PublishOMEMO(ctx))
+	ok(t, nurse.OpenSealed(ctx, juliet.JID))
+	ok(t, nurse.AwaitSession(ctx, juliet.JID))
+	ok(t, nurse.Say(ctx, "Your mother craves a word"))
+	_, err = juliet.AwaitSealed(ctx, nurse.JID, "craves a word")
+	ok(t, err)
+	ok(t, juliet.SaySealed(ctx, nurse.JID, "What is her will?"))
+	ok(t, nurse.AwaitSealed(ctx, juliet.JID, "What is her will?"))
 }
 
 func TestTwoMatrixUsersTalk(t *testing.T) {

@@ -34,7 +34,7 @@ type XMPPClient struct {
 	gone    bool
 }
 
-// XMPPEvent is what the client saw. Kind tells which fields mean something: message, presence, devices, subscription, broken.
+// XMPPEvent is what the client saw. Kind tells which fields mean something: message, held, presence, devices, subscription, broken.
 type XMPPEvent struct {
 	Kind string `json:"event"`
 	From string `json:"from"`
@@ -99,8 +99,12 @@ type XMPPOptions struct {
 	Transcript    *Transcript
 }
 
-// Legacy is the OMEMO version that nearly every client has.
-var Legacy = []string{"legacy"}
+// The OMEMO versions that a client may have; each list of an account is published only by clients with that version.
+var (
+	Legacy = []string{"legacy"} // what nearly every client has
+	Two    = []string{"omemo:2"}
+	Both   = []string{"omemo:2", "legacy"} // sends OMEMO 2 where the other device has it
+)
 
 // StartXMPP starts the client and logs it in.
 func StartXMPP(ctx context.Context, b *Bed, o XMPPOptions) (*XMPPClient, error) {
@@ -288,44 +292,6 @@ func (c *XMPPClient) Say(ctx context.Context, to, text string) error {
 // SayPrivately sends plain text to one occupant of a room.
 func (c *XMPPClient) SayPrivately(ctx context.Context, room, nick, text string) error {
 	return c.Call(ctx, "send", map[string]any{"to": room + "/" + nick, "body": text, "type": "chat"}, nil)
-}
-
-// SaySealed sends text sealed with OMEMO for all members of a room, or for one person.
-func (c *XMPPClient) SaySealed(ctx context.Context, to, text string) error {
-	return c.saySealed(ctx, to, text, false)
-}
-
-// SaySealedAnew is SaySealed after fetching every recipient's device list again.
-func (c *XMPPClient) SaySealedAnew(ctx context.Context, to, text string) error {
-	return c.saySealed(ctx, to, text, true)
-}
-
-func (c *XMPPClient) saySealed(ctx context.Context, to, text string, refresh bool) error {
-	c.transcript.add(Entry{Where: c.owner, Who: c.JID, Text: text, Said: true, Sealed: true})
-	return c.Call(ctx, "send_omemo", map[string]any{"to": to, "body": text, "refresh": refresh}, nil)
-}
-
-// XMPPDevice is an OMEMO device as this client knows it.
-type XMPPDevice struct {
-	ID         int64
-	Active     bool
-	Namespaces []string
-	Key        string // the identity key in hex
-}
-
-// Devices fetches somebody's device list and returns the devices whose bundles this client has or could fetch.
-func (c *XMPPClient) Devices(ctx context.Context, jid string) (found []XMPPDevice, err error) {
-	err = c.Call(ctx, "devices", map[string]any{"jid": jid}, &found)
-	return found, err
-}
-
-// RemoveDevice takes one of the account's devices off its published lists; 0: this one, whose OMEMO ends with it.
-func (c *XMPPClient) RemoveDevice(ctx context.Context, device int64) error {
-	args := map[string]any{}
-	if device != 0 {
-		args["device"] = device
-	}
-	return c.Call(ctx, "remove_device", args, nil)
 }
 
 // Subscribe sends a presence of a subscription type: subscribe, subscribed, unsubscribe, unsubscribed.
