@@ -28,13 +28,13 @@ type conn struct {
 	rooms     map[string]*room
 	said      map[string]*utterance // the last deliveries, by key
 	saidOrder []string
-	answered  map[string]time.Time // when a direct message was answered, by folded nick
+	told      map[string]time.Time // until when something is not told again; see mayTell
 }
 
 func newConn(s *Side, who gateway.Person) *conn {
 	c := &conn{
 		side: s, who: who, away: errors.New("not connected yet"), casemap: casemapRFC1459,
-		said: map[string]*utterance{}, answered: map[string]time.Time{},
+		said: map[string]*utterance{}, told: map[string]time.Time{},
 	}
 	for _, r := range s.deps.Rooms {
 		c.list = append(c.list, &room{Room: r})
@@ -115,6 +115,7 @@ func (c *conn) down(err error) {
 			}
 		}
 		s.pace.withdrawAll(func(l *line) { l.settle(gateway.Later(time.Second, err)) })
+		s.foundNone(err)
 	}
 	c.sess, c.away = nil, err
 	for _, r := range c.list {

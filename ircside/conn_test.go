@@ -23,7 +23,7 @@ func TestSaysWithEcho(t *testing.T) {
 	}
 	l.send("@msgid=m9;+draft/reply=m0 :bob!b@h PRIVMSG #lobby :an answer")
 	out := r.outcomes(got)
-	want := "[{Parts:[{Name: Native:m0 Also:[]} {Name:1 Native:m1 Also:[]}] Room: Err:<nil>} {Parts:[{Name: Native:m2 Also:[]}] Room: Err:<nil>}]"
+	want := "[{Parts:[{Name: Native:m0 Also:[]} {Name:1 Native:m1 Also:[]}] Err:<nil>} {Parts:[{Name: Native:m2 Also:[]}] Err:<nil>}]"
 	if s := fmt.Sprintf("%+v", out); s != want {
 		t.Errorf("outcomes %s, want %s", s, want)
 	}

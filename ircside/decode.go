@@ -83,15 +83,16 @@ func decodeMessage(e *girc.Event) (gateway.Message, bool) {
 
 // refusal is the server's answer to a line that it did not pass on.
 type refusal struct {
-	target string // whom the line was for; "" if the answer does not say
-	err    error
-	absent bool // we are not in the channel
+	target  string // whom the line was for; "" if the answer does not say
+	err     error
+	absent  bool // we are not in the channel, or the person is not there
+	passing bool // the same line may pass a little later
 }
 
 // decodeRefusal reads the numerics and standard replies (IRCv3) that refuse a PRIVMSG or NOTICE. With sure, a label has
 // told already that e answers one, so that any error does.
 func decodeRefusal(e *girc.Event, sure bool) (refusal, bool) {
-	reason := gateway.CleanName(toUTF8(stripFormat(e.Last())))
+	reason := gateway.Shorten(oneLine(toUTF8(stripFormat(e.Last()))), 200)
 	if reason == "" {
 		reason = "the server refused it"
 	}
@@ -100,7 +101,9 @@ func decodeRefusal(e *girc.Event, sure bool) (refusal, bool) {
 	case girc.ERR_CANNOTSENDTOCHAN: // +m, +n, a ban, a filter: may pass
 	case girc.ERR_NOSUCHNICK, girc.ERR_NOSUCHCHANNEL, girc.ERR_NOTONCHANNEL:
 		r.absent = true
-	case "263", "439": // try again, target change too fast
+	case girc.RPL_TRYAGAIN, "439", "707": // try again, targets change too fast
+		r.passing = true
+	case "477", "486", "531", "716": // to people: only from those who logged in, or not from us
 	case girc.ERR_NOTEXTTOSEND, "417", "936": // no text, line too long, a censored word
 		r.err = gateway.Drop(r.err)
 	case "FAIL":

@@ -44,7 +44,7 @@ func loose(t *testing.T) *session {
 	t.Helper()
 	cfg := defaults()
 	cfg.Nick, cfg.User = "lockbridge", "lockbridge"
-	side, err := New(cfg, gateway.Deps{Network: "net", Log: slog.New(slog.DiscardHandler), Rooms: []gateway.Room{
+	side, err := New(cfg, gateway.Deps{Network: "net", Direct: direct(), Log: slog.New(slog.DiscardHandler), Rooms: []gateway.Room{
 		{Address: gateway.Address{Network: "net", ID: "#Lobby"}}, {Address: gateway.Address{Network: "net", ID: "#two"}, Password: "key"},
 	}})
 	if err != nil {
@@ -81,6 +81,7 @@ func feedLine(t *testing.T, s *session, text string) string {
 		fmt.Fprintf(&b, "  > %s\n", line)
 	}
 	s.now = nil
+	s.pace.tokens = s.pace.burst
 	queued, _ := s.pace.take(s.c.side.clock.now().Add(time.Hour), 100)
 	for _, l := range queued {
 		fmt.Fprintf(&b, "  > %s\n", l.text)

@@ -1,9 +1,22 @@
 // Package ircside is the IRC half of the gateway: one connection, the relay, says what others said as "<nick> text" and
 // hears what is said in the channels of the bridges.
 //
+// A direct chat is between a nick and somebody on another network. The nick writes to the relay, with the other one's
+// address in front:
+//
+//	/msg lockbridge juliet@example.org: hello
+//	/msg lockbridge @alice:example.org: hello
+//	/msg lockbridge juliet@example.org%work: hello
+//
+// The last form names the network, where the address could be on several. Answers come from the relay as
+// "<juliet@example.org> text". Nothing else that is said to the relay alone crosses.
+//
+// Who is who on IRC is a matter of nicks: a chat belongs to whoever has the nick just then, so it does not follow a
+// change of nick, and after a quit it may be somebody else's. Accounts (account-tag, WHOX) are not asked for.
+//
 // Guarantees. Lines of one channel leave in order, and never faster than the pace of the config, so that no server cuts
-// us off for flooding; channels share the pace fairly. What leaves is always one line, valid UTF-8, and short enough
-// that no server cuts it.
+// us off for flooding; channels and chats share the pace fairly. What leaves is always one line, valid UTF-8, and short
+// enough that no server cuts it.
 //
 // Where the server offers echo-message and labeled-response (IRCv3), a delivery counts as sent when its labelled echo
 // has come back and is recorded; the echo also tells the line's msgid. Elsewhere each batch of lines is followed by a

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -109,6 +110,89 @@ func TestLongestLine(t *testing.T) {
 	}
 	if n := len(p.longest()); n != 512 {
 		t.Errorf("the longest line had %d bytes of 512", n)
+	}
+}
+
+// TestDirectChats goes through what a chat meets on real InspIRCds, with echo and without.
+func TestDirectChats(t *testing.T) {
+	for name, old := range map[string]bool{"with echo": false, "without capabilities": true} {
+		t.Run(name, func(t *testing.T) {
+			ircd := startServer(t, server{old: old})
+			wire := startWire(t, ircd.plain)
+			p := startPeer(t, ircd.plain, wire, "#elsewhere")
+			r := begin(t, func(c *Config, _ *Side) { c.Server = wire.address })
+			r.isReady()
+			hears := func(text string) {
+				t.Helper()
+				if _, err := p.Hear(t.Context(), text); err != nil {
+					t.Fatal(err)
+				}
+			}
+			find := func(nick string) (gateway.Person, error) {
+				return r.side.Find(t.Context(), gateway.Person{Network: "net", ID: nick})
+			}
+			if who, err := find(p.ID()); err != nil || who.ID != p.ID() || who.Name != p.nick {
+				t.Errorf("found %+v, %v", who, err)
+			}
+			if who, err := find("nobody"); !errors.Is(err, gateway.ErrNobody) {
+				t.Errorf("found %+v, %v", who, err)
+			}
+
+			p.write("PRIVMSG lb :who is there?")
+			hears("Begin with whom it is for: /msg lb user@example.org: hello")
+			p.write("PRIVMSG LB :juliet@example.org: hello")
+			ev := r.awaitText("hello")
+			at := chat(p.ID(), juliet())
+			if ev.At != at || ev.Sender.ID != p.ID() || (ev.Native == "") != old {
+				t.Errorf("heard %+v", ev)
+			}
+			keys := 0
+			say := func(text string) <-chan []gateway.Outcome {
+				keys++
+				d := delivery(fmt.Sprintf("key%d", keys), text)
+				d.Room = at
+				return r.deliver(d)
+			}
+			if o := r.one(say("hi there")); o.Err != nil || (len(o.Parts) == 0) != old {
+				t.Errorf("outcome %+v", o)
+			}
+			hears("<juliet@example.org> hi there")
+			if o := r.one(say(strings.Repeat("z", 1000))); o.Err != nil {
+				t.Errorf("outcome %+v", o)
+			}
+			p.write("AWAY :lunch")
+			report := gateway.Delivery{Key: "report", Room: at, Event: &gateway.Event{Body: gateway.Receipt{State: gateway.Undeliverable, Reason: "they left"}}}
+			if o := r.one(r.deliver(report)); o.Err != nil {
+				t.Errorf("outcome %+v", o)
+			}
+			hears("your message to juliet@example.org was not delivered: they left") // behind the long text
+			if n := strings.Count(strings.Join(p.all(), ""), "z"); n != 1000 || len(p.longest()) != 512 {
+				t.Errorf("%d of 1000 letters arrived, in lines of up to %d bytes", n, len(p.longest()))
+			}
+			p.write("PRIVMSG lb :juliet@example.org: I am away now")
+			r.awaitText("I am away now")
+			if o := r.one(say("are you?")); o.Err != nil {
+				t.Errorf("outcome %+v", o)
+			}
+			if ev := r.awaitText(p.nick + " is away: lunch"); ev.At != at {
+				t.Errorf("heard %+v", ev)
+			}
+			if !old {
+				for mode, reason := range map[string]string{"g": "server-side ignore", "R": "registered account"} {
+					p.write("MODE " + p.nick + " +" + mode)
+					p.write("PRIVMSG lb :juliet@example.org: now +" + mode)
+					r.awaitText("now +" + mode)
+					r.wantDrop(say("may I?"), reason)
+					p.write("MODE " + p.nick + " -" + mode)
+				}
+			}
+			p.write("NICK Robert")
+			p.write("PRIVMSG lb :juliet@example.org: my new name")
+			if ev := r.awaitText("my new name"); ev.At != chat("robert", juliet()) {
+				t.Errorf("heard %+v", ev)
+			}
+			r.wantDrop(say("to the old name"), "is not on net")
+		})
 	}
 }
 

@@ -20,17 +20,20 @@ type limits struct {
 }
 
 // encode turns a delivery into lines. An error says for good that IRC cannot say it.
-func encode(d gateway.Delivery, lim limits) (outgoing, error) {
+func encode(d gateway.Delivery, direct gateway.Direct, lim limits) (outgoing, error) {
 	if d.Seal {
 		return outgoing{}, gateway.Dropf("IRC cannot carry end-to-end encrypted messages")
 	}
-	var out outgoing
+	to, out := placeOf(d.Room, direct), outgoing{}
+	if to.chat && !couldBeNick(to.target) {
+		return outgoing{}, gateway.Dropf("%q cannot be a nick", gateway.CleanName(to.target))
+	}
 	switch body := d.Event.Body.(type) {
 	case gateway.Message:
-		out = encodeMessage(d.Room.ID, d.Event.Sender, body, lim)
+		out = encodeMessage(to, d.Event.Sender, body, lim)
 	case gateway.Receipt:
 		var err error
-		if out, err = encodeReceipt(d.Room, body, lim); err != nil {
+		if out, err = encodeReceipt(to, d.Room.Network, body, lim); err != nil {
 			return outgoing{}, err
 		}
 	default:
@@ -45,21 +48,36 @@ func encode(d gateway.Delivery, lim limits) (outgoing, error) {
 	return out, nil
 }
 
+// place is where a delivery goes.
+type place struct {
+	target string // the channel, or the nick
+	name   string // the channel, or the address of whom the chat is with: an answer begins with it
+	chat   bool
+}
+
+func placeOf(room gateway.Address, direct gateway.Direct) place {
+	local, remote, chat := room.Direct()
+	if !chat {
+		return place{target: room.ID, name: room.ID}
+	}
+	return place{target: local.ID, name: direct.Written(remote, local.Network), chat: true}
+}
+
 // encodeMessage says what a person said: "<nick> text", or "* nick text" for an emote. Nobody's name is in front of
-// what the gateway itself says.
-func encodeMessage(channel string, sender gateway.Person, m gateway.Message, lim limits) outgoing {
-	out := outgoing{command: "PRIVMSG", target: channel}
+// what the gateway itself says. In a chat the address stands for the name, without marks, so that it can be copied.
+func encodeMessage(to place, sender gateway.Person, m gateway.Message, lim limits) outgoing {
+	out := outgoing{command: "PRIVMSG", target: to.target}
 	if m.Style == gateway.StyleNotice {
 		out.command = "NOTICE"
 	}
-	budget := lim.payload(out.command, channel)
+	budget := lim.payload(out.command, to.target)
 	prefix := ""
 	if !sender.IsZero() {
-		name := gateway.CleanName(sender.Name)
-		if name == "" {
-			name = gateway.CleanName(sender.ID)
+		name := to.name
+		if !to.chat {
+			name = unpingable(nameOf(sender))
 		}
-		name = gateway.Shorten(unpingable(name), max((budget-minRoom)/2, 8)) // at least half of the line is the text's
+		name = gateway.Shorten(name, max((budget-minRoom)/2, 8)) // at least half of the line is the text's
 		prefix = "<" + name + "> "
 		if m.Style == gateway.StyleEmote {
 			prefix = "* " + name + " "
@@ -69,20 +87,29 @@ func encodeMessage(channel string, sender gateway.Person, m gateway.Message, lim
 	return out
 }
 
+func nameOf(p gateway.Person) string {
+	if name := gateway.CleanName(p.Name); name != "" {
+		return name
+	}
+	return gateway.CleanName(p.ID)
+}
+
 // encodeReceipt tells a person, and nobody else, that what they said did not arrive. It quotes nothing.
-func encodeReceipt(room gateway.Address, r gateway.Receipt, lim limits) (outgoing, error) {
+func encodeReceipt(to place, network string, r gateway.Receipt, lim limits) (outgoing, error) {
 	author := r.Target.Author
+	out := outgoing{command: "NOTICE", target: author.ID}
 	switch {
 	case r.State != gateway.Undeliverable:
 		return outgoing{}, gateway.Dropf("IRC has no form for a receipt")
-	case author.Network != room.Network || author.ID == "":
+	case to.chat:
+		out.target = to.target
+	case author.Network != network || author.ID == "":
 		return outgoing{}, gateway.Dropf("its author is not on this network")
 	}
-	out := outgoing{command: "NOTICE", target: author.ID}
-	text := fmt.Sprintf("your message to %s was not delivered: %s", room.ID, gateway.CleanName(r.Reason))
-	if r.Reason == "" {
-		text = fmt.Sprintf("your message to %s was not delivered", room.ID)
+	text := fmt.Sprintf("your message to %s was not delivered", to.name)
+	if r.Reason != "" {
+		text += ": " + oneLine(r.Reason)
 	}
-	out.lines = spoken("", text, lim.payload(out.command, out.target), 1)
+	out.lines = spoken("", text, lim.payload(out.command, out.target), 2)
 	return out, nil
 }

@@ -51,6 +51,18 @@ func TestEncodeGolden(t *testing.T) {
 		{name: "failed with a line break", body: failed(alice, "a\r\nQUIT")},
 		{name: "failed for a stranger", body: failed(juliet, "x")},
 		{name: "failed for an odd nick", body: failed(gateway.Person{Network: "net", ID: "a b"}, "x")},
+		{name: "chat", sender: juliet, room: chat("alice", juliet).ID, body: text("wherefore")},
+		{name: "emote in a chat", sender: juliet, room: chat("alice", juliet).ID, body: styled(gateway.StyleEmote, "sighs")},
+		{name: "notice in a chat", room: chat("alice", juliet).ID, body: styled(gateway.StyleNotice, "A message from juliet could not be read.")},
+		{name: "chat with somebody of a long address", sender: juliet, room: chat("alice", gateway.Person{Network: "xmpp", ID: strings.Repeat("j", 80) + "@example.org"}).ID, body: text("x")},
+		{name: "chat with somebody of an odd address", sender: juliet, room: chat("alice", gateway.Person{Network: "xmpp", ID: "a\r\nQUIT\x00@example.org"}).ID, body: text("x")},
+		{name: "chat with a channel", sender: juliet, room: chat("#lobby", juliet).ID, body: text("x")},
+		{name: "chat with the voiced of a channel", sender: juliet, room: chat("+#lobby", juliet).ID, body: text("x")},
+		{name: "chat with a server's users", sender: juliet, room: chat("$*", juliet).ID, body: text("x")},
+		{name: "chat with a mask", sender: juliet, room: chat("a!b@c", juliet).ID, body: text("x")},
+		{name: "chat with two", sender: juliet, room: chat("a,b", juliet).ID, body: text("x")},
+		{name: "chat with a line break", sender: juliet, room: chat("a\r\nQUIT", juliet).ID, body: text("x")},
+		{name: "failed in a chat", room: chat("alice", juliet).ID, body: failed(gateway.Person{}, "not delivered to juliet@example.org (xmpp): none of their devices can read what we would send")},
 		{name: "displayed", body: gateway.Receipt{State: gateway.Displayed, Target: gateway.Ref{Author: alice}}},
 	}
 	var b strings.Builder
@@ -60,7 +72,7 @@ func TestEncodeGolden(t *testing.T) {
 			room.ID = c.room
 		}
 		d := gateway.Delivery{Key: "k", Room: room, Seal: c.seal, Event: &gateway.Event{Sender: c.sender, Body: c.body}}
-		out, err := encode(d, limits{payload: func(string, string) int { return 100 }, lines: 4})
+		out, err := encode(d, direct(), limits{payload: func(string, string) int { return 100 }, lines: 4})
 		fmt.Fprintf(&b, "# %s\n", c.name)
 		if err != nil {
 			fmt.Fprintf(&b, "drop %v: %v\n", gateway.IsDrop(err), err)
@@ -102,7 +114,7 @@ func TestPayloadIsNeverTooSmall(t *testing.T) {
 	d := gateway.Delivery{Key: "k", Room: gateway.Address{ID: channel}, Event: &gateway.Event{
 		Sender: gateway.Person{ID: "x", Name: strings.Repeat("name ", 50)}, Body: gateway.Message{Text: gateway.Text{Plain: "hello " + long}},
 	}}
-	out, err := encode(d, limits{payload: s.payload, lines: 3})
+	out, err := encode(d, direct(), limits{payload: s.payload, lines: 3})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,17 @@ func lobby() gateway.Room {
 	return gateway.Room{Address: gateway.Address{Network: "net", ID: "#lobby"}, Bridge: "lobby"}
 }
 
+// direct allows direct chats with example.org.
+func direct() gateway.Direct {
+	return gateway.Direct{Allow: []string{"example.org"}, Encryption: gateway.EncryptionOff}.
+		WithKinds(map[string]gateway.NetworkKind{"net": {Kind: "irc"}, "xmpp": {Kind: "xmpp", Encrypts: true}, "matrix": {Kind: "matrix"}})
+}
+
+// chat is the direct chat between a nick and somebody else.
+func chat(nick string, remote gateway.Person) gateway.Address {
+	return gateway.DirectAddress(gateway.Person{Network: "net", ID: nick}, remote)
+}
+
 // begin starts a side that shall connect to a new fake.
 func begin(t *testing.T, change func(*Config, *Side), rooms ...gateway.Room) *rig {
 	t.Helper()
@@ -67,7 +78,7 @@ func begin(t *testing.T, change func(*Config, *Side), rooms ...gateway.Room) *ri
 	if len(rooms) == 0 {
 		rooms = []gateway.Room{lobby()}
 	}
-	r.side, err = New(cfg, gateway.Deps{Network: "net", Rooms: rooms, Log: slog.New(slog.NewTextHandler(r.log, nil)), Ready: func(err error) { r.ready <- err }})
+	r.side, err = New(cfg, gateway.Deps{Network: "net", Direct: direct(), Rooms: rooms, Log: slog.New(slog.NewTextHandler(r.log, nil)), Ready: func(err error) { r.ready <- err }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package ircside
 import (
 	"strconv"
 	"strings"
+
+	"lockbridge/gateway"
 )
 
 // A casemap says which nicks and channels are the same: the network's CASEMAPPING (RPL_ISUPPORT).
@@ -70,6 +72,12 @@ func validNick(nick string) bool {
 		}
 	}
 	return nick != ""
+}
+
+// couldBeNick reports whether name can be somebody's nick on some server, and not a channel, a service at a server or
+// a mask: what is for one person must not reach others. Servers allow more than RFC 2812 does.
+func couldBeNick(name string) bool {
+	return validTarget(name) && gateway.CleanName(name) == name && !strings.ContainsAny(name, "!@.*?") && !strings.ContainsAny(name[:1], "#&+%~$=")
 }
 
 // validTarget reports whether a nick or channel can stand as a middle parameter of a command: nothing in it ends the

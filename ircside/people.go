@@ -1,11 +1,9 @@
 package ircside
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/lrstanley/girc"
 
@@ -131,26 +129,6 @@ func (s *session) namesEnd(e *girc.Event) {
 		s.enter(r, nil, r.listed[id])
 	}
 	r.listed = nil
-}
-
-// private answers a direct message: once a person and hour, since nobody reads it. A NOTICE is never answered, and
-// neither is CTCP, so that no two machines can talk to each other for ever.
-func (s *session) private(e *girc.Event) {
-	const lane, most, again = "\x00private", 4, time.Hour
-	nick := nickOf(e)
-	if e.Command != girc.PRIVMSG || nick == "" || e.Source.Host == "" || strings.HasPrefix(e.Last(), "\x01") || s.isMe(nick) {
-		return
-	}
-	now, id := s.c.side.clock.now(), s.c.casemap.fold(nick)
-	if at, ok := s.c.answered[id]; ok && now.Sub(at) < again || s.pace.queued(lane) >= most {
-		return
-	}
-	if len(s.c.answered) >= maxSaid {
-		clear(s.c.answered)
-	}
-	s.c.answered[id] = now
-	text := fmt.Sprintf("I pass on what is said in %s; direct messages are not bridged yet, and nobody has read yours", s.c.channels())
-	s.pace.push(lane, &line{text: "NOTICE " + nick + " :" + gateway.Shorten(text, s.payload("NOTICE", nick))})
 }
 
 // channels names some of the bridged channels.

@@ -54,6 +54,10 @@ func (s *session) handle(e *girc.Event) error {
 		s.names(e)
 	case girc.RPL_ENDOFNAMES:
 		s.namesEnd(e)
+	case girc.RPL_AWAY:
+		s.isAway(e)
+	case girc.RPL_WHOISUSER, girc.RPL_ENDOFWHOIS:
+		s.whois(e)
 	case "396": // RPL_HOSTHIDDEN: our host is now another
 		s.host = param(e, 1)
 	case girc.CAP_CHGHOST:
@@ -143,14 +147,14 @@ func (s *session) refused(e *girc.Event) {
 	if !ok {
 		return
 	}
-	target := s.c.casemap.fold(no.target)
+	switch {
+	case no.absent:
+		s.found(no.target, gateway.ErrNobody)
+	case no.passing && no.target == "WHOIS":
+		s.foundNone(no.err)
+	}
 	if l == nil && !s.labelled() {
-		for _, candidate := range s.inflight {
-			if candidate.target == target {
-				l = candidate
-				break
-			}
-		}
+		l = s.lineTo(no.target)
 	}
 	r := s.room(no.target)
 	if no.absent && r != nil && r.state == roomIn {
@@ -160,8 +164,10 @@ func (s *session) refused(e *girc.Event) {
 	case l == nil:
 	case no.absent && r != nil:
 		s.confirm(l, gateway.Later(r.pause, r.absence()))
-	case no.absent: // a person who left
-		s.confirm(l, gateway.Drop(no.err))
+	case no.absent: // a person who left, or was never there
+		s.confirm(l, gateway.Dropf("%s is not on %s", gateway.CleanName(toUTF8(no.target)), s.c.side.deps.Network))
+	case s.c.rooms[l.target] == nil && !no.passing: // a person who does not listen to us
+		s.confirm(l, gateway.Dropf("%s does not take our messages: %w", l.target, no.err))
 	default:
 		s.confirm(l, no.err)
 	}
@@ -177,7 +183,7 @@ func (s *session) message(e *girc.Event) {
 	if s.isMe(nick) {
 		s.learnMask(e.Source)
 		if l := s.labelledLine(e); l != nil {
-			s.echo(r, e, l)
+			s.echo(e, l)
 		}
 		return // without label it is not from this session
 	}
@@ -198,9 +204,9 @@ func (s *session) message(e *girc.Event) {
 
 // echo handles our own line as the server passed it on. With a msgid it goes through the journal, in the order of the
 // stream, and counts as confirmed when it is recorded there.
-func (s *session) echo(r *room, e *girc.Event, l *line) {
+func (s *session) echo(e *girc.Event, l *line) {
 	msgid := cleanID(e.Tags["msgid"])
-	if msgid == "" || r == nil {
+	if msgid == "" || l.at.ID == "" {
 		s.confirm(l, nil)
 		return
 	}
@@ -212,7 +218,7 @@ func (s *session) echo(r *room, e *girc.Event, l *line) {
 		defer mu.Unlock()
 		l.settle(nil)
 	}
-	ev := gateway.Event{At: r.Address, Native: msgid, Sender: s.person(s.nick), Time: timeOf(e, s.lastHeard), Body: gateway.Echo{Key: l.key, Part: l.part}}
+	ev := gateway.Event{At: l.at, Native: msgid, Sender: s.person(s.nick), Time: timeOf(e, s.lastHeard), Body: gateway.Echo{Key: l.key, Part: l.part}}
 	if !s.c.side.inlet.add(arrival(ev), recorded, false) {
 		l.settle(nil) // the outcome's parts link it
 	}

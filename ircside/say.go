@@ -10,11 +10,12 @@ import (
 
 // line is one line on its way out. The connection's mutex guards it until done is closed.
 type line struct {
-	text      string    // without label and line end
-	target    string    // folded nick or channel; "" for a command
-	key, part string    // of the delivery; "" for what nobody waits for
-	sent      time.Time // zero: not yet written
-	heard     bool      // its echo came, and is on its way into the journal
+	text      string          // without label and line end
+	target    string          // folded nick or channel; "" for a command
+	at        gateway.Address // where its echo is recorded; zero for what is told to one person about another line
+	key, part string          // of the delivery; "" for what nobody waits for
+	sent      time.Time       // zero: not yet written
+	heard     bool            // its echo came, and is on its way into the journal
 
 	done    chan struct{} // closed when it is known what became of the line; nil: nobody waits
 	settled bool
@@ -94,33 +95,41 @@ func (c *conn) say(run []gateway.Delivery) []*utterance {
 func (c *conn) prepare(d gateway.Delivery) *utterance {
 	u := &utterance{key: d.Key}
 	r := c.rooms[c.casemap.fold(d.Room.ID)]
+	local, _, chat := d.Room.Direct()
 	_, private := d.Event.Body.(gateway.Receipt)
 	switch {
-	case r == nil:
+	case r == nil && !chat:
 		u.err = gateway.Dropf("%s is not bridged", d.Room.ID)
 	case c.sess == nil || !c.sess.registered:
 		u.err = gateway.Later(2*time.Second, c.away)
-	case r.state == roomAsked && !private:
+	case chat && c.sess.isMe(local.ID):
+		u.err = gateway.Dropf("%s is this gateway itself", c.sess.nick)
+	case chat || private:
+	case r.state == roomAsked:
 		u.err = gateway.Later(time.Second, r.absence())
-	case r.state == roomOut && !private:
+	case r.state == roomOut:
 		u.err = gateway.Later(max(r.due.Sub(c.side.clock.now()), time.Second), r.absence())
 	}
 	if u.err != nil {
 		return u
 	}
-	u.lane = r.folded
+	u.lane = c.casemap.fold(d.Room.ID)
 	if old := c.said[d.Key]; old != nil {
 		u.lines = old.again()
 	} else {
-		said, err := encode(d, limits{payload: c.sess.payload, lines: c.side.cfg.MaxLines})
+		said, err := encode(d, c.side.deps.Direct, limits{payload: c.sess.payload, lines: c.side.cfg.MaxLines})
 		if err != nil {
 			u.err = err
 			return u
 		}
+		at := d.Room
+		if private {
+			at = gateway.Address{}
+		}
 		for i, text := range said.lines {
 			u.lines = append(u.lines, &line{
 				text: said.command + " " + said.target + " :" + text, target: c.casemap.fold(said.target),
-				key: d.Key, part: partName(i), done: make(chan struct{}),
+				at: at, key: d.Key, part: partName(i), done: make(chan struct{}),
 			})
 		}
 	}
@@ -135,7 +144,7 @@ func (u *utterance) again() []*line {
 	for i, l := range u.lines {
 		out[i] = l
 		if l.settled && l.err != nil && !gateway.IsDrop(l.err) {
-			out[i] = &line{text: l.text, target: l.target, key: l.key, part: l.part, done: make(chan struct{})}
+			out[i] = &line{text: l.text, target: l.target, at: l.at, key: l.key, part: l.part, done: make(chan struct{})}
 		}
 	}
 	return out

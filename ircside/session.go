@@ -36,13 +36,14 @@ type session struct {
 	barrierToken      string
 	barriers          int
 	batches           map[string]batch
+	questions         map[string]*question // by folded nick
 }
 
 func newSession(c *conn) *session {
 	now := c.side.clock.now()
 	return &session{
 		c: c, wake: make(chan struct{}, 1), begun: now, lastHeard: now, pace: newPacer(c.side.cfg.Pace, now),
-		nick: c.side.cfg.Nick, caps: map[string]bool{}, offered: map[string]string{}, batches: map[string]batch{},
+		nick: c.side.cfg.Nick, caps: map[string]bool{}, offered: map[string]string{}, batches: map[string]batch{}, questions: map[string]*question{},
 		lineLen: 512, prefixes: "~&@%+!",
 	}
 }

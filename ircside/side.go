@@ -35,6 +35,7 @@ type timings struct {
 	register   time.Duration // from then until the server welcomes us
 	quiet      time.Duration // of silence, after which we ask whether the server lives
 	answer     time.Duration // for that answer, for a JOIN's, and for the confirmation of a line
+	find       time.Duration // for the answer whether somebody is there
 	retryLeast time.Duration // the pause before the first reconnect; doubles
 	retryMost  time.Duration
 	refused    time.Duration // the least pause after a login that was refused
@@ -49,7 +50,7 @@ type timings struct {
 
 func defaultTimings() timings {
 	return timings{
-		dial: 20 * time.Second, register: 45 * time.Second, quiet: 60 * time.Second, answer: 30 * time.Second,
+		dial: 20 * time.Second, register: 45 * time.Second, quiet: 60 * time.Second, answer: 30 * time.Second, find: 10 * time.Second,
 		retryLeast: 500 * time.Millisecond, retryMost: 5 * time.Minute, refused: time.Minute, stable: 2 * time.Minute,
 		rejoin: 5 * time.Second, knock: time.Minute, rejoinMost: 15 * time.Minute, regain: time.Minute,
 		hold: 20 * time.Second, acceptMost: 10 * time.Second,

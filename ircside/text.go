@@ -31,6 +31,9 @@ func windows1252(c byte) rune {
 	return []rune(high)[c-0x80]
 }
 
+// oneLine makes a text fit for one line.
+func oneLine(s string) string { return strings.Join(strings.Fields(gateway.Clean(s)), " ") }
+
 // The formatting codes of IRC clients (modern.ircdocs.horse/formatting).
 const (
 	codeColor    = 0x03 // with up to two digits, and again after a comma

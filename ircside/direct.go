@@ -1,0 +1,123 @@
+package ircside
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+
+	"github.com/lrstanley/girc"
+
+	"lockbridge/gateway"
+)
+
+const (
+	helpPause   = time.Minute // between two answers of one kind to one nick
+	nobodyPause = time.Hour   // the same where no direct chats are carried
+	awayPause   = time.Hour   // between two words in one chat that its nick is away
+)
+
+// private handles what somebody says to us alone: "ADDRESS: text" goes to the person of that address on another
+// network, anything else is answered with how to do it. NOTICE and CTCP neither cross nor get an answer, so that no two
+// machines can talk to each other for ever.
+func (s *session) private(e *girc.Event) {
+	nick := nickOf(e)
+	m, speech := decodeMessage(e)
+	if e.Command != girc.PRIVMSG || nick == "" || e.Source.Host == "" || !speech {
+		return
+	}
+	direct := s.c.side.deps.Direct
+	if !direct.Enabled() {
+		s.answer("disabled", nick, nobodyPause, fmt.Sprintf("I pass on what is said in %s; direct messages are not bridged, and nobody has read yours", s.c.channels()))
+		return
+	}
+	local := s.person(nick)
+	remote, text, reason := addressed(direct, m.Text.Plain, local.Network)
+	at := gateway.DirectAddress(local, remote)
+	if reason == "" && max(len(at.ID), len(at.Mirror().ID)) > gateway.MaxRoom {
+		reason = "the address is too long"
+	}
+	if reason != "" {
+		s.answer("help", nick, helpPause, fmt.Sprintf("nobody got that: %s. Begin with whom it is for: /msg %s user@example.org: hello", reason, s.nick))
+		return
+	}
+	if reason = direct.Refuses(local, remote); reason != "" {
+		s.answer("refused", nick, helpPause, "nobody got that: "+reason)
+		return
+	}
+	m.Text.Plain = text
+	s.c.side.inlet.add(arrival(gateway.Event{
+		At: at, Native: cleanID(e.Tags["msgid"]), Sender: local, Time: timeOf(e, s.lastHeard), Body: m,
+	}), nil, false)
+}
+
+// addressed takes the address off the front of a text: what stands before the first white space, without a colon or
+// comma behind it.
+func addressed(direct gateway.Direct, text, from string) (who gateway.Person, rest, reason string) {
+	text = strings.TrimSpace(text)
+	end := strings.IndexFunc(text, unicode.IsSpace)
+	if end < 0 {
+		end = len(text)
+	}
+	written, rest := strings.TrimRight(text[:end], ":,"), strings.TrimSpace(text[end:])
+	if who, reason = direct.Named(written, from); reason == "" && rest == "" {
+		reason = "there is no text behind the address"
+	}
+	return who, rest, reason
+}
+
+// answer tells nick something, once per pause and topic.
+func (s *session) answer(topic, nick string, pause time.Duration, text string) {
+	const lane, most = "\x00private", 4
+	if s.pace.queued(lane) < most && s.c.mayTell(topic+" "+s.c.casemap.fold(nick), pause) {
+		s.pace.push(lane, &line{text: "NOTICE " + nick + " :" + gateway.Shorten(text, s.payload("NOTICE", nick))})
+	}
+}
+
+// mayTell reports whether key was not told lately, and begins a pause for it. Full of pauses it forgets them all, which
+// costs some repetitions and nothing else.
+func (c *conn) mayTell(key string, pause time.Duration) bool {
+	now := c.side.clock.now()
+	if now.Before(c.told[key]) {
+		return false
+	}
+	if len(c.told) >= maxSaid {
+		clear(c.told)
+	}
+	c.told[key] = now.Add(pause)
+	return true
+}
+
+// isAway passes on that whoever we wrote to is away (RPL_AWAY: "301 me nick :reason").
+func (s *session) isAway(e *girc.Event) {
+	nick := cleanNick(param(e, 1))
+	l := s.labelledLine(e)
+	if l == nil {
+		l = s.lineTo(nick)
+	}
+	if l == nil || !couldBeNick(nick) {
+		return
+	}
+	if _, _, chat := l.at.Direct(); !chat || !s.c.mayTell("away "+l.at.ID, awayPause) {
+		return
+	}
+	text := nick + " is away"
+	if reason := cleanReason(param(e, 2)); reason != "" {
+		text += ": " + reason
+	}
+	s.c.side.inlet.add(arrival(gateway.Event{
+		At: l.at, Sender: s.person(nick), Time: timeOf(e, s.lastHeard),
+		Body: gateway.Message{Style: gateway.StyleNotice, Text: gateway.Text{Plain: text}},
+	}), nil, false)
+}
+
+// lineTo finds the oldest line to a nick or channel whose fate is not known.
+func (s *session) lineTo(target string) *line {
+	target = s.c.casemap.fold(target)
+	for _, l := range s.inflight {
+		if l.target == target {
+			return l
+		}
+	}
+	return nil
+}
