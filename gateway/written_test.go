@@ -74,3 +74,19 @@ func TestAnAddressThatIsShownCanBeWritten(t *testing.T) {
 		t.Errorf("shown as %q", got)
 	}
 }
+
+func FuzzNamed(f *testing.F) {
+	for _, written := range []string{"juliet@example.org", "Juliet@Example.org%x", "@alice:[::1]:8448", "bob%i", "a%x@b%m%y", "İ@ẞ%"} {
+		f.Add(written)
+	}
+	d := networks("x=xmpp", "y=xmpp", "m=matrix", "i=irc")
+	f.Fuzz(func(t *testing.T, written string) {
+		who, reason := d.Named(written, "home")
+		if (reason == "") != (who != Person{}) {
+			t.Fatalf("%+v, %q", who, reason)
+		}
+		if again, _ := d.Named(d.Written(who, "home"), "home"); again != who {
+			t.Fatalf("%+v is written %q, which means %+v", who, d.Written(who, "home"), again)
+		}
+	})
+}
