@@ -16,11 +16,11 @@ TEST_BED  := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-26000}
 BENCH_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27000} PG_FSYNC=on
 POSTGRES  := $$(. testbed/lib.sh && echo "postgres://postgres@$$TESTBED_IP:$$PORT_POSTGRES/postgres?sslmode=disable")
 
-.PHONY: help demo test setup test-unit test-e2e fuzz bench build lint fmt clean
+.PHONY: help demo test setup test-unit test-e2e fuzz bench bench-omemo build lint fmt clean
 
 help: ## this list
 	@echo 'Lockbridge: make TARGET'; echo
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo; echo 'A fresh Debian 12 with Go 1.26 is enough: what else is needed is installed by `make demo` and `make test`.'
 
 demo: setup build ## watch XMPP (OMEMO), Matrix and IRC talk to each other; ARGS=--once ends when every message arrived
@@ -59,6 +59,14 @@ bench: setup ## what sealing, opening and accepting cost: in memory, on SQLite a
 	mkdir -p bin/bench; export TMPDIR=$(CURDIR)/bin/bench; : 'a disk; /tmp may be memory'; \
 	LOCKBRIDGE_TEST_POSTGRES="$(POSTGRES)" go test -tags goolm -run '^$$' -bench '$(or $(BENCH),^Benchmark(Seal|Open|SealDurable|OpenDurable|Accept)$$)' \
 	  -benchmem ./omemo ./cmd/lockbridge | { grep -Ev '^(PASS|ok |\?)' || true; }
+
+bench-omemo: ## package omemo beside libsignal-protocol-c, encoding/xml and the plain way to store sessions: ratios (ARGS='-only seal')
+	@testbed/setup.sh omemo/bench/apt.txt
+	@mkdir -p bin/bench; gcc -O2 -Wall -Wextra -Wno-deprecated-declarations -o bin/bench/signal omemo/bench/signal/signal.c -lsignal-protocol-c -lcrypto
+	@go build -tags goolm -o bin/bench/omemo ./omemo/bench
+	@export $(BENCH_BED); . testbed/lib.sh; . testbed/daemons/postgres.sh; mkdir -p "$$TESTBED_DIR"/{pids,log}; \
+	trap 'halt postgres INT' EXIT; start_postgres; \
+	bin/bench/omemo -signal bin/bench/signal -dir bin/bench -postgres "$(POSTGRES)" $(ARGS)
 
 build: ## one static binary: bin/lockbridge
 	@go build -tags goolm -o bin/lockbridge ./cmd/lockbridge

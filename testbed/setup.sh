@@ -2,6 +2,8 @@
 # Installs what the test bed needs and does not find: Debian packages, a Python environment with Synapse, or Dendrite.
 # Idempotent: a stamp over the lists makes a second run return at once. Nothing is started.
 #
+#   setup.sh [LIST...]  installs the Debian packages of these files, too: what only a benchmark needs
+#
 #   LOCKBRIDGE_CACHE  where the environment and built programs live   (root: /var/cache/lockbridge, else ~/.cache/lockbridge)
 #   HOMESERVER        synapse | dendrite; unset: Synapse, or Dendrite where PyPI cannot be reached (an error with CI=true)
 set -euo pipefail
@@ -58,7 +60,7 @@ install_packages() {
 
 apt_step() {
   local wanted missing
-  wanted=$(sed 's/#.*//' "$HERE/apt.txt")
+  wanted=$(sed 's/#.*//' "$HERE/apt.txt" "${more[@]}")
   [ "$HOMESERVER" != dendrite ] || wanted="$wanted gcc libc6-dev"
   missing=$(missing_packages $wanted)
   if [ -z "$missing" ]; then skip "Debian packages: all there"; return; fi
@@ -100,11 +102,12 @@ go_step() {
   return 1
 }
 
+more=("$@")
 chosen=${HOMESERVER:-}
 HOMESERVER=${chosen:-$(installed_homeserver)}
 [ -n "$chosen" ] || [ "${CI:-}" != true ] || HOMESERVER=synapse
 stamp=$(cat "$HERE/setup.sh" "$HERE/apt.txt" "$HERE/requirements.txt" "$HERE/dendrite/go.mod" "$HERE/dendrite/go.sum" | sha256sum | cut -c1-16)
-if [ "$(cat "$LOCKBRIDGE_CACHE/stamp-$HOMESERVER" 2>/dev/null)" = "$stamp" ] && command -v prosody ejabberdctl inspircd profanity tmux go >/dev/null; then
+if [ -z "$(missing_packages $(sed 's/#.*//' /dev/null "${more[@]}"))" ] && [ "$(cat "$LOCKBRIDGE_CACHE/stamp-$HOMESERVER" 2>/dev/null)" = "$stamp" ] && command -v prosody ejabberdctl inspircd profanity tmux go >/dev/null; then
   echo "testbed: everything is installed ($HOMESERVER)"
   exit 0
 fi
