@@ -61,37 +61,44 @@ type page struct {
 	End   string            `json:"end"`
 }
 
-// findSent looks for deliveries among what users of ours said lately in a room: historyPages × historyPage messages
-// back. It returns delivery key → event id.
-func (s *Side) findSent(ctx context.Context, room id.RoomID, users []id.UserID, keys map[string]bool) (map[string]id.EventID, error) {
-	filter, err := json.Marshal(mautrix.FilterPart{Senders: users, Types: []event.Type{event.EventMessage}})
+// history reads a room backwards as one of our users, historyPages × historyPage events at most, while visit wants
+// more. What cannot be read is left out.
+func (s *Side) history(ctx context.Context, reader id.UserID, room id.RoomID, what mautrix.FilterPart, visit func(*nativeEvent) (more bool)) error {
+	filter, err := json.Marshal(what)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	found := map[string]id.EventID{}
 	query := map[string]string{"dir": "b", "limit": strconv.Itoa(historyPage), "filter": string(filter)}
-	client := s.bot()
+	client := s.as(reader)
 	for range historyPages {
 		var p page
 		url := client.BuildURLWithQuery(mautrix.ClientURLPath{"v3", "rooms", room, "messages"}, query)
 		if _, err := client.MakeRequest(ctx, http.MethodGet, url, nil, &p); err != nil {
-			return nil, err
+			return err
 		}
 		for _, raw := range p.Chunk {
-			ev, err := parseEvent(raw)
-			if err != nil || !s.names.ours(ev.Sender) {
-				continue
-			}
-			if echo, ok := decodeEcho(ev); ok && keys[echo.Key] {
-				found[echo.Key] = ev.ID
+			if ev, err := parseEvent(raw); err == nil && !visit(ev) {
+				return nil
 			}
 		}
-		if p.End == "" || len(p.Chunk) == 0 || len(found) == len(keys) {
+		if p.End == "" || len(p.Chunk) == 0 {
 			break
 		}
 		query["from"] = p.End
 	}
-	return found, nil
+	return nil
+}
+
+// findSent looks for deliveries among what users of ours said lately in a room. It adds delivery key → event id to
+// found.
+func (s *Side) findSent(ctx context.Context, reader id.UserID, room id.RoomID, users []id.UserID, keys map[string]bool, found map[string]id.EventID) error {
+	what := mautrix.FilterPart{Senders: users, Types: []event.Type{event.EventMessage}}
+	return s.history(ctx, reader, room, what, func(ev *nativeEvent) (more bool) {
+		if echo, ok := decodeEcho(ev); ok && s.names.ours(ev.Sender) && keys[echo.Key] {
+			found[echo.Key] = ev.ID
+		}
+		return len(found) < len(keys)
+	})
 }
 
 // status is the HTTP status that an error carries; 0 means that no answer came.

@@ -120,8 +120,13 @@ func TestCheckRegistrationNamesABrokenFile(t *testing.T) {
 		t.Errorf("broken YAML: %v", problems)
 	}
 	must(t, os.WriteFile(cfg.Registration, []byte("id: x\nnamespaces: {users: [{regex: '@lb_(', exclusive: true}, {regex: '@lb_.*', exclusive: false}]}\n"), 0o600))
-	if problems := CheckRegistration(cfg); len(problems) != 4 { // tokens, url, nick, namespace
+	if problems := CheckRegistration(cfg); len(problems) != 4 { // tokens, url, nick, users
 		t.Errorf("an empty registration: %v", problems)
+	}
+	reg := newRegistration(cfg)
+	reg.Namespaces.Aliases[0].Exclusive = false
+	if problems := reg.compare(cfg); len(problems) != 1 || !strings.Contains(problems[0].Text, "aliases") {
+		t.Errorf("aliases that anybody may take: %v", problems)
 	}
 }
 

@@ -47,6 +47,7 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 	defer s.end(ctx, server)
 
 	s.connect(ctx)
+	tasks.Go(func() { s.keepErrands(ctx, in) })
 	var tried sync.WaitGroup
 	for _, rm := range rooms {
 		tried.Add(1)
@@ -168,6 +169,25 @@ func (s *Side) keep(ctx context.Context, rm *room, in gateway.Inbox, tried func(
 	}
 	if tried != nil {
 		tried()
+	}
+}
+
+// keepErrands does what is to be done in direct rooms until ctx ends.
+func (s *Side) keepErrands(ctx context.Context, in gateway.Inbox) {
+	for attempt := 0; ctx.Err() == nil; attempt++ {
+		err := s.runErrands(ctx, in)
+		if err == nil {
+			attempt = -1
+			select {
+			case <-s.errands:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		if ctx.Err() == nil {
+			s.log.Warn("something in a direct room cannot be done yet; trying again", "error", err)
+		}
+		s.sleep(ctx, attempt, s.errands)
 	}
 }
 

@@ -39,6 +39,8 @@ type nativeEvent struct {
 	Time     time.Time // zero if the origin's clock is absurd
 	Content  fields
 	Previous fields // a state event's former content, where the homeserver tells it
+
+	InviteState []fields // of an invitation: what the room is, in stripped state events
 }
 
 // parseEvent reads one event of a room. It refuses what lacks an id, a room, a type or a sender.
@@ -47,6 +49,7 @@ func parseEvent(raw json.RawMessage) (*nativeEvent, error) {
 	if err := json.Unmarshal(raw, &f); err != nil {
 		return nil, fmt.Errorf("not an object: %w", err)
 	}
+	unsigned := get[fields](f, "unsigned")
 	ev := &nativeEvent{
 		ID:       id.EventID(get[string](f, "event_id")),
 		Room:     id.RoomID(get[string](f, "room_id")),
@@ -55,7 +58,9 @@ func parseEvent(raw json.RawMessage) (*nativeEvent, error) {
 		StateKey: get[*string](f, "state_key"),
 		Redacts:  get[string](f, "redacts"),
 		Content:  get[fields](f, "content"),
-		Previous: get[fields](get[fields](f, "unsigned"), "prev_content"),
+		Previous: get[fields](unsigned, "prev_content"),
+
+		InviteState: get[[]fields](unsigned, "invite_room_state"),
 	}
 	switch {
 	case !saneID(string(ev.ID), '$'):

@@ -1,6 +1,7 @@
 package matrixside
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"lockbridge/gateway"
@@ -23,11 +25,13 @@ const (
 type user struct {
 	mu     sync.Mutex
 	loaded bool
-	record struct {
-		Registered bool           `json:"registered"`
-		Name       string         `json:"name"`
-		Person     gateway.Person `json:"person,omitzero"` // the reverse of ids that had to be cut
-	}
+	record userRecord
+}
+
+type userRecord struct {
+	Registered bool           `json:"registered"`
+	Name       string         `json:"name"`
+	Person     gateway.Person `json:"person,omitzero"` // the reverse of ids that had to be cut
 }
 
 // user returns the record of one of our users. Records beyond the bound are read again from State.
@@ -66,7 +70,16 @@ func (s *Side) load(ctx context.Context, u *user, mxid id.UserID) error {
 	return nil
 }
 
-// prepare makes sure that one of our users exists and is called name.
+// isRegistered reports whether one of our users was made already.
+func (s *Side) isRegistered(ctx context.Context, mxid id.UserID) (bool, error) {
+	u := s.user(mxid)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	err := s.load(ctx, u, mxid)
+	return u.record.Registered, err
+}
+
+// prepare makes sure that one of our users exists and is called name. Without a name it keeps the one it has.
 func (s *Side) prepare(ctx context.Context, mxid id.UserID, p gateway.Person, name string) error {
 	u := s.user(mxid)
 	u.mu.Lock()
@@ -81,6 +94,9 @@ func (s *Side) prepare(ctx context.Context, mxid id.UserID, p gateway.Person, na
 		}
 		u.record.Registered = true
 		u.record.Person = gateway.Person{Network: p.Network, ID: p.ID}
+	}
+	if name == "" {
+		name = cmp.Or(u.record.Name, displayName(p))
 	}
 	if u.record.Name != name {
 		err := s.as(mxid).SetDisplayName(ctx, name)
@@ -118,6 +134,19 @@ func (s *Side) register(ctx context.Context, mxid id.UserID) error {
 	return err
 }
 
+// registered tries something as a ghost, and once more after registering it, if it was refused: the homeserver's
+// database may be younger than our record.
+func (s *Side) registered(ctx context.Context, mxid id.UserID, try func() error) error {
+	err := try()
+	if !isForbidden(err) {
+		return err
+	}
+	if err := s.register(ctx, mxid); err != nil {
+		return fmt.Errorf("register %s: %w", mxid, err)
+	}
+	return try()
+}
+
 // put writes one value of the side's State.
 func (s *Side) put(ctx context.Context, key string, value []byte) error {
 	return s.deps.State.Update(ctx, func(ctx context.Context) error {
@@ -150,11 +179,12 @@ func (s *Side) voice(ctx context.Context, rm *room, p gateway.Person) (speaker i
 	if !isForbidden(err) {
 		return mxid, "", err
 	}
-	banned, banErr := s.isBanned(ctx, rm, mxid)
-	if banErr != nil {
-		return "", "", banErr
+	native, _, _ := rm.standing()
+	membership, askErr := s.membership(ctx, s.names.bot, native, mxid)
+	if askErr != nil {
+		return "", "", askErr
 	}
-	if banned { // whoever the moderators silenced must not come back through the bot
+	if membership == event.MembershipBan { // whoever the moderators silenced must not come back through the bot
 		return "", "", gateway.Dropf("you are banned from the Matrix room")
 	}
 	if rm.refuse(mxid, s.now().Add(refusedTime)) {

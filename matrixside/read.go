@@ -54,7 +54,7 @@ func (s *Side) handler(in gateway.Inbox) http.Handler {
 	mux := http.NewServeMux()
 	for _, base := range []string{"/_matrix/app/v1", ""} {
 		mux.HandleFunc("PUT "+base+"/transactions/{txn}", func(w http.ResponseWriter, r *http.Request) { s.receive(w, r, in) })
-		mux.HandleFunc("GET "+base+"/users/{user}", unknownName)
+		mux.HandleFunc("GET "+base+"/users/{user}", s.answerUser)
 		mux.HandleFunc("GET "+base+"/rooms/{alias}", unknownName)
 	}
 	mux.HandleFunc("POST /_matrix/app/v1/ping", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "", "") })
@@ -64,8 +64,8 @@ func (s *Side) handler(in gateway.Inbox) http.Handler {
 	return s.authorized(mux)
 }
 
-// unknownName answers queries for users and aliases. Ghosts are made when their person speaks or is invited, never by a
-// query, and we host no rooms.
+// unknownName answers queries for aliases, since the rooms that we make have theirs from the beginning, and for users
+// who are nobody.
 func unknownName(w http.ResponseWriter, _ *http.Request) {
 	answer(w, http.StatusNotFound, "M_NOT_FOUND", "nobody here by that name")
 }
@@ -150,7 +150,16 @@ func (s *Side) accept(ctx context.Context, txn transaction, in gateway.Inbox) er
 	if err := s.settle(ctx, events); err != nil {
 		return err
 	}
-	var batch []gateway.Arrival
+	var elsewhere []*nativeEvent // in rooms that are not bridged
+	for _, ev := range events {
+		if s.roomOf(ev.Room) == nil {
+			elsewhere = append(elsewhere, ev)
+		}
+	}
+	batch, err := s.directArrivals(ctx, elsewhere)
+	if err != nil {
+		return err
+	}
 	for _, ev := range events {
 		if a, ok := s.arrival(ev); ok {
 			batch = append(batch, a)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 
 	"gopkg.in/yaml.v3"
 
@@ -132,6 +133,8 @@ func (r registration) compare(cfg Config) []gateway.Problem {
 	}
 	if !r.reserves(newNaming(cfg)) {
 		differs("user_prefix", fmt.Sprintf("no exclusive users namespace of the registration covers @%s…:%s", cfg.UserPrefix, cfg.Domain))
+	} else if !covers(r.Namespaces.Aliases, fmt.Sprintf("#%s%s:%s", cfg.UserPrefix, aliasMark, cfg.Domain)) {
+		differs("user_prefix", fmt.Sprintf("no exclusive aliases namespace of the registration covers #%s…:%s, which direct rooms need", cfg.UserPrefix, cfg.Domain))
 	}
 	return problems
 }
@@ -139,16 +142,15 @@ func (r registration) compare(cfg Config) []gateway.Problem {
 // reserves reports whether one exclusive namespace covers a ghost, whatever its network and name. Homeservers match
 // from the beginning of a user id.
 func (r registration) reserves(n naming) bool {
-	for _, ns := range r.Namespaces.Users {
+	ordinary := n.ghost(gateway.Person{Network: "irc", ID: "Some[one]"})
+	strange := n.ghost(gateway.Person{Network: "other_net", ID: "ä@example.org"})
+	return covers(r.Namespaces.Users, string(ordinary), string(strange))
+}
+
+// covers reports whether one exclusive namespace holds all names.
+func covers(spaces []namespace, names ...string) bool {
+	return slices.ContainsFunc(spaces, func(ns namespace) bool {
 		re, err := regexp.Compile("^(?:" + ns.Regex + ")")
-		if err != nil || !ns.Exclusive {
-			continue
-		}
-		ordinary := n.ghost(gateway.Person{Network: "irc", ID: "Some[one]"})
-		strange := n.ghost(gateway.Person{Network: "other_net", ID: "ä@example.org"})
-		if re.MatchString(string(ordinary)) && re.MatchString(string(strange)) {
-			return true
-		}
-	}
-	return false
+		return err == nil && ns.Exclusive && !slices.ContainsFunc(names, func(name string) bool { return !re.MatchString(name) })
+	})
 }

@@ -156,7 +156,8 @@ func (s *Side) tend(ctx context.Context, rm *room, in gateway.Inbox) error {
 		}
 	}
 	if _, _, encrypted := rm.standing(); encrypted {
-		return s.explainEncrypted(ctx, rm)
+		native, _, _ := rm.standing()
+		return s.explainEncrypted(ctx, native, s.names.bot)
 	}
 	return s.invited(ctx, rm)
 }
@@ -174,7 +175,7 @@ func (s *Side) enter(ctx context.Context, rm *room, in gateway.Inbox) error {
 	if err != nil {
 		return fmt.Errorf("join %s: %w", rm.ID, err)
 	}
-	encrypted, err := s.isEncrypted(ctx, native)
+	encrypted, err := s.isEncrypted(ctx, s.names.bot, native)
 	if err != nil {
 		return fmt.Errorf("ask whether %s is encrypted: %w", rm.ID, err)
 	}
@@ -294,9 +295,9 @@ func (s *Side) claim(rm *room, native id.RoomID, via []string) error {
 	return nil
 }
 
-func (s *Side) isEncrypted(ctx context.Context, native id.RoomID) (bool, error) {
+func (s *Side) isEncrypted(ctx context.Context, reader id.UserID, native id.RoomID) (bool, error) {
 	var state map[string]any
-	err := s.bot().StateEvent(ctx, native, event.StateEncryption, "", &state)
+	err := s.as(reader).StateEvent(ctx, native, event.StateEncryption, "", &state)
 	if errors.Is(err, mautrix.MNotFound) {
 		return false, nil
 	}
@@ -304,8 +305,7 @@ func (s *Side) isEncrypted(ctx context.Context, native id.RoomID) (bool, error) 
 }
 
 // explainEncrypted says once in an encrypted room why it is not bridged.
-func (s *Side) explainEncrypted(ctx context.Context, rm *room) error {
-	native, _, _ := rm.standing()
+func (s *Side) explainEncrypted(ctx context.Context, native id.RoomID, speaker id.UserID) error {
 	key := "told/" + string(native)
 	got, err := s.deps.State.GetMany(ctx, []string{key})
 	if err != nil || got[key] != nil {
@@ -313,10 +313,10 @@ func (s *Side) explainEncrypted(ctx context.Context, rm *room) error {
 	}
 	c := content{MsgType: event.MsgNotice, Mentions: &event.Mentions{}, Body: "This room is end-to-end encrypted. Encrypted Matrix rooms are not bridged yet: " +
 		"nothing that is said here reaches the other networks, and nothing that is said there arrives here."}
-	if _, err := s.send(ctx, s.names.bot, native, c, "encrypted"); err != nil && !isForbidden(err) {
-		return fmt.Errorf("explain in %s that it is encrypted: %w", rm.ID, err)
+	if _, err := s.send(ctx, speaker, native, c, "encrypted"); err != nil && !isForbidden(err) {
+		return fmt.Errorf("explain in %s that it is encrypted: %w", native, err)
 	}
-	s.log.Warn("the room is encrypted and not bridged", "room", rm.ID)
+	s.log.Warn("the room is encrypted and not bridged", "room", native)
 	return s.put(ctx, key, []byte("1"))
 }
 
@@ -328,7 +328,7 @@ func (s *Side) admit(ctx context.Context, rm *room, mxid id.UserID) error {
 	native, _, _ := rm.standing()
 	_, err := s.as(mxid).JoinRoomByID(ctx, native)
 	if isForbidden(err) {
-		if err := s.register(ctx, mxid); err != nil { // the homeserver's database may be younger than our record
+		if err := s.register(ctx, mxid); err != nil { // see registered
 			return fmt.Errorf("register %s: %w", mxid, err)
 		}
 		_, inviteErr := s.bot().InviteUser(ctx, native, &mautrix.ReqInviteUser{UserID: mxid})
@@ -344,12 +344,12 @@ func (s *Side) admit(ctx context.Context, rm *room, mxid id.UserID) error {
 	return nil
 }
 
-func (s *Side) isBanned(ctx context.Context, rm *room, mxid id.UserID) (bool, error) {
-	native, _, _ := rm.standing()
+// membership is how somebody stands to a room; empty for one who never was there.
+func (s *Side) membership(ctx context.Context, reader id.UserID, native id.RoomID, mxid id.UserID) (event.Membership, error) {
 	var member event.MemberEventContent
-	err := s.bot().StateEvent(ctx, native, event.StateMember, string(mxid), &member)
+	err := s.as(reader).StateEvent(ctx, native, event.StateMember, string(mxid), &member)
 	if errors.Is(err, mautrix.MNotFound) {
-		return false, nil
+		return "", nil
 	}
-	return member.Membership == event.MembershipBan, err
+	return member.Membership, err
 }

@@ -32,7 +32,10 @@ type Side struct {
 	away atomic.Bool   // Ready was told that the homeserver does not answer
 	turn chan struct{} // held by the one transaction that is being accepted; while the side does not run, by nobody
 
+	errands chan struct{} // something is to be done in a direct room
+
 	mu       sync.Mutex
+	met      []time.Time      // when ghosts were made for people who never spoke
 	rooms    map[string]*room // by the address in the configuration; nil while the side does not run
 	byNative map[id.RoomID]*room
 	users    map[id.UserID]*user
@@ -66,6 +69,8 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		now:   time.Now,
 		pause: func(attempt int) time.Duration { return min(time.Second<<min(attempt, 6), time.Minute) },
 		turn:  make(chan struct{}, 1),
+
+		errands: make(chan struct{}, 1),
 	}
 	s.turn <- struct{}{}
 	return s, nil
@@ -90,11 +95,11 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	if len(run) == 0 {
 		return nil
 	}
-	rm, err := s.open(run[0].Room)
+	at, err := s.open(run[0].Room)
 	if err != nil {
 		return failAll(run, err)
 	}
-	arrived, err := s.arrived(ctx, rm, run)
+	arrived, err := at.arrived(ctx, run)
 	if err != nil {
 		outcome := s.failed(err)
 		if gateway.IsDrop(outcome.Err) { // a question that is refused is no reason to give a message up
@@ -108,7 +113,7 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 			out = append(out, gateway.Sent(gateway.Part{Native: string(native)}))
 			continue
 		}
-		native, err := s.deliver(ctx, rm, d)
+		native, err := at.deliver(ctx, d)
 		if err == nil {
 			if s.away.Swap(false) {
 				s.deps.Ready(nil)
@@ -145,14 +150,45 @@ func failAll(run []gateway.Delivery, err error) []gateway.Outcome {
 	return out
 }
 
-// open finds the room of a lane, or says why nothing can be said there now.
-func (s *Side) open(at gateway.Address) (*room, error) {
+// lane is where a run is said: a bridged room, or a direct chat.
+type lane interface {
+	// arrived finds deliveries that an earlier attempt sent although its answer was not seen.
+	arrived(ctx context.Context, run []gateway.Delivery) (map[string]id.EventID, error)
+	// deliver says one event.
+	deliver(ctx context.Context, d gateway.Delivery) (id.EventID, error)
+}
+
+// open finds a lane, or says why nothing can be said there now.
+func (s *Side) open(at gateway.Address) (lane, error) {
+	if local, remote, ok := at.Direct(); ok {
+		return s.openDirect(at, local, remote)
+	}
+	rm, err := s.openRoom(at)
+	return bridged{s, rm}, err
+}
+
+var errNotRunning = gateway.Later(time.Second, errors.New("the Matrix side is not running yet"))
+
+func (s *Side) isRunning() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rooms != nil
+}
+
+// bridged is the lane of a bridged room.
+type bridged struct {
+	*Side
+	rm *room
+}
+
+// openRoom finds a bridged room that can be spoken in.
+func (s *Side) openRoom(at gateway.Address) (*room, error) {
 	s.mu.Lock()
 	rooms := s.rooms
 	rm := rooms[at.ID]
 	s.mu.Unlock()
 	if rooms == nil {
-		return nil, gateway.Later(time.Second, errors.New("the Matrix side is not running yet"))
+		return nil, errNotRunning
 	}
 	if rm == nil {
 		return nil, gateway.Dropf("the Matrix room is not bridged")
@@ -169,7 +205,8 @@ func (s *Side) open(at gateway.Address) (*room, error) {
 
 // arrived finds deliveries that an earlier attempt sent although its answer was not seen. That may be any delivery
 // with an earlier attempt, and in the first run after a start any at all.
-func (s *Side) arrived(ctx context.Context, rm *room, run []gateway.Delivery) (map[string]id.EventID, error) {
+func (b bridged) arrived(ctx context.Context, run []gateway.Delivery) (map[string]id.EventID, error) {
+	s, rm := b.Side, b.rm
 	rm.mu.Lock()
 	native, all := rm.native, !rm.searched
 	rm.mu.Unlock()
@@ -189,8 +226,8 @@ func (s *Side) arrived(ctx context.Context, rm *room, run []gateway.Delivery) (m
 	if len(keys) == 0 {
 		return nil, nil
 	}
-	found, err := s.findSent(ctx, native, speakers, keys)
-	if err != nil {
+	found := map[string]id.EventID{}
+	if err := s.findSent(ctx, s.names.bot, native, speakers, keys, found); err != nil {
 		return nil, fmt.Errorf("look for earlier attempts in %s: %w", rm.ID, err)
 	}
 	rm.mu.Lock()
@@ -200,7 +237,8 @@ func (s *Side) arrived(ctx context.Context, rm *room, run []gateway.Delivery) (m
 }
 
 // deliver says one event.
-func (s *Side) deliver(ctx context.Context, rm *room, d gateway.Delivery) (id.EventID, error) {
+func (b bridged) deliver(ctx context.Context, d gateway.Delivery) (id.EventID, error) {
+	s, rm := b.Side, b.rm
 	switch body := d.Event.Body.(type) {
 	case gateway.Message:
 		if d.Seal {

@@ -1,0 +1,284 @@
+package matrixside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"lockbridge/gateway"
+)
+
+// direct is the lane of one direct chat. Its room is looked up for each delivery, since the user decides which it is.
+type direct struct {
+	s      *Side
+	at     gateway.Address
+	user   id.UserID
+	remote gateway.Person
+	ghost  id.UserID
+}
+
+// openDirect finds the lane of a direct chat, or says why nothing can be said there.
+func (s *Side) openDirect(at gateway.Address, local, remote gateway.Person) (*direct, error) {
+	if !s.isRunning() {
+		return nil, errNotRunning
+	}
+	user := id.UserID(local.ID)
+	if _, _, err := user.Parse(); err != nil || !saneID(local.ID, '@') || s.names.ours(user) {
+		return nil, gateway.Dropf("there is no Matrix user of that name")
+	}
+	return &direct{s: s, at: at, user: user, remote: remote, ghost: s.names.ghost(remote)}, nil
+}
+
+// rooms returns the room that stands for the chat now, if any, and the one that did before.
+func (d *direct) rooms(ctx context.Context) (current, chat, error) {
+	l := d.s.newLedger()
+	now, err := l.current(ctx, d.at.ID)
+	if err != nil || now.Room == "" {
+		return current{}, chat{}, err
+	}
+	c, err := l.chat(ctx, now.Room)
+	if err != nil {
+		return current{}, chat{}, err
+	}
+	if c.At != d.at.ID || c.Over {
+		return current{Before: now.Before}, chat{}, nil
+	}
+	return *now, *c, nil
+}
+
+// arrived finds deliveries that an earlier attempt sent although its answer was not seen.
+func (d *direct) arrived(ctx context.Context, run []gateway.Delivery) (map[string]id.EventID, error) {
+	keys := map[string]bool{}
+	for _, one := range run {
+		if one.Attempt > 0 {
+			keys[one.Key] = true
+		}
+	}
+	if len(keys) == 0 {
+		return nil, nil
+	}
+	now, _, err := d.rooms(ctx)
+	if err != nil {
+		return nil, err
+	}
+	found := map[string]id.EventID{}
+	for _, room := range []id.RoomID{now.Room, now.Before} {
+		if room == "" || len(found) == len(keys) {
+			continue
+		}
+		err := d.s.findSent(ctx, d.ghost, room, []id.UserID{d.ghost}, keys, found)
+		if err != nil && !isForbidden(err) { // a room that the ghost was taken out of is closed to it
+			return nil, fmt.Errorf("look for earlier attempts in a direct room: %w", err)
+		}
+	}
+	return found, nil
+}
+
+// deliver says one event.
+func (d *direct) deliver(ctx context.Context, one gateway.Delivery) (id.EventID, error) {
+	var c content
+	receipt := false
+	switch body := one.Event.Body.(type) {
+	case gateway.Message:
+		if one.Seal {
+			return "", gateway.Dropf("direct chats with Matrix cannot be end-to-end encrypted yet")
+		}
+		c = encodeMessage(body, "")
+	case gateway.Receipt:
+		c, receipt = encodeFailure(body), true
+	default:
+		return "", gateway.Dropf("a %s cannot be shown on Matrix yet", one.Event.Body.Kind())
+	}
+	if _, err := c.encode(); err != nil {
+		return "", err // before anybody is invited for it
+	}
+	for again := false; ; again = true {
+		room, err := d.room(ctx, one.Event.Sender.Name, !receipt)
+		if err != nil {
+			return "", err
+		}
+		native, err := d.s.send(ctx, d.ghost, room, c.withKey(one.Key, ""), transactionID(one.Key, 0))
+		if !isForbidden(err) || again || receipt {
+			return native, err
+		}
+		switch _, outside := d.s.look(ctx, room, d.ghost, d.user); {
+		case outside == nil:
+			return "", err // it is in there and may not speak
+		case !isForbidden(outside):
+			return "", outside
+		}
+		if err := d.s.forgetRoom(ctx, room, d.ghost); err != nil {
+			return "", err
+		}
+	}
+}
+
+// room is where to say something now: the chat's room, with the user in it or invited, or a new one if fresh.
+func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, error) {
+	now, c, err := d.rooms(ctx)
+	if err != nil {
+		return "", err
+	}
+	switch {
+	case now.Room == "" && !fresh:
+		return "", gateway.Dropf("there is no direct room any more")
+	case now.Room != "" && !c.Encrypted:
+		if err := d.s.prepare(ctx, d.ghost, d.remote, gateway.CleanName(name)); err != nil {
+			return "", err
+		}
+		if !c.Gone || !fresh {
+			return now.Room, nil
+		}
+		err := d.invite(ctx, now.Room)
+		if !isForbidden(err) || c.Own {
+			return now.Room, d.refused(err)
+		}
+		// A room that the user made: the ghost may have no say in it.
+		if err := d.s.refuseRoom(ctx, errand{Room: now.Room, Ghost: d.ghost}, "nobody is left here to talk to"); err != nil {
+			return "", err
+		}
+	}
+	if !c.Encrypted {
+		now.Room, c, err = d.open(ctx, name)
+	}
+	if err == nil && c.Encrypted {
+		err = gateway.Dropf("the direct Matrix room is end-to-end encrypted, and such rooms are not bridged yet")
+	}
+	return now.Room, err
+}
+
+// open makes a room for the chat and writes it down. It is safe to repeat.
+func (d *direct) open(ctx context.Context, name string) (id.RoomID, chat, error) {
+	if _, err := d.s.Find(ctx, gateway.Person{Network: d.at.Network, ID: string(d.user)}); errors.Is(err, gateway.ErrNobody) {
+		return "", chat{}, gateway.Dropf("there is no Matrix user %s", d.user)
+	} else if err != nil {
+		return "", chat{}, err
+	}
+	if err := d.s.prepare(ctx, d.ghost, d.remote, gateway.CleanName(name)); err != nil {
+		return "", chat{}, err
+	}
+	room, seen, err := d.make(ctx)
+	if err != nil {
+		return "", chat{}, err
+	}
+	if seen.gone {
+		if err := d.refused(d.invite(ctx, room)); err != nil {
+			return "", chat{}, err
+		}
+	}
+	var c chat
+	err = d.s.amend(ctx, func(ctx context.Context, l *ledger) error {
+		known, err := l.chat(ctx, room)
+		if err != nil {
+			return err
+		}
+		if known.At == "" {
+			*known = chat{At: d.at.ID, Name: seen.name}
+		}
+		known.Own, known.Encrypted = true, known.Encrypted || seen.encrypted
+		c = *known
+		now, err := l.current(ctx, d.at.ID)
+		if err != nil {
+			return err
+		}
+		now.move(room)
+		if !c.Encrypted {
+			return nil
+		}
+		return d.s.mustExplain(ctx, l, known, room, "")
+	})
+	d.s.wakeErrands()
+	return room, c, err
+}
+
+// make returns a room of the chat's two people.
+func (d *direct) make(ctx context.Context) (id.RoomID, sight, error) {
+	for again := false; ; again = true {
+		room, err := d.create(ctx)
+		if err != nil {
+			return "", sight{}, err
+		}
+		seen, err := d.s.look(ctx, room, d.ghost, d.user)
+		former := isForbidden(err) || err == nil && seen.others // it is an earlier room, which kept the alias
+		if !former || again {
+			return room, seen, err
+		}
+		if err := d.free(ctx); err != nil {
+			return "", sight{}, err
+		}
+	}
+}
+
+// create makes a room with an alias that only this chat has, or finds the one that was made before. The alias is not
+// shown: clients are to call the room by the ghost's name.
+func (d *direct) create(ctx context.Context) (id.RoomID, error) {
+	name, none := d.s.aliasOf(d.at.ID), ""
+	request := &mautrix.ReqCreateRoom{
+		Preset: "trusted_private_chat", IsDirect: true, Invite: []id.UserID{d.user}, RoomAliasName: name,
+		InitialState: []*event.Event{{Type: event.StateCanonicalAlias, StateKey: &none, Content: event.Content{Raw: map[string]any{}}}},
+	}
+	var made *mautrix.RespCreateRoom
+	err := d.s.registered(ctx, d.ghost, func() (err error) {
+		made, err = d.s.as(d.ghost).CreateRoom(ctx, request)
+		return err
+	})
+	switch {
+	case err == nil && saneID(string(made.RoomID), '!'):
+		return made.RoomID, nil
+	case err == nil:
+		return "", errors.New("make a direct room: the homeserver names no room id")
+	case !errors.Is(err, mautrix.MRoomInUse) && !isForbidden(err):
+		return "", fmt.Errorf("make a direct room: %w", err)
+	}
+	// Where the invitation is refused, the room is there all the same.
+	found, findErr := d.s.as(d.ghost).ResolveAlias(ctx, id.NewRoomAlias(name, d.s.cfg.Domain))
+	switch {
+	case findErr == nil && saneID(string(found.RoomID), '!'):
+		return found.RoomID, nil
+	case isForbidden(err):
+		return "", gateway.Dropf("the Matrix server does not allow a direct room with %s", d.user)
+	}
+	return "", fmt.Errorf("make a direct room: %w", errors.Join(err, findErr))
+}
+
+// free takes the chat's alias off a room that is the chat's no more.
+func (d *direct) free(ctx context.Context) error {
+	_, err := d.s.as(d.ghost).DeleteAlias(ctx, id.NewRoomAlias(d.s.aliasOf(d.at.ID), d.s.cfg.Domain))
+	if err != nil && !errors.Is(err, mautrix.MNotFound) {
+		return fmt.Errorf("take the alias off a former direct room: %w", err)
+	}
+	return nil
+}
+
+// invite asks the user into the chat's room again.
+func (d *direct) invite(ctx context.Context, room id.RoomID) error {
+	_, err := d.s.as(d.ghost).InviteUser(ctx, room, &mautrix.ReqInviteUser{UserID: d.user})
+	if isForbidden(err) { // also the answer for one who is there
+		membership, askErr := d.s.membership(ctx, d.ghost, room, d.user)
+		if askErr != nil || membership != event.MembershipJoin && membership != event.MembershipInvite {
+			return err
+		}
+	} else if err != nil {
+		return fmt.Errorf("invite %s: %w", d.user, err)
+	}
+	return d.s.amend(ctx, func(ctx context.Context, l *ledger) error {
+		c, err := l.chat(ctx, room)
+		c.Gone = false
+		return err
+	})
+}
+
+// refused makes the refusal of an invitation a reason for the sender.
+func (d *direct) refused(err error) error {
+	switch {
+	case isForbidden(err):
+		return gateway.Dropf("%s cannot be invited to a direct chat", d.user)
+	case errors.Is(err, mautrix.MNotFound):
+		return gateway.Dropf("there is no Matrix user %s", d.user)
+	}
+	return err
+}

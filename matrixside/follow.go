@@ -1,0 +1,243 @@
+package matrixside
+
+import (
+	"context"
+	"fmt"
+
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"lockbridge/gateway"
+)
+
+// directArrivals keeps the direct chats in step with what happens in rooms that are not bridged, and returns what is to
+// be accepted of it. Most transactions change nothing in them, and cost one read.
+func (s *Side) directArrivals(ctx context.Context, events []*nativeEvent) ([]gateway.Arrival, error) {
+	if len(events) == 0 {
+		return nil, nil
+	}
+	l := s.newLedger()
+	batch, err := s.follow(ctx, l, events)
+	if err != nil {
+		return nil, err
+	}
+	if changes, err := l.changes(); err != nil || len(changes) == 0 {
+		return batch, err
+	}
+	err = s.amend(ctx, func(ctx context.Context, l *ledger) (err error) {
+		batch, err = s.follow(ctx, l, events)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("keep what changed in direct rooms: %w", err)
+	}
+	s.wakeErrands()
+	return batch, nil
+}
+
+// follow reads events of rooms that are not bridged, in stream order.
+func (s *Side) follow(ctx context.Context, l *ledger, events []*nativeEvent) ([]gateway.Arrival, error) {
+	keys := make([]string, 0, len(events))
+	for _, ev := range events {
+		keys = append(keys, chatKey(ev.Room))
+	}
+	if err := l.read(ctx, keys...); err != nil {
+		return nil, err
+	}
+	var batch []gateway.Arrival
+	for _, ev := range events {
+		c, err := l.chat(ctx, ev.Room)
+		if err != nil {
+			return nil, err
+		}
+		if member := ev.member(); member != "" {
+			err = s.followMember(ctx, l, c, ev, member)
+		} else if c.At != "" && !c.Over {
+			var a *gateway.Arrival
+			if a, err = s.followOther(ctx, l, c, ev); a != nil {
+				batch = append(batch, *a)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return batch, nil
+}
+
+// followMember takes note of who comes and goes.
+func (s *Side) followMember(ctx context.Context, l *ledger, c *chat, ev *nativeEvent, member id.UserID) error {
+	membership := get[event.Membership](ev.Content, "membership")
+	switch {
+	case s.names.isGhost(member):
+		return s.followGhost(ctx, l, c, ev, member, membership)
+	case member == s.names.bot:
+		return nil
+	case c.At == "":
+		if membership == event.MembershipInvite && s.names.isGhost(ev.Sender) && get[bool](ev.Content, "is_direct") {
+			return s.followOwn(ctx, l, c, ev, member)
+		}
+		return nil
+	}
+	switch user, _ := s.pair(c.At); {
+	case member != user && membership == event.MembershipJoin && !c.Over:
+		return s.disband(ctx, l, c, ev)
+	case member != user:
+		return nil
+	}
+	switch membership {
+	case event.MembershipJoin:
+		c.Gone = false
+		c.Name = gateway.CleanName(get[string](ev.Content, "displayname"))
+	case event.MembershipInvite:
+		c.Gone = false
+	case event.MembershipLeave, event.MembershipBan:
+		c.Gone = true
+	}
+	return nil
+}
+
+// followOwn learns of a room that a ghost made, from its invitation of the user. Deliver writes that down as well, but
+// the user may be faster.
+func (s *Side) followOwn(ctx context.Context, l *ledger, c *chat, ev *nativeEvent, user id.UserID) error {
+	remote, known, err := s.whose(ctx, ev.Sender)
+	if err != nil || !known {
+		return err
+	}
+	at := s.pairAddress(user, remote).ID
+	now, err := l.current(ctx, at)
+	if err != nil {
+		return err
+	}
+	*c = chat{At: at, Own: true}
+	now.move(ev.Room)
+	return nil
+}
+
+// followGhost takes note of a ghost that is invited or taken out.
+func (s *Side) followGhost(ctx context.Context, l *ledger, c *chat, ev *nativeEvent, ghost id.UserID, membership event.Membership) error {
+	todo, err := l.errand(ctx, ev.Room, ghost)
+	if err != nil {
+		return err
+	}
+	mine := c.At != "" && s.ghostOf(c.At) == ghost
+	switch membership {
+	case event.MembershipLeave, event.MembershipBan:
+		*todo = errand{}
+		if mine {
+			return s.forget(ctx, l, ev.Room)
+		}
+	case event.MembershipInvite:
+		if s.names.ours(ev.Sender) {
+			return nil
+		}
+		*todo = errand{Do: doAnswer, Room: ev.Room, Ghost: ghost, User: ev.Sender, Event: ev.ID}
+		remote, known, err := s.whose(ctx, ghost)
+		switch {
+		case err != nil:
+			return err
+		case !known:
+			todo.decline("this user stands for nobody")
+		case c.At != "" && !mine:
+			todo.decline("this room is the direct chat of somebody else")
+		case isOpen(ev):
+			todo.decline("a direct chat needs a room that only the two of you can enter")
+		default:
+			if err := s.forget(ctx, l, ev.Room); err != nil {
+				return err
+			}
+			*c = chat{At: s.pairAddress(ev.Sender, remote).ID, Pending: true}
+		}
+	}
+	return nil
+}
+
+// isOpen reports whether an invitation is to a room that anybody may enter (Client-Server API, "Stripped state").
+func isOpen(ev *nativeEvent) bool {
+	for _, state := range ev.InviteState {
+		if get[string](state, "type") == event.StateJoinRules.Type {
+			return get[string](get[fields](state, "content"), "join_rule") == string(event.JoinRulePublic)
+		}
+	}
+	return false
+}
+
+// disband makes a room no direct one any more: somebody else came in.
+func (s *Side) disband(ctx context.Context, l *ledger, c *chat, ev *nativeEvent) error {
+	ghost := s.ghostOf(c.At)
+	todo, err := l.errand(ctx, ev.Room, ghost)
+	if err != nil {
+		return err
+	}
+	now, err := l.current(ctx, c.At)
+	if err != nil {
+		return err
+	}
+	now.drop(ev.Room)
+	c.Over = true
+	*todo = errand{Do: doLeave, Room: ev.Room, Ghost: ghost, Event: ev.ID}
+	return nil
+}
+
+// followOther reads what is said in a direct room.
+func (s *Side) followOther(ctx context.Context, l *ledger, c *chat, ev *nativeEvent) (*gateway.Arrival, error) {
+	if ev.isState(event.StateEncryption.Type) {
+		c.Encrypted = true
+		return nil, s.mustExplain(ctx, l, c, ev.Room, ev.ID)
+	}
+	a, isEcho := s.directArrival(c, ev)
+	if a == nil || isEcho {
+		return a, nil
+	}
+	if c.Pending { // read from the history, in order, when the ghost is in
+		return nil, nil
+	}
+	now, err := l.current(ctx, c.At)
+	if err != nil {
+		return nil, err
+	}
+	now.move(ev.Room)
+	return a, nil
+}
+
+// mustExplain has the ghost say that the room is encrypted, unless it has to do something else there first.
+func (s *Side) mustExplain(ctx context.Context, l *ledger, c *chat, room id.RoomID, why id.EventID) error {
+	ghost := s.ghostOf(c.At)
+	todo, err := l.errand(ctx, room, ghost)
+	if err == nil && todo.Do == "" && !c.Pending {
+		*todo = errand{Do: doExplain, Room: room, Ghost: ghost, Event: why}
+	}
+	return err
+}
+
+// directArrival is what is to be accepted of a direct room's event, if anything: our own echo, or what the user said.
+func (s *Side) directArrival(c *chat, ev *nativeEvent) (a *gateway.Arrival, isEcho bool) {
+	at := gateway.Address{Network: s.deps.Network, ID: c.At}
+	a = &gateway.Arrival{At: at, Native: string(ev.ID)}
+	if s.names.ours(ev.Sender) {
+		echo, ok := decodeEcho(ev)
+		if !ok {
+			return nil, true
+		}
+		a.Read = func(context.Context) (*gateway.Event, error) {
+			return &gateway.Event{At: at, Native: string(ev.ID), Time: ev.Time, Body: echo}, nil
+		}
+		return a, true
+	}
+	user, _ := s.pair(c.At)
+	if ev.Sender != user || !isRead(ev.Type) {
+		return nil, false
+	}
+	sc := scene{at: at, sender: gateway.Person{Network: at.Network, ID: string(user), Name: c.Name}, encrypted: c.Encrypted}
+	if sc.sender.Name == "" {
+		sc.sender.Name = gateway.CleanName(user.Localpart())
+	}
+	a.Read = func(context.Context) (*gateway.Event, error) {
+		out, err := decode(ev, sc)
+		if err != nil {
+			return nil, gateway.Unreadable(sc.sender, err)
+		}
+		return out, nil
+	}
+	return a, false
+}
