@@ -21,7 +21,7 @@ func benchRoom(b testing.TB, n int) (*mapStore, *Manager, []Address) {
 	if _, err := m.EnsureDevice(ctx, benchOwn); err != nil {
 		b.Fatal(err)
 	}
-	far := newParty(b, "member@example.org")
+	far := newParty(b, Legacy, "member@example.org")
 	bundle, err := far.manager.Bundle(ctx, Legacy, far.jid)
 	if err != nil {
 		b.Fatal(err)
@@ -109,7 +109,7 @@ func BenchmarkParseMessage(b *testing.B) {
 
 // BenchmarkOpen opens messages of one chain.
 func BenchmarkOpen(b *testing.B) {
-	alice, bob := newPair(b)
+	alice, bob := newPair(b, Legacy)
 	b.ReportAllocs()
 	for b.Loop() {
 		b.StopTimer()
@@ -124,7 +124,7 @@ func BenchmarkOpen(b *testing.B) {
 // BenchmarkTurn opens a message that brings a new ratchet key, and BenchmarkReply
 // seals the first message after it.
 func BenchmarkTurn(b *testing.B) {
-	alice, bob := newPair(b)
+	alice, bob := newPair(b, Legacy)
 	for b.Loop() {
 		b.StopTimer()
 		reply(b, bob, alice)
@@ -137,7 +137,7 @@ func BenchmarkTurn(b *testing.B) {
 }
 
 func BenchmarkReply(b *testing.B) {
-	alice, bob := newPair(b)
+	alice, bob := newPair(b, Legacy)
 	for b.Loop() {
 		b.StopTimer()
 		reply(b, bob, alice)
@@ -159,7 +159,7 @@ func reply(b testing.TB, from, to *party) {
 // BenchmarkSessionBuild starts a session from a verified bundle and seals in
 // it; with the bundle's parsing and verification apart.
 func BenchmarkSessionBuild(b *testing.B) {
-	alice, bob := newParty(b, "alice@example.org"), newParty(b, "bob@example.org")
+	alice, bob := newParty(b, Legacy, "alice@example.org"), newParty(b, Legacy, "bob@example.org")
 	bundle := bob.bundle(b)
 	b.Run("seal", func(b *testing.B) {
 		for b.Loop() {
@@ -181,7 +181,7 @@ func BenchmarkSessionBuild(b *testing.B) {
 
 // BenchmarkFirstOpen opens key exchanges.
 func BenchmarkFirstOpen(b *testing.B) {
-	alice, bob := newParty(b, "alice@example.org"), newParty(b, "bob@example.org")
+	alice, bob := newParty(b, Legacy, "alice@example.org"), newParty(b, Legacy, "bob@example.org")
 	for b.Loop() {
 		b.StopTimer()
 		msg, err := alice.manager.SealEmpty(context.Background(), Legacy, alice.jid, bob.address(), bob.bundle(b))
@@ -209,6 +209,6 @@ func BenchmarkX25519(b *testing.B) {
 
 func BenchmarkEnsureDevice(b *testing.B) {
 	for b.Loop() {
-		newParty(b, "alice@example.org")
+		newParty(b, Legacy, "alice@example.org")
 	}
 }

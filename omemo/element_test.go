@@ -148,7 +148,7 @@ func TestParseDeviceList(t *testing.T) {
 }
 
 func TestParseBundle(t *testing.T) {
-	good := string(newParty(t, "alice@example.org").bundle(t).AppendXML(nil))
+	good := string(newParty(t, Legacy, "alice@example.org").bundle(t).AppendXML(nil))
 	wrapped := "<items node='x'><item id='1'>" + good + "</item></items>"
 	if _, err := ParseBundle(Legacy, []byte(wrapped)); err != nil {
 		t.Error(err)

@@ -30,29 +30,35 @@ func FuzzParseMessage(f *testing.F) {
 	}
 	f.Add([]byte("<o:encrypted xmlns:o='eu.siacs.conversations.axolotl'><o:header sid='&#49;'><o:key rid='2'><![CDATA[AAAA]]></o:key></o:header></o:encrypted>"))
 	f.Fuzz(func(t *testing.T, xml []byte) {
-		msg, err := ParseMessage(Legacy, xml)
-		if err != nil {
-			return
-		}
-		again, err := ParseMessage(Legacy, msg.AppendXML(nil))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range msg.Keys {
-			if msg.Keys[i].Data == nil { // written as an empty key
-				msg.Keys[i].Data = []byte{}
-			}
-		}
-		if !reflect.DeepEqual(msg, again) {
-			t.Fatalf("%+v, came back as %+v", msg, again)
-		}
-		for _, k := range msg.Keys {
-			one, err := ParseMessage(Legacy, xml, Address{Device: k.RID})
-			if err != nil || len(one.Keys) == 0 || len(one.Keys) > len(msg.Keys) {
-				t.Fatalf("for one device: %+v, %v", one, err)
-			}
+		for v := range Version(versions) {
+			fuzzMessage(t, v, xml)
 		}
 	})
+}
+
+func fuzzMessage(t *testing.T, v Version, xml []byte) {
+	msg, err := ParseMessage(v, xml)
+	if err != nil {
+		return
+	}
+	again, err := ParseMessage(v, msg.AppendXML(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range msg.Keys {
+		if msg.Keys[i].Data == nil { // written as an empty key
+			msg.Keys[i].Data = []byte{}
+		}
+	}
+	if !reflect.DeepEqual(msg, again) {
+		t.Fatalf("%+v, came back as %+v", msg, again)
+	}
+	for _, k := range msg.Keys {
+		one, err := ParseMessage(v, xml, Address{k.JID, k.RID})
+		if err != nil || len(one.Keys) == 0 || len(one.Keys) > len(msg.Keys) {
+			t.Fatalf("for one device: %+v, %v", one, err)
+		}
+	}
 }
 
 func FuzzParseBundle(f *testing.F) {
@@ -62,16 +68,18 @@ func FuzzParseBundle(f *testing.F) {
 		f.Add([]byte(e.XML))
 	}
 	f.Fuzz(func(t *testing.T, xml []byte) {
-		b, err := parseBundle(legacyWire(), xml) // without the signature, which a fuzzer cannot make
-		if err != nil {
-			return
-		}
-		again, err := parseBundle(legacyWire(), b.AppendXML(nil))
-		if err != nil || !reflect.DeepEqual(b, again) {
-			t.Fatalf("%+v, came back as %+v, %v", b, again, err)
-		}
-		if b, err := ParseBundle(Legacy, xml); err == nil && len(b.PreKeys) == 0 {
-			t.Fatal("a bundle without prekeys is accepted")
+		for v := range Version(versions) {
+			b, err := parseBundle(wireOf(v), xml) // without the signature, which a fuzzer cannot make
+			if err != nil {
+				continue
+			}
+			again, err := parseBundle(wireOf(v), b.AppendXML(nil))
+			if err != nil || !reflect.DeepEqual(b, again) {
+				t.Fatalf("%+v, came back as %+v, %v", b, again, err)
+			}
+			if b, err := ParseBundle(v, xml); err == nil && len(b.PreKeys) == 0 {
+				t.Fatal("a bundle without prekeys is accepted")
+			}
 		}
 	})
 }
@@ -86,20 +94,52 @@ func FuzzParseDeviceList(f *testing.F) {
 	}
 	f.Add([]byte("<items><item id='1'><list xmlns='eu.siacs.conversations.axolotl'><device id='1'/></list></item><item id='current'><list xmlns='eu.siacs.conversations.axolotl'/></item></items>"))
 	f.Fuzz(func(t *testing.T, xml []byte) {
-		ids, err := ParseDeviceList(Legacy, xml)
-		if err != nil {
-			return
-		}
-		again, err := ParseDeviceList(Legacy, AppendDeviceList(nil, Legacy, ids...))
-		if err != nil || !slices.Equal(ids, again) || len(ids) > maxDevices {
-			t.Fatalf("%v, came back as %v, %v", ids, again, err)
+		for v := range Version(versions) {
+			ids, err := ParseDeviceList(v, xml)
+			if err != nil {
+				continue
+			}
+			again, err := ParseDeviceList(v, AppendDeviceList(nil, v, ids...))
+			if err != nil || !slices.Equal(ids, again) || len(ids) > maxDevices {
+				t.Fatalf("%v, came back as %v, %v", ids, again, err)
+			}
 		}
 	})
 }
 
-func seedWires(f *testing.F, kex bool) {
+func FuzzParseEnvelope(f *testing.F) {
+	var all []struct{ Envelope string }
+	vectorFile(f, "stanzas.json", &all)
+	for _, e := range all {
+		f.Add([]byte(e.Envelope))
+	}
+	f.Add([]byte("<?xml version='1.0'?><e:envelope xmlns:e='urn:xmpp:sce:1' xmlns='urn:a'><e:content><b a='&lt;'/><o:opt-out xmlns:o='urn:xmpp:omemo:2'/></e:content></e:envelope>"))
+	f.Fuzz(func(t *testing.T, xml []byte) {
+		e, err := ParseEnvelope(xml)
+		if err != nil {
+			return
+		}
+		written, err := AppendEnvelope(nil, &script{}, e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseEnvelope(written)
+		if err != nil || e.Time.IsZero() != again.Time.IsZero() || e.Time.Unix() != again.Time.Unix() {
+			t.Fatalf("%+v, came back as %+v, %v", e, again, err)
+		}
+		e.Time, again.Time, e.OptOut, e.OptOutReason = again.Time, again.Time, false, ""
+		if len(e.Content) == 0 {
+			e.Content = nil
+		}
+		if !reflect.DeepEqual(e, again) {
+			t.Fatalf("%+v, came back as %+v", e, again)
+		}
+	})
+}
+
+func seedWires(f *testing.F, v Version, kex bool) {
 	var all []transcript
-	vectorFile(f, "sessions_legacy.json", &all)
+	vectorFile(f, map[Version]string{Legacy: "sessions_legacy.json", Two: "sessions_v2.json"}[v], &all)
 	for _, tr := range all {
 		for _, s := range tr.Steps {
 			if data, err := base64.StdEncoding.DecodeString(s.Wire); err == nil && s.Kex == kex {
@@ -109,28 +149,35 @@ func seedWires(f *testing.F, kex bool) {
 	}
 }
 
-func FuzzLegacyMessage(f *testing.F) {
-	seedWires(f, false)
+func FuzzLegacyMessage(f *testing.F)  { fuzzWire(f, Legacy) }
+func FuzzTwoMessage(f *testing.F)     { fuzzWire(f, Two) }
+func FuzzLegacyExchange(f *testing.F) { fuzzExchange(f, Legacy) }
+func FuzzTwoExchange(f *testing.F)    { fuzzExchange(f, Two) }
+
+func fuzzWire(f *testing.F, v Version) {
+	seedWires(f, v, false)
+	w := wireOf(v)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		s, err := parseLegacy(data)
+		s, err := w.parse(data)
 		if err != nil {
 			return
 		}
-		again, err := parseLegacy(append(appendLegacyBody(nil, &s.header, s.ciphertext), s.mac...))
+		again, err := w.parse(w.appendMAC(w.appendBody(nil, &s.header, s.ciphertext), 0, s.mac))
 		if err != nil || again.header != s.header || !bytes.Equal(again.ciphertext, s.ciphertext) || !bytes.Equal(again.mac, s.mac) {
 			t.Fatalf("%+v, came back as %+v, %v", s, again, err)
 		}
 	})
 }
 
-func FuzzLegacyExchange(f *testing.F) {
-	seedWires(f, true)
+func fuzzExchange(f *testing.F, v Version) {
+	seedWires(f, v, true)
+	w := wireOf(v)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		x, err := parseLegacyExchange(data)
+		x, err := w.parseExchange(data)
 		if err != nil || !x.hasPreKey {
 			return
 		}
-		again, err := parseLegacyExchange(appendLegacyExchange(nil, &x))
+		again, err := w.parseExchange(w.appendExchange(nil, &x))
 		if x.message == nil {
 			x.message = []byte{}
 		}
@@ -140,24 +187,19 @@ func FuzzLegacyExchange(f *testing.F) {
 	})
 }
 
-// FuzzOpen opens anything as a key: the state changes on success only.
-func FuzzOpen(f *testing.F) {
-	var all []transcript
-	vectorFile(f, "sessions_legacy.json", &all)
-	for _, tr := range all[:min(len(all), 8)] {
-		for _, s := range tr.Steps {
-			if data, err := base64.StdEncoding.DecodeString(s.Wire); err == nil && s.Op == "decrypt" {
-				f.Add(data, s.Kex)
-			}
-		}
-	}
-	alice, bob := newPair(f)
+// FuzzOpen and FuzzOpenTwo open anything as a key: the state changes on success
+// only.
+func FuzzOpen(f *testing.F)    { fuzzOpen(f, Legacy) }
+func FuzzOpenTwo(f *testing.F) { fuzzOpen(f, Two) }
+
+func fuzzOpen(f *testing.F, v Version) {
+	alice, bob := newPair(f, v)
 	saved := maps.Clone(bob.store.values)
 	for _, anew := range []bool{false, true} {
 		msg := alice.seal(f, bob, "hello")
 		if anew {
 			var err error
-			if msg, err = alice.manager.SealEmpty(context.Background(), Legacy, alice.jid, bob.address(), bob.bundle(f)); err != nil {
+			if msg, err = alice.manager.SealEmpty(context.Background(), v, alice.jid, bob.address(), bob.bundle(f)); err != nil {
 				f.Fatal(err)
 			}
 		}
@@ -166,8 +208,8 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, kex bool) {
 		bob.store.restore(saved)
 		before := bob.store.snapshot()
-		_, err := bob.open(alice, &Message{SID: alice.device.ID, Keys: []Key{{RID: bob.device.ID, PreKey: kex, Data: data}}})
-		if err != nil {
+		key := Key{RID: bob.device.ID, PreKey: kex, Data: data}
+		if _, err := bob.open(alice, &Message{Version: v, SID: alice.device.ID, Keys: []Key{key}}); err != nil {
 			bob.store.mustEqual(t, before)
 		}
 		checkState(t, bob.store)
@@ -177,7 +219,7 @@ func FuzzOpen(f *testing.F) {
 // FuzzState decodes anything as each kind of stored value.
 func FuzzState(f *testing.F) {
 	kinds := []string{"device", "stock", "send", "hot", "ratchet", "record"}
-	alice, bob := newPair(f)
+	alice, bob := newPair(f, Legacy)
 	reply(f, alice, bob)
 	for _, v := range bob.store.values {
 		for i := range kinds {

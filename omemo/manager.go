@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"io"
+	"strings"
 	"time"
 )
 
@@ -99,24 +101,33 @@ func (b *book) stock() (*stock, error) {
 	return unmarshalStock(value)
 }
 
-// EnsureDevice returns the device of own. The first call creates it: identity
-// key and device id. Commit before the device is shown to anybody.
-func (m *Manager) EnsureDevice(ctx context.Context, own string) (Device, error) {
+// Device returns the device of own; ErrNoOwnDevice if there is none.
+func (m *Manager) Device(ctx context.Context, own string) (Device, error) {
 	b := m.book(Legacy, own)
 	if err := b.read(ctx, []string{b.identityKey()}, nil); err != nil {
 		return Device{}, err
 	}
 	id, err := b.identity()
-	if errors.Is(err, ErrNoOwnDevice) {
-		if id, err = newIdentity(m.opts.Rand); err == nil {
-			b.put[b.identityKey()] = id.marshal()
-			err = b.save(ctx)
-		}
-	}
 	if err != nil {
 		return Device{}, err
 	}
 	return Device{JID: own, ID: id.device, Identity: IdentityKey(id.keys.pub)}, nil
+}
+
+// EnsureDevice returns the device of own. The first call creates it: identity
+// key and device id. Commit before the device is shown to anybody.
+func (m *Manager) EnsureDevice(ctx context.Context, own string) (Device, error) {
+	dev, err := m.Device(ctx, own)
+	if !errors.Is(err, ErrNoOwnDevice) {
+		return dev, err
+	}
+	id, err := newIdentity(m.opts.Rand)
+	if err != nil {
+		return Device{}, err
+	}
+	b := m.book(Legacy, own)
+	b.put[b.identityKey()] = id.marshal()
+	return Device{JID: own, ID: id.device, Identity: IdentityKey(id.keys.pub)}, b.save(ctx)
 }
 
 // Bundle returns what the own device publishes in a version. Commit before it
@@ -197,6 +208,36 @@ func (m *Manager) dropOther(ctx context.Context, b *book, devices ...Address) er
 		}
 	}
 	return other.save(ctx)
+}
+
+// Renew drops all sessions and prekeys of own in both versions: what to do with
+// a database that was restored from a copy, whose ratchets and prekeys may have
+// been used beyond it. Identity keys, the own one and those of the peers, stay.
+// The next Bundle makes new prekeys under new ids, Seal needs bundles.
+func (m *Manager) Renew(ctx context.Context, own string) error {
+	b := m.book(Legacy, own)
+	values, err := m.store.List(ctx, b.root)
+	if err != nil {
+		return fmt.Errorf("omemo: list state: %w", err)
+	}
+	if len(values) == 0 {
+		return ErrNoOwnDevice
+	}
+	for key, value := range values {
+		_, kind, _ := strings.Cut(strings.TrimPrefix(key, b.root), "/")
+		switch {
+		case key == b.identityKey():
+		case strings.HasPrefix(kind, "record/"):
+			pin, err := pinOnly(value)
+			if err != nil {
+				return err
+			}
+			b.put[key] = pin
+		default:
+			b.put[key] = nil
+		}
+	}
+	return b.save(ctx)
 }
 
 // forget drops a remote device in the book's version.

@@ -12,8 +12,10 @@ import (
 	"filippo.io/edwards25519"
 )
 
-func TestEnsureDevice(t *testing.T) {
-	p := newParty(t, "alice@example.org")
+func TestEnsureDevice(t *testing.T) { eachVersion(t, testEnsureDevice) }
+
+func testEnsureDevice(t *testing.T, v Version) {
+	p := newParty(t, v, "alice@example.org")
 	again, err := p.manager.EnsureDevice(t.Context(), p.jid)
 	if err != nil || again != p.device {
 		t.Fatalf("second call gives %+v, %v", again, err)
@@ -21,21 +23,23 @@ func TestEnsureDevice(t *testing.T) {
 	if p.device.ID == 0 || p.device.ID > 1<<31-1 {
 		t.Fatalf("device id %d", p.device.ID)
 	}
-	b, err := ParseBundle(Legacy, p.bundle(t).AppendXML(nil))
+	b, err := ParseBundle(v, p.bundle(t).AppendXML(nil))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(b.PreKeys) != fullStock || b.Identity != p.device.Identity {
 		t.Fatalf("bundle with %d prekeys of %x", len(b.PreKeys), b.Identity)
 	}
-	if _, err := p.manager.Bundle(t.Context(), Legacy, "nobody@example.org"); !errors.Is(err, ErrNoOwnDevice) {
+	if _, err := p.manager.Bundle(t.Context(), v, "nobody@example.org"); !errors.Is(err, ErrNoOwnDevice) {
 		t.Fatalf("bundle of a stranger: %v", err)
 	}
 	checkState(t, p.store)
 }
 
-func TestConversation(t *testing.T) {
-	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+func TestConversation(t *testing.T) { eachVersion(t, testConversation) }
+
+func testConversation(t *testing.T, v Version) {
+	alice, bob := newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org")
 	msg := alice.seal(t, bob, "hello")
 	if !msg.Keys[0].PreKey {
 		t.Fatal("the first message is no key exchange")
@@ -62,11 +66,11 @@ func TestConversation(t *testing.T) {
 		t.Fatalf("prekey id %d is used again", added[0].ID)
 	}
 
-	empty, err := bob.manager.SealEmpty(t.Context(), Legacy, bob.jid, alice.address(), nil)
+	empty, err := bob.manager.SealEmpty(t.Context(), v, bob.jid, alice.address(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if empty.Payload != nil || len(empty.IV) != payloadIVLen || empty.Keys[0].PreKey {
+	if empty.Payload != nil || (len(empty.IV) == payloadIVLen) != (v == Legacy) || empty.Keys[0].PreKey {
 		t.Fatalf("empty message %+v", empty)
 	}
 	opened, err = alice.open(bob, empty)
@@ -83,13 +87,15 @@ func TestConversation(t *testing.T) {
 	}
 }
 
-func TestHeartbeat(t *testing.T) {
-	alice, bob := newPair(t)
+func TestHeartbeat(t *testing.T) { eachVersion(t, testHeartbeat) }
+
+func testHeartbeat(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
 	var due []int
 	for i := range 120 {
 		msg := alice.seal(t, bob, "x")
 		if i == 55 { // an empty message neither asks nor spends the question
-			empty, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), nil)
+			empty, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -114,13 +120,15 @@ func TestHeartbeat(t *testing.T) {
 }
 
 // TestRoundTrips: sealing reads once and writes once, whatever is due.
-func TestRoundTrips(t *testing.T) {
-	alice := newParty(t, "alice@example.org")
+func TestRoundTrips(t *testing.T) { eachVersion(t, testRoundTrips) }
+
+func testRoundTrips(t *testing.T, v Version) {
+	alice := newParty(t, v, "alice@example.org")
 	var to []Address
 	bundles := make(map[Address]*Bundle)
 	var others []*party
 	for i := range 20 {
-		bob := newParty(t, fmt.Sprintf("bob%d@example.org", i))
+		bob := newParty(t, v, fmt.Sprintf("bob%d@example.org", i))
 		others = append(others, bob)
 		to = append(to, bob.address())
 		bundles[bob.address()] = bob.bundle(t)
@@ -128,7 +136,7 @@ func TestRoundTrips(t *testing.T) {
 	seal := func() *Message {
 		t.Helper()
 		alice.store.reads, alice.store.writes = 0, 0
-		msg, report, err := alice.manager.Seal(t.Context(), Legacy, alice.jid, to, bundles, []byte("hello"))
+		msg, report, err := alice.manager.Seal(t.Context(), v, alice.jid, to, bundles, []byte("hello"))
 		if err != nil || len(report.Sealed) != len(to) {
 			t.Fatalf("%+v, %v", report, err)
 		}
@@ -151,13 +159,15 @@ func TestRoundTrips(t *testing.T) {
 		}
 		checkState(t, alice.store)
 	}
-	if missing, err := alice.manager.Missing(t.Context(), Legacy, alice.jid, append(to, Address{"x@example.org", 1}, alice.address())); err != nil || len(missing) != 1 {
+	if missing, err := alice.manager.Missing(t.Context(), v, alice.jid, append(to, Address{"x@example.org", 1}, alice.address())); err != nil || len(missing) != 1 {
 		t.Fatalf("missing %v, %v", missing, err)
 	}
 }
 
-func TestSealReport(t *testing.T) {
-	alice, bob, carol := newParty(t, "alice@example.org"), newParty(t, "bob@example.org"), newParty(t, "carol@example.org")
+func TestSealReport(t *testing.T) { eachVersion(t, testSealReport) }
+
+func testSealReport(t *testing.T, v Version) {
+	alice, bob, carol := newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org"), newParty(t, v, "carol@example.org")
 	none := bob.bundle(t)
 	for _, k := range slices.Clone(none.PreKeys) {
 		none = none.Without(k.ID)
@@ -170,7 +180,7 @@ func TestSealReport(t *testing.T) {
 		alice.address(), {"b@example.org", 1}, {"b@example.org", 2}, {"b@example.org", 3}, {"b@example.org", 4}, carol.address(), carol.address(),
 	}
 	bundles := map[Address]*Bundle{to[2]: none, to[3]: &forged, to[4]: &weak, carol.address(): carol.bundle(t)}
-	msg, report, err := alice.manager.Seal(t.Context(), Legacy, alice.jid, to, bundles, []byte("hello"))
+	msg, report, err := alice.manager.Seal(t.Context(), v, alice.jid, to, bundles, []byte("hello"))
 	if err != nil || len(msg.Keys) != 1 || len(report.Sealed) != 1 || len(report.Built) != 1 || report.Built[0].Address != carol.address() {
 		t.Fatalf("%+v, %v", report, err)
 	}
@@ -180,29 +190,31 @@ func TestSealReport(t *testing.T) {
 		}
 	}
 	before := alice.store.snapshot()
-	_, report, err = alice.manager.Seal(t.Context(), Legacy, alice.jid, to[:5], bundles, []byte("hello"))
+	_, report, err = alice.manager.Seal(t.Context(), v, alice.jid, to[:5], bundles, []byte("hello"))
 	if !errors.Is(err, ErrNoDevices) || len(report.Skipped) != 5 {
 		t.Fatalf("%+v, %v", report, err)
 	}
 	alice.store.mustEqual(t, before)
 	nobody := Address{Device: 1}
-	_, report, err = alice.manager.Seal(t.Context(), Legacy, alice.jid, []Address{nobody}, map[Address]*Bundle{nobody: bob.bundle(t)}, nil)
+	_, report, err = alice.manager.Seal(t.Context(), v, alice.jid, []Address{nobody}, map[Address]*Bundle{nobody: bob.bundle(t)}, nil)
 	if !errors.Is(err, ErrNoDevices) || !errors.Is(report.Skipped[0].Err, ErrMalformed) {
 		t.Fatalf("%+v, %v", report, err)
 	}
-	if _, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), nil); !errors.Is(err, ErrNoSession) {
+	if _, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), nil); !errors.Is(err, ErrNoSession) {
 		t.Fatalf("error %v, want ErrNoSession", err)
 	}
-	if _, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, alice.address(), alice.bundle(t)); !errors.Is(err, ErrOwnDevice) {
+	if _, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, alice.address(), alice.bundle(t)); !errors.Is(err, ErrOwnDevice) {
 		t.Fatalf("error %v, want ErrOwnDevice", err)
 	}
 }
 
-func TestIdentityChanged(t *testing.T) {
-	alice, bob := newPair(t)
-	impostor := newParty(t, bob.jid)
+func TestIdentityChanged(t *testing.T) { eachVersion(t, testIdentityChanged) }
+
+func testIdentityChanged(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
+	impostor := newParty(t, v, bob.jid)
 	// The impostor has taken over the account and the device id.
-	b := impostor.manager.book(Legacy, bob.jid)
+	b := impostor.manager.book(v, bob.jid)
 	id, err := unmarshalIdentity(impostor.store.values[b.identityKey()])
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +228,7 @@ func TestIdentityChanged(t *testing.T) {
 	if _, err := alice.open(bob, msg); !errors.Is(err, ErrIdentityChanged) {
 		t.Fatalf("error %v, want ErrIdentityChanged", err)
 	}
-	if _, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), impostor.bundle(t)); !errors.Is(err, ErrIdentityChanged) {
+	if _, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), impostor.bundle(t)); !errors.Is(err, ErrIdentityChanged) {
 		t.Fatalf("error %v, want ErrIdentityChanged", err)
 	}
 	alice.store.mustEqual(t, before)
@@ -233,10 +245,12 @@ func TestIdentityChanged(t *testing.T) {
 }
 
 // TestSenders: which of a room's members wrote is told by the session.
-func TestSenders(t *testing.T) {
-	alice, bob := newPair(t)
+func TestSenders(t *testing.T) { eachVersion(t, testSenders) }
+
+func testSenders(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
 	members := []string{"x@example.org", alice.jid, "y@example.org", alice.jid}
-	carol := newParty(t, "carol@example.org")
+	carol := newParty(t, v, "carol@example.org")
 	open := func(msg *Message) (Opened, error) {
 		return bob.manager.Open(t.Context(), bob.jid, members, msg)
 	}
@@ -245,7 +259,7 @@ func TestSenders(t *testing.T) {
 		t.Fatalf("%+v, %v", opened, err)
 	}
 	// A known device that begins anew is recognised by its identity key.
-	again, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), bob.bundle(t))
+	again, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), bob.bundle(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,8 +289,10 @@ func TestSenders(t *testing.T) {
 
 // TestCollidingDevice: another account's device has the same id, so there are
 // two keys for it, in either order.
-func TestCollidingDevice(t *testing.T) {
-	alice, bob := newPair(t)
+func TestCollidingDevice(t *testing.T) { eachVersion(t, testCollidingDevice) }
+
+func testCollidingDevice(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
 	for range 2 {
 		msg := alice.seal(t, bob, "hello")
 		stranger := Key{RID: bob.device.ID, Data: slices.Clone(msg.Keys[0].Data)}
@@ -297,16 +313,15 @@ func TestCollidingDevice(t *testing.T) {
 
 // TestExchangeNames: the key that names a session has one encoding, or an
 // altered copy of a key exchange would spoil those that follow it.
-func TestExchangeNames(t *testing.T) {
-	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+func TestExchangeNames(t *testing.T) { eachVersion(t, testExchangeNames) }
+
+func testExchangeNames(t *testing.T, v Version) {
+	alice, bob := newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org")
 	msg := alice.seal(t, bob, "hello")
-	x, err := parseLegacyExchange(msg.Keys[0].Data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := exchangeOf(t, v, &msg.Keys[0])
 	x.base[31] |= 0x80 // the same key to X25519
 	bad := *msg
-	bad.Keys = []Key{{RID: bob.device.ID, PreKey: true, Data: appendLegacyExchange(nil, &x)}}
+	bad.Keys = []Key{{RID: bob.device.ID, PreKey: true, Data: wireOf(v).appendExchange(nil, &x)}}
 	if _, err := bob.open(alice, &bad); !errors.Is(err, ErrMalformed) {
 		t.Fatalf("error %v, want ErrMalformed", err)
 	}
@@ -317,13 +332,12 @@ func TestExchangeNames(t *testing.T) {
 
 // TestAlteredBase: a base key with a point of small order added gives the same
 // session under another name, which must not lose the sender's own messages.
-func TestAlteredBase(t *testing.T) {
-	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+func TestAlteredBase(t *testing.T) { eachVersion(t, testAlteredBase) }
+
+func testAlteredBase(t *testing.T, v Version) {
+	alice, bob := newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org")
 	first, second := alice.seal(t, bob, "hello"), alice.seal(t, bob, "again")
-	x, err := parseLegacyExchange(first.Keys[0].Data)
-	if err != nil {
-		t.Fatal(err)
-	}
+	x := exchangeOf(t, v, &first.Keys[0])
 	ed, err := edwardsForm(&x.base, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -341,7 +355,7 @@ func TestAlteredBase(t *testing.T) {
 	}
 	x.base = [32]byte(p.Add(p, small).BytesMontgomery())
 	altered := *first
-	altered.Keys = []Key{{RID: bob.device.ID, PreKey: true, Data: appendLegacyExchange(nil, &x)}}
+	altered.Keys = []Key{{RID: bob.device.ID, PreKey: true, Data: wireOf(v).appendExchange(nil, &x)}}
 	if opened, err := bob.open(alice, &altered); err != nil || string(opened.Plain) != "hello" {
 		t.Fatalf("%+v, %v", opened, err)
 	}
@@ -358,17 +372,19 @@ func TestAlteredBase(t *testing.T) {
 
 // TestDuplicateWins: that a message was opened before is said even if a later
 // key or sender fails in another way.
-func TestDuplicateWins(t *testing.T) {
-	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+func TestDuplicateWins(t *testing.T) { eachVersion(t, testDuplicateWins) }
+
+func testDuplicateWins(t *testing.T, v Version) {
+	alice, bob := newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org")
 	msg := alice.seal(t, bob, "hello")
 	if _, err := bob.open(alice, msg); err != nil {
 		t.Fatal(err)
 	}
 	// The same identity key is known under another account as well.
-	clone := &party{jid: "clone@example.org", device: alice.device, store: newMapStore()}
+	clone := &party{version: v, jid: "clone@example.org", device: alice.device, store: newMapStore()}
 	clone.manager = NewManager(clone.store, Options{})
-	b := clone.manager.book(Legacy, alice.jid)
-	clone.store.values[clone.manager.book(Legacy, clone.jid).identityKey()] = alice.store.values[b.identityKey()]
+	b := clone.manager.book(v, alice.jid)
+	clone.store.values[clone.manager.book(v, clone.jid).identityKey()] = alice.store.values[b.identityKey()]
 	if _, err := bob.open(clone, clone.seal(t, bob, "hello")); err != nil {
 		t.Fatal(err)
 	}
@@ -378,8 +394,10 @@ func TestDuplicateWins(t *testing.T) {
 }
 
 // TestBadPayload: the key is right, what it should open is not.
-func TestBadPayload(t *testing.T) {
-	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+func TestBadPayload(t *testing.T) { eachVersion(t, testBadPayload) }
+
+func testBadPayload(t *testing.T, v Version) {
+	alice, bob := newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org")
 	msg := alice.seal(t, bob, "hello")
 	before := bob.store.snapshot()
 	bad := *msg
@@ -387,10 +405,12 @@ func TestBadPayload(t *testing.T) {
 	if _, err := bob.open(alice, &bad); !errors.Is(err, ErrBadPayload) {
 		t.Fatalf("error %v, want ErrBadPayload", err)
 	}
-	bad = *msg
-	bad.IV = bad.IV[:8]
-	if _, err := bob.open(alice, &bad); !errors.Is(err, ErrMalformed) {
-		t.Fatalf("error %v, want ErrMalformed", err)
+	if v == Legacy {
+		bad = *msg
+		bad.IV = bad.IV[:8]
+		if _, err := bob.open(alice, &bad); !errors.Is(err, ErrMalformed) {
+			t.Fatalf("error %v, want ErrMalformed", err)
+		}
 	}
 	bob.store.mustEqual(t, before)
 	if _, err := bob.open(alice, msg); err != nil {
@@ -399,8 +419,10 @@ func TestBadPayload(t *testing.T) {
 }
 
 // TestDamagedState: a damaged value is an error and not a new beginning.
-func TestDamagedState(t *testing.T) {
-	alice, bob := newPair(t)
+func TestDamagedState(t *testing.T) { eachVersion(t, testDamagedState) }
+
+func testDamagedState(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
 	msg := alice.seal(t, bob, "hello")
 	good := maps.Clone(bob.store.values)
 	for key := range good {
@@ -408,8 +430,8 @@ func TestDamagedState(t *testing.T) {
 			bob.store.restore(good)
 			bob.store.values[key] = damaged
 			_, errOpen := bob.open(alice, msg)
-			_, errSeal := bob.manager.SealEmpty(t.Context(), Legacy, bob.jid, alice.address(), alice.bundle(t))
-			_, errBundle := bob.manager.Bundle(t.Context(), Legacy, bob.jid)
+			_, errSeal := bob.manager.SealEmpty(t.Context(), v, bob.jid, alice.address(), alice.bundle(t))
+			_, errBundle := bob.manager.Bundle(t.Context(), v, bob.jid)
 			if !errors.Is(errOpen, ErrState) && !errors.Is(errSeal, ErrState) && !errors.Is(errBundle, ErrState) {
 				t.Errorf("%s damaged: %v, %v, %v", key, errOpen, errSeal, errBundle)
 			}
@@ -423,14 +445,16 @@ var errStore = errors.New("disk full")
 
 func (failingStore) PutMany(context.Context, map[string][]byte) error { return errStore }
 
-func TestStoreFails(t *testing.T) {
-	alice, bob := newPair(t)
+func TestStoreFails(t *testing.T) { eachVersion(t, testStoreFails) }
+
+func testStoreFails(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
 	msg := alice.seal(t, bob, "hello")
 	bob.manager.store = failingStore{bob.store}
 	if _, err := bob.open(alice, msg); !errors.Is(err, errStore) {
 		t.Fatalf("error %v, want the store's", err)
 	}
-	if _, _, err := bob.manager.Seal(t.Context(), Legacy, bob.jid, []Address{alice.address()}, nil, nil); !errors.Is(err, errStore) {
+	if _, _, err := bob.manager.Seal(t.Context(), v, bob.jid, []Address{alice.address()}, nil, nil); !errors.Is(err, errStore) {
 		t.Fatalf("error %v, want the store's", err)
 	}
 	bob.manager.store = bob.store
@@ -441,12 +465,14 @@ func TestStoreFails(t *testing.T) {
 
 // TestArchiveLimit: sessions begun again and again are bounded, and the latest
 // ones stay usable.
-func TestArchiveLimit(t *testing.T) {
-	alice, bob := newPair(t)
+func TestArchiveLimit(t *testing.T) { eachVersion(t, testArchiveLimit) }
+
+func testArchiveLimit(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
 	late := make([]*Message, 0, 12)
 	for range 12 {
 		late = append(late, alice.seal(t, bob, "late"))
-		msg, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), bob.bundle(t))
+		msg, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), bob.bundle(t))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -454,8 +480,8 @@ func TestArchiveLimit(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	value := bob.store.values[bob.manager.book(Legacy, bob.jid).deviceKey("record", alice.address())]
-	rec, err := unmarshalRecord(value, bob.store.values[bob.manager.book(Legacy, bob.jid).deviceKey("ratchet", alice.address())])
+	value := bob.store.values[bob.manager.book(v, bob.jid).deviceKey("record", alice.address())]
+	rec, err := unmarshalRecord(value, bob.store.values[bob.manager.book(v, bob.jid).deviceKey("ratchet", alice.address())])
 	if err != nil || len(rec.sessions) != maxSessions {
 		t.Fatalf("%d sessions, %v", len(rec.sessions), err)
 	}
@@ -468,8 +494,10 @@ func TestArchiveLimit(t *testing.T) {
 }
 
 // TestSkippedLimits: what a peer can make us store for missing messages.
-func TestSkippedLimits(t *testing.T) {
-	alice, bob := newPair(t)
+func TestSkippedLimits(t *testing.T) { eachVersion(t, testSkippedLimits) }
+
+func testSkippedLimits(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
 	var sent []*Message
 	for range 2500 {
 		sent = append(sent, alice.seal(t, bob, "x"))
@@ -494,20 +522,18 @@ func TestSkippedLimits(t *testing.T) {
 
 // TestSealedOnce: no two messages ever share a message key, even when sealing
 // was interleaved with opening and empty messages.
-func TestSealedOnce(t *testing.T) {
-	alice, bob := newPair(t)
+func TestSealedOnce(t *testing.T) { eachVersion(t, testSealedOnce) }
+
+func testSealedOnce(t *testing.T, v Version) {
+	alice, bob := newPair(t, v)
 	seen := make(map[string]bool)
 	note := func(msg *Message) {
 		t.Helper()
 		data := msg.Keys[0].Data
 		if msg.Keys[0].PreKey {
-			x, err := parseLegacyExchange(data)
-			if err != nil {
-				t.Fatal(err)
-			}
-			data = x.message
+			data = exchangeOf(t, v, &msg.Keys[0]).message
 		}
-		s, err := parseLegacy(data)
+		s, err := wireOf(v).parse(data)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -527,7 +553,7 @@ func TestSealedOnce(t *testing.T) {
 			reply(t, bob, alice)
 		}
 		if i%7 == 0 {
-			empty, err := alice.manager.SealEmpty(t.Context(), Legacy, alice.jid, bob.address(), bob.bundle(t))
+			empty, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), bob.bundle(t))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -536,12 +562,14 @@ func TestSealedOnce(t *testing.T) {
 	}
 }
 
-func TestAppendXMLOfSealed(t *testing.T) {
-	alice, bob := newParty(t, "alice@example.org"), newParty(t, "bob@example.org")
+func TestAppendXMLOfSealed(t *testing.T) { eachVersion(t, testAppendXMLOfSealed) }
+
+func testAppendXMLOfSealed(t *testing.T, v Version) {
+	alice, bob := newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org")
 	msg := alice.seal(t, bob, "hello")
 	xml := msg.AppendXML([]byte("<message xmlns='jabber:client'><body>no</body>"))
 	xml = append(xml, "</message>"...)
-	parsed, err := ParseMessage(Legacy, xml, bob.address())
+	parsed, err := ParseMessage(v, xml, bob.address())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -40,7 +40,7 @@ type flying struct {
 // fresh is the end's bundle without what the other end has used already: two
 // sessions on one prekey are a fault of the caller, not of the protocol.
 func (e *end) fresh(t *rapid.T) *Bundle {
-	b, err := e.manager.Bundle(context.Background(), Legacy, e.jid)
+	b, err := e.manager.Bundle(context.Background(), e.version, e.jid)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,25 +59,25 @@ func (k *talk) seal(from int, empty, anew bool) {
 	f := &flying{from: from, phase: e.phase}
 	ctx := context.Background()
 	bundle := far.fresh(k.t)
-	missing, err := e.manager.Missing(ctx, Legacy, e.jid, []Address{far.address()})
+	missing, err := e.manager.Missing(ctx, e.version, e.jid, []Address{far.address()})
 	if err != nil {
 		k.t.Fatal(err)
 	}
 	begins := anew || len(missing) > 0
 	switch {
 	case anew:
-		f.msg, err = e.manager.SealEmpty(ctx, Legacy, e.jid, far.address(), bundle)
+		f.msg, err = e.manager.SealEmpty(ctx, e.version, e.jid, far.address(), bundle)
 	case empty && len(missing) == 0:
-		f.msg, err = e.manager.SealEmpty(ctx, Legacy, e.jid, far.address(), nil)
+		f.msg, err = e.manager.SealEmpty(ctx, e.version, e.jid, far.address(), nil)
 	default:
 		f.text = fmt.Sprintf("message %d", k.count)
-		f.msg, _, err = e.manager.Seal(ctx, Legacy, e.jid, []Address{far.address()}, map[Address]*Bundle{far.address(): bundle}, []byte(f.text))
+		f.msg, _, err = e.manager.Seal(ctx, e.version, e.jid, []Address{far.address()}, map[Address]*Bundle{far.address(): bundle}, []byte(f.text))
 	}
 	if err != nil {
 		k.t.Fatal(err)
 	}
 	if begins {
-		x, err := parseLegacyExchange(f.msg.Keys[0].Data)
+		x, err := wireOf(e.version).parseExchange(f.msg.Keys[0].Data)
 		if err != nil {
 			k.t.Fatal(err)
 		}
@@ -133,11 +133,13 @@ func (k *talk) tamper(f *flying, bit int) {
 	}
 }
 
-func TestProperty(t *testing.T) {
+func TestProperty(t *testing.T) { eachVersion(t, testProperty) }
+
+func testProperty(t *testing.T, v Version) {
 	rapid.Check(t, func(t *rapid.T) {
 		k := &talk{t: t}
 		for i, jid := range []string{"alice@example.org", "bob@example.org"} {
-			p := &party{jid: jid, store: newMapStore()}
+			p := &party{version: v, jid: jid, store: newMapStore()}
 			p.manager = NewManager(p.store, Options{})
 			var err error
 			if p.device, err = p.manager.EnsureDevice(context.Background(), jid); err != nil {

@@ -50,6 +50,7 @@ const (
 
 type openElement struct {
 	name  []byte // with prefix
+	at    int    // where its start tag begins
 	bound int    // bindings before it
 }
 
@@ -156,7 +157,7 @@ func (s *scanner) startTag(rest []byte) error {
 		return fmt.Errorf("%w: element name", errXML)
 	}
 	name := s.data[s.pos+1 : len(s.data)-len(rest)]
-	s.open = append(s.open, openElement{name, len(s.bound)})
+	s.open = append(s.open, openElement{name, s.pos, len(s.bound)})
 	s.attrs = s.attrs[:0]
 	for {
 		trimmed := trimSpace(rest)

@@ -61,6 +61,14 @@ func unmarshalRecord(value, ratchet []byte) (*record, error) {
 // hasSessions reports whether there are sessions in the value of a record.
 func hasSessions(value []byte) bool { return len(value) > 1+32 }
 
+// pinOnly makes the value of a record without its sessions.
+func pinOnly(value []byte) ([]byte, error) {
+	r := newReader(value)
+	rec := record{identity: r.key()}
+	r.rest = nil
+	return rec.marshal(), r.end("record of a device")
+}
+
 // recordIdentity returns the pinned identity key in the value of a record.
 func recordIdentity(w *wire, value []byte) (IdentityKey, error) {
 	r := newReader(value)

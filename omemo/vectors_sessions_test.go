@@ -3,6 +3,7 @@ package omemo
 import (
 	"bytes"
 	"context"
+	"encoding/xml"
 	"errors"
 	"slices"
 	"testing"
@@ -410,6 +411,9 @@ func TestVectorsStanzas(t *testing.T) {
 				if err != nil || string(opened.Plain) != want || opened.Plain == nil {
 					t.Fatalf("%q, %v", opened.Plain, err)
 				}
+				if v == Two {
+					wantEnvelope(t, opened.Plain, e.Sender, e.Plaintext)
+				}
 			case "empty":
 				if err != nil || opened.Plain != nil {
 					t.Fatalf("%q, %v", opened.Plain, err)
@@ -428,6 +432,21 @@ func TestVectorsStanzas(t *testing.T) {
 		})
 	}
 	some(t, n[:]...)
+}
+
+// wantEnvelope checks the sender and the body in an envelope.
+func wantEnvelope(t *testing.T, envelope []byte, from, body string) {
+	t.Helper()
+	e, err := ParseEnvelope(envelope)
+	if err != nil || e.From != from || e.Time.IsZero() {
+		t.Fatalf("envelope %+v, %v", e, err)
+	}
+	var content struct {
+		Body string `xml:"jabber:client body"`
+	}
+	if err := xml.Unmarshal([]byte("<content>"+string(e.Content)+"</content>"), &content); err != nil || content.Body != body {
+		t.Fatalf("content %s: body %q, %v", e.Content, content.Body, err)
+	}
 }
 
 // vectorSecret is a key agreement whose result is told, since the peer's

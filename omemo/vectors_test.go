@@ -267,9 +267,21 @@ func TestVectorsXEdDSA(t *testing.T) {
 			Valid    bool
 			Note     string
 		} `json:"legacy_signatures"`
+		Two []struct {
+			Msg, Sig hexBytes
+			Ed       hexBytes `json:"ed25519_pub"`
+			Valid    bool
+			Note     string
+		} `json:"omemo2_signatures"`
+		Seeds []struct {
+			Priv, Msg hexBytes
+			Ed        hexBytes `json:"ed25519_pub"`
+			Curve     hexBytes `json:"curve25519_pub"`
+			Sig       hexBytes `json:"rfc8032_sig"`
+		}
 	}
 	vectorFile(t, "xeddsa.json", &v)
-	some(t, min(len(v.Keys), len(v.Sign), len(v.Verify), len(v.EdToCurve), len(v.CurveToEd), len(v.Legacy)))
+	some(t, min(len(v.Keys), len(v.Sign), len(v.Verify), len(v.EdToCurve), len(v.CurveToEd), len(v.Legacy), len(v.Two), len(v.Seeds)))
 	for _, e := range v.Keys {
 		priv := e.Priv.key(t)
 		pub := publicKey(&priv)
@@ -315,6 +327,25 @@ func TestVectorsXEdDSA(t *testing.T) {
 			t.Errorf("curveForm(%x): %v, want ok %v", ed, err, e.OK)
 		} else if e.OK {
 			wantBytes(t, "Curve25519 form", u[:], e.Curve)
+			u = curveOf(&ed)
+			wantBytes(t, "Curve25519 form", u[:], e.Curve)
+		}
+		if (twoIdentity(&ed) == nil) != e.OK {
+			t.Errorf("identity key %x is accepted: %v", ed, !e.OK)
+		}
+	}
+	for _, e := range v.Seeds {
+		priv, ed := e.Priv.key(t), e.Ed.key(t)
+		pub := publicKey(&priv)
+		wantBytes(t, "public key", pub[:], e.Curve)
+		if !verifySignature(&ed, e.Msg, e.Sig) {
+			t.Errorf("signature by a seed's key %x does not verify", ed)
+		}
+	}
+	for _, e := range v.Two {
+		ed := e.Ed.key(t)
+		if got := twoIdentity(&ed) == nil && verifySignature(&ed, e.Msg, e.Sig); got != e.Valid {
+			t.Errorf("verify (%s) = %v", e.Note, got)
 		}
 	}
 	for _, e := range v.CurveToEd {
@@ -427,6 +458,8 @@ func TestVectorsBundles(t *testing.T) {
 		Lists []struct {
 			Version, XML string
 			IDs          []uint32
+			Labels       map[string]string
+			Ed           hexBytes `json:"identity_ed25519_pub_of_all"`
 		} `json:"device_lists"`
 	}
 	vectorFile(t, "bundles.json", &v)
@@ -480,8 +513,37 @@ func TestVectorsBundles(t *testing.T) {
 		if err != nil || !slices.Equal(ids, again) {
 			t.Errorf("device list comes back as %v, %v", again, err)
 		}
+		if e.Ed != nil {
+			wantLabels(t, e.XML, e.Ed.key(t), e.Labels)
+		}
 	}
 	some(t, n[:]...)
+}
+
+// wantLabels checks which labels of a device list are signed by its devices,
+// which all have the same identity key.
+func wantLabels(t *testing.T, xml string, identity [32]byte, want map[string]string) {
+	t.Helper()
+	s, err := newScanner([]byte(xml))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for err = s.next(); err == nil && s.kind != tokenEOF; err = s.next() {
+		id, _ := s.attr("id")
+		label, _ := s.attr("label")
+		signature, _ := s.attr("labelsig")
+		sig, err := decodeBase64(signature)
+		if err != nil || s.kind != tokenStart || !verifySignature(&identity, label, sig) {
+			continue
+		}
+		if n++; want[string(id)] != string(label) {
+			t.Errorf("device %s has the label %q", id, label)
+		}
+	}
+	if err != nil || n != len(want) {
+		t.Errorf("%d labels, want %d, %v", n, len(want), err)
+	}
 }
 
 func TestVectorsFingerprints(t *testing.T) {
