@@ -199,7 +199,15 @@ func TestConfigProblemsComeAllAtOnce(t *testing.T) {
 			*c = Config{Component: "a@b", Server: "x", Nick: "a b", Upload: "@", OMEMO: OMEMO{Versions: []string{"3"}, Trust: "none"}}
 		}, "component server secret nick upload omemo.versions omemo.versions omemo.trust"},
 		{"a nick like a puppet", func(c *Config) { good(c); c.Nick = "x%matrix" }, "nick"},
-		{"verified only", func(c *Config) { good(c); c.OMEMO.Trust = trustVerified }, "omemo.trust"},
+		{"verified only", func(c *Config) { good(c); c.OMEMO.Trust = trustVerified }, ""},
+		{"pins", func(c *Config) {
+			good(c)
+			c.OMEMO.Pins = map[string][]string{"Juliet@example.org": {strings.Repeat("0a", 32), "05 " + strings.Repeat("0B", 32)}}
+		}, ""},
+		{"pins that are none", func(c *Config) {
+			good(c)
+			c.OMEMO.Pins = map[string][]string{"example.org": nil, "juliet@example.org": {strings.Repeat("0a", 32), "0a"}, "romeo@example.org/x": nil}
+		}, "omemo.pins.example.org omemo.pins.juliet@example.org.1 omemo.pins.romeo@example.org/x"},
 		{"two", func(c *Config) { good(c); c.OMEMO.Versions = []string{"legacy", "omemo:2"} }, ""},
 	} {
 		_, problems := Parse(block(func(into any) { c.edit(into.(*Config)) }))

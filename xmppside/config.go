@@ -2,6 +2,7 @@ package xmppside
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"slices"
 	"strings"
@@ -9,6 +10,7 @@ import (
 	"mellium.im/xmpp/jid"
 
 	"lockbridge/gateway"
+	"lockbridge/omemo"
 )
 
 // Config is a [network.NAME] block of kind xmpp.
@@ -26,6 +28,8 @@ type Config struct {
 type OMEMO struct {
 	Versions []string `toml:"versions"`
 	Trust    string   `toml:"trust"`
+	// Pins are fingerprints by bare JID that count as verified.
+	Pins map[string][]string `toml:"pins"`
 }
 
 // The values of the omemo table.
@@ -90,12 +94,42 @@ func (o OMEMO) check() []gateway.Problem {
 	if !slices.Contains(o.Versions, versionLegacy) {
 		bad = append(bad, gateway.Problem{Key: "omemo.versions", Text: `"legacy" is not among the versions`, Remedy: "add it: nearly every client speaks nothing else"})
 	}
-	switch o.Trust {
-	case trustBlind:
-	case trustVerified:
-		bad = append(bad, gateway.Problem{Key: "omemo.trust", Text: "keys cannot be verified in this version", Remedy: fmt.Sprintf("use %q", trustBlind)})
-	default:
-		bad = append(bad, gateway.Problem{Key: "omemo.trust", Text: fmt.Sprintf("%q is no trust policy", o.Trust), Remedy: fmt.Sprintf("use %q", trustBlind)})
+	if o.Trust != trustBlind && o.Trust != trustVerified {
+		bad = append(bad, gateway.Problem{Key: "omemo.trust", Text: fmt.Sprintf("%q is no trust policy", o.Trust), Remedy: fmt.Sprintf("%q or %q", trustBlind, trustVerified)})
 	}
-	return bad
+	_, problems := o.pins()
+	return append(bad, problems...)
+}
+
+// pins reads the pinned keys by normalised address.
+func (o OMEMO) pins() (map[string][]omemo.IdentityKey, []gateway.Problem) {
+	pins := make(map[string][]omemo.IdentityKey, len(o.Pins))
+	var bad []gateway.Problem
+	for _, who := range slices.Sorted(maps.Keys(o.Pins)) {
+		at := "omemo.pins." + who
+		j := normalBare(who)
+		if j == "" || !strings.Contains(j, "@") || strings.Contains(who, "/") {
+			bad = append(bad, gateway.Problem{Key: at, Text: fmt.Sprintf("%q is no address of a person", who), Remedy: `for example "juliet@example.org" = ["FINGERPRINT"]`})
+			continue
+		}
+		for i, fingerprint := range o.Pins[who] {
+			key, err := omemo.ParseFingerprint(fingerprint)
+			if err != nil {
+				bad = append(bad, gateway.Problem{Key: fmt.Sprintf("%s.%d", at, i), Text: "is no fingerprint", Remedy: "64 hexadecimal digits in any grouping, as clients show them"})
+				continue
+			}
+			pins[j] = append(pins[j], key)
+		}
+	}
+	return pins, bad
+}
+
+// options are what the table means to the keys' keeper.
+func (o OMEMO) options() omemo.Options {
+	pins, _ := o.pins() // the problems were found when the table was read
+	options := omemo.Options{Pins: pins}
+	if o.Trust == trustVerified {
+		options.Trust = omemo.VerifiedOnly
+	}
+	return options
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"maps"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -26,45 +28,126 @@ type running struct {
 	store *store.Store
 	state gateway.State
 	omemo *omemo.Manager
+	peers map[string]*peer
 }
 
-// gatewayCommand is the scripts' command "gateway start", with a gateway that has met some people, and "gateway stop".
+// peer is somebody's device.
+type peer struct {
+	omemo  *omemo.Manager
+	device omemo.Device
+}
+
+// memory is a peer's omemo.Store.
+type memory map[string][]byte
+
+func (m memory) GetMany(_ context.Context, keys []string) (map[string][]byte, error) {
+	out := map[string][]byte{}
+	for _, key := range keys {
+		if value, ok := m[key]; ok {
+			out[key] = value
+		}
+	}
+	return out, nil
+}
+
+func (m memory) PutMany(_ context.Context, values map[string][]byte) error {
+	maps.Copy(m, values)
+	maps.DeleteFunc(m, func(_ string, v []byte) bool { return v == nil })
+	return nil
+}
+
+func (m memory) List(_ context.Context, prefix string) (map[string][]byte, error) {
+	out := maps.Clone(m)
+	maps.DeleteFunc(out, func(key string, _ []byte) bool { return !strings.HasPrefix(key, prefix) })
+	return out, nil
+}
+
+const (
+	selfJID  = "lockbridge@bridge.example.org"
+	aliceJID = "alice\\3aexample.org%matrix@bridge.example.org"
+)
+
+// gatewayCommand is the scripts' command "gateway":
+//
+//	gateway start            one that has met some people; the fingerprint of juliet's device is in $juliet, and so on
+//	gateway hear WHO TRUST   it opens a message of WHO's device, which it trusts so
+//	gateway stop
 func gatewayCommand(ts *testscript.TestScript, _ bool, args []string) {
-	if args[0] == "stop" {
-		r := ts.Value(running{}).(*running)
+	r := ts.Value("gateway").(*running)
+	switch args[0] {
+	case "start":
+		r.start(ts)
+	case "hear":
+		if got := r.hear(args[1], selfJID); got != args[2] {
+			ts.Fatalf("what %s says is %s, want %s", args[1], got, args[2])
+		}
+	case "stop":
 		ts.Check(r.store.Close())
 		r.store = nil
-		return
 	}
+}
+
+func (r *running) start(ts *testscript.TestScript) {
 	key, err := base64.StdEncoding.DecodeString(scriptKey)
 	ts.Check(err)
 	s, err := store.Open(context.Background(), store.Config{URL: "sqlite:" + ts.MkAbs("lockbridge.db"), Key: key})
 	ts.Check(err)
-	r := ts.Value(running{}).(*running)
-	*r = running{ts: ts, store: s, state: s.State("xmpp")}
+	*r = running{ts: ts, store: s, state: s.State("xmpp"), peers: map[string]*peer{}}
 	r.omemo = omemo.NewManager(r.state, omemo.Options{})
 	ts.Defer(func() {
 		if r.store != nil {
 			ts.Check(r.store.Close())
 		}
 	})
-	r.meet()
-}
-
-// meet puts in place what a gateway keeps of people; what is there already stays.
-func (r *running) meet() {
-	ctx := context.Background()
-	r.puppet("alice\\3aexample.org%matrix@bridge.example.org", gateway.Person{Network: "matrix", ID: "@alice:example.org", Name: "Alice"})
+	r.puppet(aliceJID, gateway.Person{Network: "matrix", ID: "@alice:example.org", Name: "Alice"})
 	r.puppet("nick%libera@bridge.example.org", gateway.Person{Network: "libera", ID: "nick", Name: "nick"})
 	r.puppet("nick%oftc@bridge.example.org", gateway.Person{Network: "oftc", ID: "nick", Name: "nick\x1b[2J"})
-	r.ts.Check(r.state.Update(ctx, func(ctx context.Context) error {
-		for _, own := range []string{"lockbridge@bridge.example.org", "alice\\3aexample.org%matrix@bridge.example.org"} {
-			if _, err := r.omemo.EnsureDevice(ctx, own); err != nil {
-				return err
-			}
+	for name, jid := range map[string]string{"juliet": "juliet@example.org", "phone": "juliet@example.org", "romeo": "romeo@example.org", "stranger": "tybalt@example.org"} {
+		p := &peer{omemo: omemo.NewManager(memory{}, omemo.Options{})}
+		p.device, err = p.omemo.EnsureDevice(context.Background(), jid)
+		ts.Check(err)
+		r.peers[name] = p
+		ts.Setenv(name, strings.ReplaceAll(p.device.Identity.Fingerprint(), " ", ""))
+		ts.Setenv(name+"_device", strconv.FormatUint(uint64(p.device.ID), 10))
+	}
+	r.update(func(ctx context.Context) {
+		for _, own := range []string{selfJID, aliceJID} {
+			_, err := r.omemo.EnsureDevice(ctx, own)
+			ts.Check(err)
 		}
+	})
+	r.hear("juliet", selfJID)
+	r.hear("juliet", aliceJID)
+	r.hear("romeo", selfJID)
+}
+
+// update runs fn in a transaction of the gateway.
+func (r *running) update(fn func(ctx context.Context)) {
+	r.ts.Check(r.state.Update(context.Background(), func(ctx context.Context) error {
+		fn(ctx)
 		return nil
 	}))
+}
+
+// hear has a peer seal a message for an address of ours, and opens it there.
+func (r *running) hear(name, own string) (trust string) {
+	p := r.peers[name]
+	r.update(func(ctx context.Context) {
+		bundle, err := r.omemo.Bundle(ctx, omemo.Legacy, own)
+		r.ts.Check(err)
+		device, err := r.omemo.EnsureDevice(ctx, own)
+		r.ts.Check(err)
+		to := omemo.Address{JID: own, Device: device.ID}
+		msg, _, err := p.omemo.Seal(ctx, omemo.Legacy, p.device.JID, []omemo.Address{to}, map[omemo.Address]*omemo.Bundle{to: bundle}, []byte("hello"))
+		r.ts.Check(err)
+		if msg, err = omemo.ParseMessage(omemo.Legacy, msg.AppendXML(nil), to); err != nil {
+			r.ts.Check(err)
+		}
+		opened, err := r.omemo.Open(ctx, own, []string{p.device.JID}, msg)
+		r.ts.Check(err)
+		trust = opened.Trust.String()
+	})
+	return trust
 }
 
 func (r *running) puppet(jid string, person gateway.Person) {

@@ -20,6 +20,7 @@ type commands struct {
 	Registration registrationCommand `cmd:"" help:"Write the file that tells the Matrix homeserver about lockbridge."`
 	Run          runCommand          `cmd:"" help:"Run the bridge until SIGTERM or SIGINT."`
 	Fingerprint  fingerprintCommand  `cmd:"" help:"Show the OMEMO fingerprint of the gateway or of a puppet, with a QR code to verify it by."`
+	Trust        trustCommand        `cmd:"" help:"Decide whose OMEMO keys are trusted."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 

@@ -31,7 +31,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("LISTENER", listener.Addr().String())
-			e.Values[running{}] = &running{}
+			e.Values["gateway"] = &running{}
 			example, err := os.ReadFile("../../config.example.toml")
 			if err != nil {
 				return err

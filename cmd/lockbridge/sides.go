@@ -48,7 +48,7 @@ func reads[C any, S gateway.Side](parse func(gateway.Block) (C, []gateway.Proble
 
 func xmppKeys(b gateway.Block, state func(own ...string) gateway.State) (*xmppside.Operator, error) {
 	cfg, _ := xmppside.Parse(b)
-	return xmppside.NewOperator(cfg, state())
+	return xmppside.NewOperator(cfg, state(xmppside.OperatorKey))
 }
 
 func registerMatrix(b gateway.Block) (path string, written bool, err error) {
