@@ -127,7 +127,7 @@ func FuzzParseEnvelope(f *testing.F) {
 		if err != nil || e.Time.IsZero() != again.Time.IsZero() || e.Time.Unix() != again.Time.Unix() {
 			t.Fatalf("%+v, came back as %+v, %v", e, again, err)
 		}
-		e.Time, again.Time, e.OptOut, e.OptOutReason = again.Time, again.Time, false, ""
+		e.Time, e.OptOut, e.OptOutReason = again.Time, false, ""
 		if len(e.Content) == 0 {
 			e.Content = nil
 		}

@@ -117,8 +117,8 @@ func parseEnvelope(xml []byte) (e Envelope, err error) {
 		case s.is(namespaceSCE, "time"):
 			var stamp string
 			stamp, err = s.affix(&seen.time, "stamp")
-			if t, bad := time.Parse(time.RFC3339, stamp); bad == nil {
-				e.Time = t // else it tells nothing, and the message matters more
+			if t, bad := time.Parse(time.RFC3339, stamp); bad == nil && t.UTC().Year() >= 1970 && t.UTC().Year() <= 9999 {
+				e.Time = t.UTC() // else it tells nothing, and the message matters more
 			}
 		case s.is(namespaceSCE, "rpad"):
 			if err = s.first(&seen.rpad); err == nil {
