@@ -23,7 +23,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 	}
 	var a *acceptance
 	err := in.g.journal.Do(ctx, in.network, func(ctx context.Context) error {
-		a = &acceptance{g: in.g, network: in.network, told: map[any]time.Duration{}, begun: map[personKey]int{}}
+		a = &acceptance{g: in.g, network: in.network, told: map[any]time.Duration{}, begun: map[personKey]map[Address]bool{}}
 		return a.run(ctx, batch)
 	})
 	if err != nil {
@@ -52,9 +52,9 @@ type acceptance struct {
 	targets map[Native]Target
 	// told are the notices and reports of this batch, with how long none like them may follow.
 	told map[any]time.Duration
-	// used are the direct chats that are not new, and begun how many new ones each person begins.
+	// used are the direct chats that are not new, and begun the new ones that each person begins.
 	used  map[Address]bool
-	begun map[personKey]int
+	begun map[personKey]map[Address]bool
 }
 
 // heard is what one arrival turned out to be: an event, or our own echo.
@@ -285,11 +285,13 @@ func (a *acceptance) begin(ev *Event) (reason string) {
 		return ""
 	}
 	who := personKey{local.Network, local.ID}
-	if !a.g.starts.free(who, a.begun[who]) {
+	if !a.g.starts.free(who, ev.At, a.begun[who]) {
 		return tooMany
 	}
-	a.begun[who]++
-	a.used[ev.At] = true
+	if a.begun[who] == nil {
+		a.begun[who] = map[Address]bool{}
+	}
+	a.begun[who][ev.At] = true
 	return ""
 }
 

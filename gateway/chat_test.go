@@ -76,7 +76,8 @@ func TestNobodyBeginsManyChatsAtOnce(t *testing.T) {
 			t.Errorf("told %s", got)
 		}
 	}
-	w.accept(w.a, chatted(w.a, "juliet@example.org", gateway.Person{Network: "b", ID: "@u3:hs"}, "old", "an old chat goes on"))
+	refused := gateway.Person{Network: "b", ID: "@u21:hs"}
+	w.accept(w.a, chatted(w.a, "juliet@example.org", refused, "again", "spam"), chatted(w.a, "juliet@example.org", gateway.Person{Network: "b", ID: "@u3:hs"}, "old", "an old chat goes on"))
 	w.wantNext(w.b, "an old chat goes on")
 }
 

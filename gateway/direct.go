@@ -187,41 +187,55 @@ const (
 	tooMany     = "you have begun many new chats lately; try again later"
 )
 
-// starts counts the new chats that people begin, in memory: a restart forgives.
+// starts remembers the new chats that people begin, in memory: a restart forgives.
 type starts struct {
 	now func() time.Time
 
 	mu sync.Mutex
-	by map[personKey][]time.Time
+	by map[personKey]map[Address]time.Time
 }
 
 type personKey struct{ network, id string }
 
-// free reports whether who may begin one more chat, with more of them under way.
-func (s *starts) free(who personKey, more int) bool {
+// free reports whether who may begin chat, with others of theirs under way.
+func (s *starts) free(who personKey, chat Address, others map[Address]bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.recent(who)+more < maxStarts
-}
-
-func (s *starts) recent(who personKey) int {
-	since := s.now().Add(-startWindow)
-	kept := slices.DeleteFunc(s.by[who], func(at time.Time) bool { return at.Before(since) })
-	if len(kept) == 0 {
-		delete(s.by, who)
-		return 0
+	recent := s.recent(who)
+	n := len(recent)
+	for other := range others {
+		if _, known := recent[other]; !known {
+			n++
+		}
 	}
-	s.by[who] = kept
-	return len(kept)
+	_, known := recent[chat]
+	return known || others[chat] || n < maxStarts
 }
 
-// mark counts chats that were begun.
-func (s *starts) mark(begun map[personKey]int) {
+func (s *starts) recent(who personKey) map[Address]time.Time {
+	since := s.now().Add(-startWindow)
+	maps.DeleteFunc(s.by[who], func(_ Address, at time.Time) bool { return at.Before(since) })
+	if len(s.by[who]) == 0 {
+		delete(s.by, who)
+	}
+	return s.by[who]
+}
+
+// mark notes chats that were begun.
+func (s *starts) mark(begun map[personKey]map[Address]bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for who, n := range begun {
-		s.recent(who)
-		s.by[who] = append(s.by[who], slices.Repeat([]time.Time{s.now()}, n)...)
+	for who, chats := range begun {
+		recent := s.recent(who)
+		if recent == nil {
+			recent = map[Address]time.Time{}
+			s.by[who] = recent
+		}
+		for chat := range chats {
+			if _, known := recent[chat]; !known {
+				recent[chat] = s.now()
+			}
+		}
 	}
 	if len(s.by) > maxTold {
 		for _, who := range slices.Collect(maps.Keys(s.by)) {

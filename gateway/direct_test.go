@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -125,14 +126,33 @@ func TestRouteOfDirectChats(t *testing.T) {
 
 func TestNewChatsAreCounted(t *testing.T) {
 	now := time.Unix(0, 0)
-	s := starts{now: func() time.Time { return now }, by: map[personKey][]time.Time{}}
-	who := personKey{"xmpp", "juliet@example.org"}
-	s.mark(map[personKey]int{who: maxStarts - 1})
-	if !s.free(who, 0) || s.free(who, 1) || !s.free(personKey{"xmpp", "other"}, 1) {
-		t.Error("the limit is elsewhere")
+	s := starts{now: func() time.Time { return now }, by: map[personKey]map[Address]time.Time{}}
+	who, chat := personKey{"xmpp", "juliet@example.org"}, func(i int) Address { return Address{"xmpp", fmt.Sprint("direct/", i)} }
+	begun := map[Address]bool{}
+	for i := range maxStarts - 1 {
+		begun[chat(i)] = true
+	}
+	s.mark(map[personKey]map[Address]bool{who: begun})
+	last := map[Address]bool{chat(99): true}
+	for name, c := range map[string]struct {
+		who    personKey
+		chat   Address
+		others map[Address]bool
+		want   bool
+	}{
+		"the last one":                {who, chat(50), nil, true},
+		"one more than that":          {who, chat(50), last, false},
+		"one that is under way":       {who, chat(99), last, true},
+		"an earlier one":              {who, chat(1), last, true},
+		"others that were there once": {who, chat(50), begun, true},
+		"somebody else's":             {personKey{"xmpp", "other"}, chat(50), last, true},
+	} {
+		if got := s.free(c.who, c.chat, c.others); got != c.want {
+			t.Errorf("%s: %v", name, got)
+		}
 	}
 	now = now.Add(startWindow + 1)
-	if !s.free(who, maxStarts-1) {
+	if !s.free(who, chat(50), begun) || len(s.by) != 0 {
 		t.Error("an hour did not forgive")
 	}
 }

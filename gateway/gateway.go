@@ -58,7 +58,7 @@ func New(cfg Config) *Gateway {
 	g := &Gateway{
 		journal: cfg.Journal, leases: cfg.Leases, sides: cfg.Sides, status: cfg.Status, log: cfg.Log,
 		metrics: newMetrics(cfg.Metrics), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge,
-		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey][]time.Time{}},
+		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
 	}
 	if g.maxAge == 0 {
 		g.maxAge = defaultMaxAge

@@ -20,7 +20,8 @@ type Journal interface {
 
 	// Seen reports which natives of network are linked already. Tx.
 	Seen(ctx context.Context, natives []Native) (map[Native]bool, error)
-	// Used reports in which of the rooms anything was ever linked. Tx, but it sees only what is committed.
+	// Used reports from which of the rooms anything went, or is to go, to another one. Tx, but it sees only what is
+	// committed.
 	Used(ctx context.Context, rooms []Address) (map[Address]bool, error)
 	// Append writes events, their links and deliveries, and wakes the lanes after the commit. Tx.
 	Append(ctx context.Context, entries []Entry) error

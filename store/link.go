@@ -126,7 +126,9 @@ func (s *Store) Used(ctx context.Context, rooms []gateway.Address) (map[gateway.
 	}
 	q := query{
 		doing: "look for rooms in use", columns: nativeColumns[:3], rows: rows,
-		sql: `SELECT q.n FROM q WHERE EXISTS (SELECT 1 FROM link l WHERE l.network = q.network AND l.room = q.room)`,
+		sql: `SELECT q.n FROM q WHERE EXISTS (
+				SELECT 1 FROM link l JOIN delivery d ON d.event = l.event
+				WHERE l.network = q.network AND l.room = q.room AND (d.network <> q.network OR d.room <> q.room))`,
 	}
 	err := v.query(q, func(rows dbutil.Rows) error {
 		var i int64

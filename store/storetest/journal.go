@@ -109,10 +109,14 @@ func testStagedLinks(t *testing.T, f *fixture) {
 }
 
 func testUsedRooms(t *testing.T, f *fixture) {
-	f.append(entry(f.event("first", "words")))
-	same := gateway.Address{Network: "elsewhere", ID: lobby.ID}
+	elsewhere := gateway.Address{Network: "elsewhere", ID: lobby.ID}
+	refused := f.event("refused", "words")
+	refused.At.ID = "refused"
+	report := entry(refused, refused.At) // goes back where it came from
+	report.Links[0].Room = refused.At
+	f.append(entry(f.event("first", "words"), elsewhere), report)
 	f.do(source, func(ctx context.Context) error {
-		used, err := f.Used(ctx, []gateway.Address{same, lobby, {Network: lobby.Network, ID: lobby.ID + "2"}})
+		used, err := f.Used(ctx, []gateway.Address{elsewhere, lobby, refused.At})
 		equal(t, "rooms in use", len(used), 1)
 		equal(t, "the lobby is in use", used[lobby], true)
 		return err

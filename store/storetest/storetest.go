@@ -39,7 +39,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"an event travels", testEventTravels},
 		{"native ids: the first link stays, the newest alias wins", testLinkRules},
 		{"links staged in a transaction are seen in it", testStagedLinks},
-		{"a room is in use once something is linked in it", testUsedRooms},
+		{"a room is in use once something went from it to another", testUsedRooms},
 		{"ids of any bytes and any length", testStrangeIDs},
 		{"many entries in one batch", testManyEntries},
 		{"an append that makes no sense is refused", testBadAppend},
