@@ -14,7 +14,7 @@ func (s *Side) answer(ctx context.Context, l *link) {
 		case <-ctx.Done():
 			return
 		case raw := <-l.queries:
-			if err := l.send(s.replyTo(ctx, raw)...); err != nil && ctx.Err() == nil {
+			if err := l.send(s.replyTo(ctx, l, raw)...); err != nil && ctx.Err() == nil {
 				s.log.Warn("a query could not be answered", "err", err)
 			}
 		}
@@ -22,8 +22,14 @@ func (s *Side) answer(ctx context.Context, l *link) {
 }
 
 // replyTo answers also what cannot be decoded.
-func (s *Side) replyTo(ctx context.Context, raw []byte) []*node {
+func (s *Side) replyTo(ctx context.Context, l *link, raw []byte) []*node {
 	iq, err := parseNode(raw)
+	if to := bare(iq.get("to")); err == nil && to != s.domain && !s.ourAddress(to) {
+		if fault := s.meet(l, to, iq.get("from"), item{raw: raw}, true); fault != "" {
+			return s.faultIn(raw, fault)
+		}
+		return nil
+	}
 	if err == nil {
 		return s.reply(ctx, iq)
 	}
@@ -46,9 +52,6 @@ func (s *Side) reply(ctx context.Context, iq *node) []*node {
 	}
 	to := iq.get("to")
 	domain, full := bare(to) == s.domain, strings.Contains(to, "/")
-	if !domain && !s.ourAddress(bare(to)) {
-		return []*node{refusal(iq, "cancel", "item-not-found")}
-	}
 	get := iq.get("type") == "get"
 	switch {
 	case payload.name == "ping" && payload.space == nsPing:

@@ -119,10 +119,10 @@ func (r *room) archived(m *message) *message {
 		said := &message{node: &node{space: inner.space, name: inner.name, attrs: inner.attrs}, archive: result.get("id")}
 		for _, kid := range inner.kids {
 			switch {
-			case kid.name == "encrypted" && kid.space == nsLegacy && said.sealed == nil:
-				said.sealed = kid.append(nil, "")
 			case kid.name == "encrypted":
-				said.foreign = true
+				if said.addSealed(kid.space, kid.append(nil, "")) != nil {
+					return nil
+				}
 			case kid.name != "delay":
 				said.kids = append(said.kids, kid)
 			}

@@ -37,5 +37,5 @@ func (a audience) message(j *job, content ...*node) *node {
 	if a.room != nil {
 		return roomMessage(a.jid, j.voice.jid, j.Key, content...)
 	}
-	return chatMessage(a.to, j.voice, j.Key, content...)
+	return chatMessage(a.to, j.voice, j.id(), content...)
 }

@@ -29,6 +29,7 @@ const (
 	handshakeLimit = 20 * time.Second
 	pingAfter      = 30 * time.Second // of silence
 	enterLimit     = 15 * time.Second // how long the rooms may hold up the news that the network is ready
+	epochLimit     = time.Second
 	answerers      = 4
 	choreHands     = 4
 )
@@ -104,6 +105,8 @@ func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
 		wg.Go(func() { r.keep(linkCtx, l, sync.OnceFunc(func() { tried <- struct{}{} })) })
 	}
 	s.setLink(l)
+	s.resumeMeetings(l)
+	wg.Go(func() { s.greet(linkCtx, l) })
 	wg.Go(func() { s.announce(linkCtx, tried) })
 	select {
 	case <-ctx.Done():
@@ -119,6 +122,9 @@ func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
 		r.linkLost()
 	}
 	wg.Wait()
+	ending, done := context.WithTimeout(context.WithoutCancel(ctx), epochLimit)
+	s.keepEpoch(ending, true)
+	done()
 	if served == nil {
 		served = io.EOF
 	}
@@ -198,6 +204,7 @@ func (s *Side) watch(ctx context.Context, l *link, w *wire) {
 		case <-tick.C:
 		}
 		s.agenda.start(l, s.now())
+		s.keepEpoch(ctx, false)
 		if s.now().Sub(time.Unix(0, w.heard.Load())) < s.pingAfter {
 			continue
 		}

@@ -247,30 +247,6 @@ func TestPeopleRetractTheirOwnWordsOnly(t *testing.T) {
 	}
 }
 
-func TestDirectMessagesAreAnsweredPolitelyOnce(t *testing.T) {
-	f := newFakeServer(t)
-	startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
-	for i := range 2 {
-		f.raw(fmt.Sprintf("<message type='chat' id='%d' from='juliet@test/phone' to='%s'><body>hello?</body></message>", i, fakeSelf))
-	}
-	f.raw("<presence type='subscribe' from='juliet@test' to='" + fakeSelf + "'/>")
-	f.await("the subscription's answer", func(n *node) bool { return n.get("type") == "subscribed" && n.get("from") == fakeSelf })
-	f.await("a polite answer", func(n *node) bool { return n.name == "message" })
-	f.raw("<iq type='get' id='mark' from='j@test' to='" + fakeSelf + "'><ping xmlns='urn:xmpp:ping'/></iq>")
-	f.await("the mark", func(n *node) bool { return n.get("id") == "mark" })
-	answers := 0
-	f.set(func() {
-		for _, n := range f.seen {
-			if n.name == "message" && n.get("to") == "juliet@test/phone" && n.get("from") == fakeSelf {
-				answers++
-			}
-		}
-	})
-	if answers != 1 {
-		t.Errorf("answered %d times", answers)
-	}
-}
-
 // gate is an inbox that lets nothing through until it is opened.
 type gate struct {
 	*sidetest.Inbox

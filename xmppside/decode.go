@@ -46,12 +46,28 @@ func decodeContent(m *message, room string) content {
 	}
 	body := m.child(m.space, "body")
 	c.subject = m.child(m.space, "subject") != nil && body == nil && !c.sealed
-	c.replaces = m.child(nsCorrect, "replace").get("id")
-	c.replyTo = m.child(nsReply, "reply").get("id")
-	c.retracts = m.child(nsRetract, "retract").get("id")
-	c.fallback = m.all(nsFallback, "fallback")
+	c.refer(m.node)
 	if body != nil && !c.sealed {
 		c.body, c.hasBody = body.text, true
+	}
+	return c
+}
+
+// refer reads what a message says about others.
+func (c *content) refer(n *node) {
+	c.replaces = n.child(nsCorrect, "replace").get("id")
+	c.replyTo = n.child(nsReply, "reply").get("id")
+	c.retracts = n.child(nsRetract, "retract").get("id")
+	c.fallback = n.all(nsFallback, "fallback")
+}
+
+// within is what an envelope says in place of what stands outside of it, where anybody could have written it.
+func (c content) within(inner *node) content {
+	c.refer(inner)
+	body := inner.child(nsClient, "body")
+	c.body, c.hasBody = "", body != nil
+	if body != nil {
+		c.body = body.text
 	}
 	return c
 }
@@ -66,7 +82,7 @@ func (c content) native(m *message) string {
 	if c.stanzaID != "" {
 		return c.stanzaID
 	}
-	return hashNative(m.get("from"), c.id, append([]byte(c.body), m.sealed...))
+	return hashNative(m.get("from"), c.id, append([]byte(c.body), m.sealedBytes()...))
 }
 
 // aliases are the ids by which the sender's later messages may name this one.

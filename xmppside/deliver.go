@@ -62,16 +62,28 @@ func (w *waits) forget(key string) {
 type job struct {
 	*gateway.Delivery
 	voice voice
-	raw   []byte // as it is written
-	done  bool   // an earlier attempt arrived
+	raw   []byte           // as it is written
+	done  bool             // an earlier attempt arrived
+	about *gateway.Receipt // set for a report in a direct chat
 	err   error
 	wait  <-chan error
+}
+
+// id is the id of a direct message.
+func (j *job) id() string {
+	if j.about != nil {
+		return "report-" + j.Key
+	}
+	return j.Key
 }
 
 // Deliver implements gateway.Side.
 func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
 	if len(run) == 0 {
 		return nil
+	}
+	if local, remote, ok := run[0].Room.Direct(); ok {
+		return s.deliverDirect(ctx, run, local, remote)
 	}
 	r := s.byName[run[0].Room.ID]
 	if r == nil {

@@ -25,10 +25,16 @@ type directory struct {
 
 	mu      sync.Mutex
 	own     map[string]omemo.Device
-	broken  map[omemo.Address]brokenDevice
-	silent  map[string]time.Time     // bare JIDs whose list could not be read, and until when it is not tried again
+	broken  map[deviceName]brokenDevice
+	silent  map[listName]time.Time   // lists that could not be read, and until when that is not tried again
 	limits  map[string]chan struct{} // by domain
-	clients map[string]bool          // by capability hash: wants device lists
+	clients map[string][]string      // by capability hash: the nodes of ours that it wants to hear of
+}
+
+// deviceName names what a device publishes in a version.
+type deviceName struct {
+	omemo.Address
+	version omemo.Version
 }
 
 type brokenDevice struct {
@@ -38,8 +44,8 @@ type brokenDevice struct {
 
 func newDirectory(s *Side) *directory {
 	return &directory{
-		side: s, own: map[string]omemo.Device{}, broken: map[omemo.Address]brokenDevice{}, silent: map[string]time.Time{},
-		limits: map[string]chan struct{}{}, clients: map[string]bool{},
+		side: s, own: map[string]omemo.Device{}, broken: map[deviceName]brokenDevice{}, silent: map[listName]time.Time{},
+		limits: map[string]chan struct{}{}, clients: map[string][]string{},
 	}
 }
 
@@ -56,14 +62,14 @@ func (d *directory) setOwnDevice(dev omemo.Device) {
 	d.own[dev.JID] = dev
 }
 
-func (d *directory) caps(ver string) (wants, known bool) {
+func (d *directory) caps(ver string) (wants []string, known bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	wants, known = d.clients[ver]
 	return wants, known
 }
 
-func (d *directory) setCaps(ver string, wants bool) {
+func (d *directory) setCaps(ver string, wants []string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.clients) >= maxCaps {
@@ -92,30 +98,34 @@ func (d *directory) enter(ctx context.Context, jid string) (leave func(), err er
 	}
 }
 
-// fetch asks for the items of a PEP node, always at the bare JID.
-func (d *directory) fetch(ctx context.Context, l *link, jid, name string) ([]byte, error) {
+// fetch asks for an item of a PEP node, always at the bare JID: for the one that is called id, or for the node's only one.
+func (d *directory) fetch(ctx context.Context, l *link, jid, name, id string) ([]byte, error) {
 	leave, err := d.enter(ctx, jid)
 	if err != nil {
 		return nil, err
 	}
 	defer leave()
-	query := el(nsPubSub, "pubsub").add(el(nsPubSub, "items", "node", name))
-	iq, err := l.ask(ctx, "get", d.side.self+"/"+resource, jid, query)
+	ask, prefer := el(nsPubSub, "items", "node", name), currentItem
+	if id != "" {
+		ask.add(el(nsPubSub, "item", "id", id))
+		prefer = id
+	}
+	iq, err := l.ask(ctx, "get", d.side.self+"/"+resource, jid, el(nsPubSub, "pubsub").add(ask))
 	if err != nil {
 		return nil, err
 	}
 	items := iq.child(nsPubSub, "pubsub").child(nsPubSub, "items").all(nsPubSub, "item")
-	item := pickItem(items)
-	if item == nil || len(item.kids) == 0 {
+	item := pickItem(items, prefer)
+	if item == nil || len(item.kids) == 0 || id != "" && item.get("id") != id {
 		return nil, fmt.Errorf("ask %s: %w", jid, &stanzaError{Type: "cancel", Condition: "item-not-found"})
 	}
 	return item.kids[0].append(nil, ""), nil
 }
 
-// pickItem prefers the item that is called current; any other name is as good (old clients use random ones).
-func pickItem(items []*node) *node {
+// pickItem prefers the item that is called so; any other name may be as good (old clients use random ones).
+func pickItem(items []*node, name string) *node {
 	for _, it := range items {
-		if it.get("id") == currentItem {
+		if it.get("id") == name {
 			return it
 		}
 	}
@@ -127,18 +137,18 @@ func pickItem(items []*node) *node {
 
 // bundles fetches what the devices publish, for sessions that are about to be used. Unusable ones are left out for a
 // while.
-func (d *directory) bundles(ctx context.Context, l *link, devices []omemo.Address) map[omemo.Address]*omemo.Bundle {
+func (d *directory) bundles(ctx context.Context, l *link, v omemo.Version, devices []omemo.Address) map[omemo.Address]*omemo.Bundle {
 	var ask []omemo.Address
 	now := d.side.now()
 	d.mu.Lock()
 	for _, a := range devices {
-		if now.After(d.broken[a].until) {
+		if now.After(d.broken[deviceName{a, v}].until) {
 			ask = append(ask, a)
 		}
 	}
 	d.mu.Unlock()
 	got := make([]*omemo.Bundle, len(ask))
-	inParallel(len(ask), 2*perDomain, func(i int) { got[i] = d.bundle(ctx, l, ask[i]) })
+	inParallel(len(ask), 2*perDomain, func(i int) { got[i] = d.bundle(ctx, l, deviceName{ask[i], v}) })
 	out := map[omemo.Address]*omemo.Bundle{}
 	for i, b := range got {
 		if b != nil {
@@ -152,7 +162,11 @@ func (d *directory) bundles(ctx context.Context, l *link, devices []omemo.Addres
 func (d *directory) pardon(jid string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.silent, jid)
+	for name := range d.silent {
+		if name.jid == jid {
+			delete(d.silent, name)
+		}
+	}
 	for a := range d.broken {
 		if a.JID == jid {
 			delete(d.broken, a)
@@ -169,11 +183,12 @@ func speaksForItself(err error) bool {
 	return true
 }
 
-func (d *directory) bundle(ctx context.Context, l *link, a omemo.Address) *omemo.Bundle {
-	xml, err := d.fetch(ctx, l, a.JID, bundleNode(a.Device))
+func (d *directory) bundle(ctx context.Context, l *link, a deviceName) *omemo.Bundle {
+	name, id := bundleNode(a.version, a.Device)
+	xml, err := d.fetch(ctx, l, a.JID, name, id)
 	var b *omemo.Bundle
 	if err == nil {
-		b, err = omemo.ParseBundle(omemo.Legacy, xml)
+		b, err = omemo.ParseBundle(a.version, xml)
 		if err != nil {
 			err = fmt.Errorf("%w: %w", &stanzaError{Type: "cancel", Condition: "unusable"}, err)
 		}
@@ -195,6 +210,6 @@ func (d *directory) bundle(ctx context.Context, l *link, a omemo.Address) *omemo
 		clear(d.broken)
 	}
 	d.broken[a] = brokenDevice{d.side.now().Add(pause), pause}
-	d.side.log.Warn("a device's bundle is unusable; the device is left out", "of", a.JID, "device", a.Device, "for", pause, "err", err)
+	d.side.log.Warn("a device's bundle is unusable; the device is left out", "of", a.JID, "device", a.Device, "version", a.version, "for", pause, "err", err)
 	return nil
 }

@@ -13,11 +13,12 @@ const capsURI = "https://lockbridge.example/caps"
 
 // occupantFeatures is what our occupants' full JIDs understand. The +notify one asks servers for the device lists of
 // people who let us subscribe to their presence (XEP-0163, section 4.1).
-func occupantFeatures() []string {
-	return []string{
-		nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC,
-		nsLegacy, nodeList + "+notify",
+func (s *Side) occupantFeatures() []string {
+	out := []string{nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC}
+	for _, v := range s.versions {
+		out = append(out, v.Namespace(), listNode(v)+"+notify")
 	}
+	return out
 }
 
 // accountFeatures is what a bare JID offers: an account with personal eventing (XEP-0163), which is us.
@@ -30,16 +31,16 @@ func accountFeatures() []string {
 }
 
 // capsVer is the hash of XEP-0115, section 5.1, over one identity without language.
-func capsVer() string {
-	features := occupantFeatures()
+func (s *Side) capsVer() string {
+	features := s.occupantFeatures()
 	slices.Sort(features)
-	s := "client/bot//Lockbridge<" + strings.Join(features, "<") + "<"
-	sum := sha1.Sum([]byte(s)) //nolint:gosec // see above
+	text := "client/bot//Lockbridge<" + strings.Join(features, "<") + "<"
+	sum := sha1.Sum([]byte(text)) //nolint:gosec // see above
 	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
-func capsNode() *node {
-	return el(nsCaps, "c", "hash", "sha-1", "node", capsURI, "ver", capsVer())
+func (s *Side) capsNode() *node {
+	return el(nsCaps, "c", "hash", "sha-1", "node", capsURI, "ver", s.capsVer())
 }
 
 // discoInfo tells what an address is: the component, an account (bare) or an occupant (full).
@@ -47,7 +48,7 @@ func (s *Side) discoInfo(iq, query *node, domain, full bool) *node {
 	asked := query.get("node")
 	answer := el(nsDiscoInfo, "query")
 	if asked != "" {
-		if !full || asked != capsURI+"#"+capsVer() {
+		if !full || asked != capsURI+"#"+s.capsVer() {
 			return refusal(iq, "cancel", "item-not-found")
 		}
 		answer.attrs = append(answer.attrs, attr{"node", asked})
@@ -59,7 +60,7 @@ func (s *Side) discoInfo(iq, query *node, domain, full bool) *node {
 		features = []string{nsDiscoInfo, nsDiscoItems, nsPing, nsVersion}
 	case full:
 		answer.add(el(nsDiscoInfo, "identity", "category", "client", "type", "bot", "name", "Lockbridge"))
-		features = occupantFeatures()
+		features = s.occupantFeatures()
 	default:
 		answer.add(
 			el(nsDiscoInfo, "identity", "category", "account", "type", "registered"),
@@ -79,7 +80,10 @@ func (s *Side) discoItems(ctx context.Context, iq *node, domain, full bool) *nod
 	if !domain && !full {
 		nodes := []string{nsNick}
 		if dev, err := s.device(ctx, to); err == nil {
-			nodes = append(nodes, nodeList, bundleNode(dev.ID))
+			for _, v := range s.versions {
+				bundle, _ := bundleNode(v, dev.ID)
+				nodes = append(nodes, listNode(v), bundle)
+			}
 		}
 		for _, n := range nodes {
 			answer.add(el(nsDiscoItems, "item", "jid", to, "node", n))

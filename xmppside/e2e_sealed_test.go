@@ -280,7 +280,7 @@ func TestPuppetsAnswerAsAccounts(t *testing.T) {
 		{puppet, "get", items(nodeList), `from="` + puppet + `"`},
 		{puppet, "get", items(nodeList), `node="` + nodeList + `"`},
 		{puppet, "get", `<query xmlns="` + nsDiscoInfo + `"/>`, `category="pubsub"`},
-		{puppet + "/" + resource, "get", `<query xmlns="` + nsDiscoInfo + `" node="` + capsURI + "#" + capsVer() + `"/>`, nodeList + "+notify"},
+		{puppet + "/" + resource, "get", `<query xmlns="` + nsDiscoInfo + `" node="` + capsURI + "#" + side.capsVer() + `"/>`, nodeList + "+notify"},
 		{puppet, "get", `<vCard xmlns="vcard-temp"/>`, "Alice"},
 		{puppet, "set", `<pubsub xmlns="http://jabber.org/protocol/pubsub"><subscribe node="` + nodeList + `" jid="` + juliet.JID + `"/></pubsub>`, `subscription="subscribed"`},
 		{b.cfg.Component, "get", `<ping xmlns="urn:xmpp:ping"/>`, `type="result"`},

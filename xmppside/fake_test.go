@@ -41,6 +41,7 @@ type fakeServer struct {
 	changed  chan struct{}     // closed and replaced whenever something came in
 	answers  map[string]string // "jid node" to the payload of a PEP item
 	n        int
+	links    int // connections so far
 }
 
 type archived struct {
@@ -115,6 +116,7 @@ func (f *fakeServer) serve(conn net.Conn) {
 	}
 	if refusal == "" {
 		f.conn = conn
+		f.links++
 		fmt.Fprint(conn, "<handshake/>")
 	}
 	f.mu.Unlock()
@@ -336,6 +338,9 @@ func (f *fakeServer) await(what string, fits func(*node) bool) *node {
 func (f *fakeServer) saidBy(own string) []*node {
 	return slices.DeleteFunc(f.said(), func(n *node) bool { return bare(n.get("from")) != own })
 }
+
+// reconnected is for await's use.
+func (f *fakeServer) reconnected() bool { return f.links > 1 }
 
 // said lists the messages to the room that the component wrote.
 func (f *fakeServer) said() []*node {

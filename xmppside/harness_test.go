@@ -22,19 +22,23 @@ func must(t *testing.T, err error) {
 // start runs a side until stop or the end of the test, and returns when it is ready.
 func start(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, rooms ...gateway.Room) (side *Side, inbox *sidetest.Inbox, stop func()) {
 	t.Helper()
+	return startWith(ctx, t, cfg, state, gateway.Deps{Rooms: rooms})
+}
+
+// startWith is start with more of what a side gets from its surroundings.
+func startWith(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, deps gateway.Deps) (side *Side, inbox *sidetest.Inbox, stop func()) {
+	t.Helper()
 	ready := make(chan struct{}, 1)
-	side, err := New(cfg, gateway.Deps{
-		Network: "xmpp", Rooms: rooms, State: state,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-		Ready: func(away error) {
-			if away == nil {
-				select {
-				case ready <- struct{}{}:
-				default:
-				}
+	deps.Network, deps.State, deps.Log = "xmpp", state, slog.New(slog.NewTextHandler(t.Output(), nil))
+	deps.Ready = func(away error) {
+		if away == nil {
+			select {
+			case ready <- struct{}{}:
+			default:
 			}
-		},
-	})
+		}
+	}
+	side, err := New(cfg, deps)
 	must(t, err)
 	inbox = sidetest.NewInbox(state)
 	run, cancel := context.WithCancel(ctx)

@@ -26,29 +26,31 @@ type attempt struct {
 	link    *link
 	own     string
 	senders []string // whom it may come from
-	device  uint32   // the sender's
-	room    *room    // nil: a direct message
-	nick    string   // whose it was in the room
-	late    bool     // it is history
+	version omemo.Version
+	device  uint32 // the sender's
+	room    *room  // nil: a direct message
+	nick    string // whose it was in the room
+	late    bool   // it is history
 	opened  omemo.Opened
 	err     error
 }
 
 func (a attempt) session() session {
 	if a.err == nil {
-		return session{a.own, a.opened.Sender}
+		return session{a.own, a.opened.Sender, a.version}
 	}
-	return session{a.own, omemo.Address{JID: a.senders[0], Device: a.device}}
+	return session{a.own, omemo.Address{JID: a.senders[0], Device: a.device}, a.version}
 }
 
 // session names the sessions of an address of ours with a device.
 type session struct {
-	own  string
-	peer omemo.Address
+	own     string
+	peer    omemo.Address
+	version omemo.Version
 }
 
 func (ss session) String() string {
-	return fmt.Sprintf("%s/%s/%d", ss.own, ss.peer.JID, ss.peer.Device)
+	return fmt.Sprintf("%s/%s/%d/%s", ss.own, ss.peer.JID, ss.peer.Device, ss.version)
 }
 
 // mend is what a session needs.
@@ -229,7 +231,7 @@ func (s *Side) repair(ctx context.Context, l *link, ss session) {
 	if _, err := due(ctx); err != nil {
 		return
 	}
-	bundle := s.devices.bundles(ctx, l, []omemo.Address{ss.peer})[ss.peer]
+	bundle := s.devices.bundles(ctx, l, ss.version, []omemo.Address{ss.peer})[ss.peer]
 	if bundle == nil || !s.empties.free(ss.String(), s.now(), emptyDaily) {
 		return
 	}
@@ -261,7 +263,7 @@ func (s *Side) transport(ctx context.Context, l *link, ss session, bundle *omemo
 	}
 	var raw []byte
 	err = s.deps.State.Update(ctx, func(ctx context.Context) error {
-		msg, err := s.omemo.SealEmpty(ctx, omemo.Legacy, ss.own, ss.peer, bundle)
+		msg, err := s.omemo.SealEmpty(ctx, ss.version, ss.own, ss.peer, bundle)
 		if err != nil {
 			return err
 		}
@@ -275,5 +277,6 @@ func (s *Side) transport(ctx context.Context, l *link, ss session, bundle *omemo
 	if err != nil {
 		return err
 	}
+	s.epoch.move()
 	return l.write(raw)
 }

@@ -3,6 +3,7 @@ package xmppside
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"strings"
 
 	"mellium.im/xmpp/jid"
@@ -62,9 +63,33 @@ func puppetJID(p gateway.Person, domain string, attempt int) (string, error) {
 	return j.String(), err
 }
 
+// splitPuppet takes a bare JID of our domain apart, as puppetJID made it: the id without a leading "@", and the network.
+func splitPuppet(own, domain string) (id, network string, ok bool) {
+	local, at, _ := strings.Cut(own, "@")
+	mark := strings.LastIndex(local, puppetMark)
+	if at != domain || mark <= 0 {
+		return "", "", false
+	}
+	plain := strings.NewReplacer(escapes(true)...)
+	return plain.Replace(local[:mark]), plain.Replace(local[mark+len(puppetMark):]), true
+}
+
+// escapes are the pairs of XEP-0106, section 4. The library's own transformers lose bytes of long ids and fail on some
+// short ones.
+func escapes(back bool) (pairs []string) {
+	for _, c := range " \"&'/:<>@\\" {
+		plain, escaped := string(c), fmt.Sprintf(`\%02x`, c)
+		if back {
+			plain, escaped = escaped, plain
+		}
+		pairs = append(pairs, plain, escaped)
+	}
+	return pairs
+}
+
 // escapeLocal escapes by XEP-0106. A localpart that begins with "#" or "!" is reserved for rooms that we may host one day.
 func escapeLocal(s string) string {
-	out := jid.Escape.String(s)
+	out := strings.NewReplacer(escapes(false)...).Replace(s)
 	if strings.HasPrefix(out, "#") || strings.HasPrefix(out, "!") {
 		out = "_" + out
 	}
@@ -75,6 +100,9 @@ func escapeLocal(s string) string {
 const (
 	kindHash = "hash:" // sender, id and payload, where the room gives no stanza-id
 	kindID   = "id:"   // person and an id of their choosing: the id attribute, or the origin-id
+	// In a direct chat the bare form is the key of our delivery.
+	kindDirect = "direct:" // a hash as above, and where there is room for them the sender's id and resource
+	kindBounce = "back:"   // our delivery came back
 	// kindSealed is the same of a message that came sealed. A correction finds its target under the kind that it has
 	// itself, so that a sealed message is corrected only by what was sealed by the same account.
 	kindSealed = "sealed:"
@@ -95,6 +123,27 @@ func hashNative(from, id string, payload []byte) string {
 		h.Write(part)
 	}
 	return kindHash + hex.EncodeToString(h.Sum(nil)[:20])
+}
+
+// maxTellable is how long an id and a resource may be together for the seen-key to hold them.
+const maxTellable = 500
+
+// directNative is the seen-key of a direct message. It tells where an error about it has to go.
+func directNative(from, id string, payload []byte) string {
+	native := kindDirect + strings.TrimPrefix(hashNative(from, id, payload), kindHash)
+	if len(id)+len(from) <= maxTellable {
+		native += "\x1f" + id + "\x1f" + resourceOf(from)
+	}
+	return native
+}
+
+// parseDirectNative returns the id of a direct message and the resource that sent it.
+func parseDirectNative(native string) (id, from string, ok bool) {
+	parts := strings.SplitN(native, "\x1f", 3)
+	if len(parts) != 3 || !strings.HasPrefix(native, kindDirect) || parts[1] == "" {
+		return "", "", false
+	}
+	return parts[1], parts[2], true
 }
 
 // originID is what marks our own stanza: the delivery's key, and the part's name where it is not the first.
@@ -119,12 +168,12 @@ func parseOriginID(s string) (key, part string, ok bool) {
 
 // Keys of our State. They are readable at rest, so they hold addresses and never content.
 const (
-	stateRoom   = "room/"   // + room: roomState
-	statePuppet = "puppet/" // + network + "/" + person: puppet
-	stateOut    = "out/"    // + delivery key: what was written; the gateway deletes it when the delivery ends
-	stateList   = "list/"   // + bare JID: its device list as last read
-	stateSub    = "sub/"    // + puppet + "/" + bare JID: an explicit subscriber of its device list
-	stateTold   = "told/"   // + room + "/" + person (+ what of): when they were last told that plain text does not cross
-	stateRepair = "repair/" // + own + "/" + bare JID + "/" + device: when a session was last rebuilt
-	stateAsked  = "asked/"  // + own + "/" + bare JID: a presence subscription was asked for
+	stateRoom    = "room/"    // + room: roomState
+	statePuppet  = "puppet/"  // + network + "/" + person: puppet
+	stateOut     = "out/"     // + delivery key: what was written; the gateway deletes it when the delivery ends
+	stateList    = "list/"    // + bare JID: its device list as last read
+	stateSub     = "sub/"     // + puppet + "/" + bare JID: an explicit subscriber of its device list
+	stateTold    = "told/"    // + room + "/" + person (+ what of): when they were last told that plain text does not cross
+	stateRepair  = "repair/"  // + own + "/" + bare JID + "/" + device: when a session was last rebuilt
+	stateContact = "contact/" // + own + "/" + bare JID: contact
 )

@@ -155,7 +155,7 @@ func (r *room) rename(ctx context.Context, l *link, who, nick string) error {
 	ctx, cancel := context.WithTimeout(ctx, joinLimit)
 	defer cancel()
 	return r.awaitAnswer(ctx, who, func() error {
-		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(capsNode()))
+		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(r.side.capsNode()))
 	})
 }
 

@@ -41,8 +41,9 @@ const (
 	nsRetract    = "urn:xmpp:message-retract:1"
 	nsOpenPGP    = "urn:xmpp:openpgp:0"
 	nsPGPLegacy  = "jabber:x:encrypted"
-	nsOMEMOTwo   = omemo.NamespaceTwo
+	nsClient     = "jabber:client"
 	nsLegacy     = omemo.NamespaceLegacy
+	nsOMEMOTwo   = omemo.NamespaceTwo
 )
 
 // Limits of what is decoded into nodes.
@@ -301,9 +302,50 @@ func (b bindings) bind(raw []byte, t tag) []byte {
 // it has a parser of its own.
 type message struct {
 	*node
-	sealed  []byte // the <encrypted/> element, standing for itself
-	foreign bool   // sealed by something that we cannot open
-	archive string // its id in the room's archive, if it was read from there
+	sealed  []sealedElement // the <encrypted/> elements of OMEMO, at most one of each version
+	foreign bool            // sealed by something that we cannot open
+	archive string          // its id in the room's archive, if it was read from there
+}
+
+// sealedElement is an <encrypted/> element, standing for itself.
+type sealedElement struct {
+	version omemo.Version
+	xml     []byte
+}
+
+// sealedIn is the element of a version; nil when there is none.
+func (m *message) sealedIn(v omemo.Version) []byte {
+	for _, e := range m.sealed {
+		if e.version == v {
+			return e.xml
+		}
+	}
+	return nil
+}
+
+// sealedBytes are all sealed elements, for telling messages apart.
+func (m *message) sealedBytes() []byte {
+	var out []byte
+	for _, e := range m.sealed {
+		out = append(out, e.xml...)
+	}
+	return out
+}
+
+// addSealed takes an <encrypted/> element out of a message. Whatever else it is, its fallback body must not cross.
+func (m *message) addSealed(space string, xml []byte) error {
+	for _, v := range []omemo.Version{omemo.Legacy, omemo.Two} {
+		if space != v.Namespace() {
+			continue
+		}
+		if m.sealedIn(v) != nil {
+			return errors.New("two encrypted elements of one version")
+		}
+		m.sealed = append(m.sealed, sealedElement{v, xml})
+		return nil
+	}
+	m.foreign = true
+	return nil
 }
 
 // parseMessage decodes a stanza that stands for itself.
@@ -354,16 +396,7 @@ func (m *message) addChild(raw []byte, inherited bindings) error {
 		prefix, local = "", t.name
 	}
 	if local == "encrypted" {
-		space := namespaceOf(inherited.with(t), prefix)
-		switch {
-		case space == nsLegacy && m.sealed == nil:
-			m.sealed = inherited.bind(raw, t)
-			return nil
-		case space == nsLegacy:
-			return errors.New("two encrypted elements")
-		}
-		m.foreign = true // whatever it is, its fallback body must not cross
-		return nil
+		return m.addSealed(namespaceOf(inherited.with(t), prefix), inherited.bind(raw, t))
 	}
 	kid, err := parseNode(inherited.bind(raw, t))
 	if err != nil {

@@ -76,6 +76,13 @@ func (pp *people) ofJID(jid string) (puppet, bool) {
 	return p, ok && p.JID == jid
 }
 
+// all lists the puppets.
+func (pp *people) all() []puppet {
+	pp.mu.Lock()
+	defer pp.mu.Unlock()
+	return slices.Collect(maps.Values(pp.byPerson))
+}
+
 func (pp *people) of(person gateway.Person) (puppet, bool) {
 	pp.mu.Lock()
 	defer pp.mu.Unlock()
@@ -117,6 +124,9 @@ func (s *Side) load(ctx context.Context) error {
 			return fmt.Errorf("read puppet %s: %w", key, err)
 		}
 		s.people.set(p)
+	}
+	if err := s.checkEpoch(ctx); err != nil {
+		return err
 	}
 	for _, r := range s.rooms {
 		if r.conf.Seal { // others seal for the gateway as soon as it is a member
@@ -294,7 +304,7 @@ func (s *Side) restorePuppets(ctx context.Context, l *link, r *room) error {
 		if r.conf.Password != "" {
 			x.add(el(nsMUC, "password").say(r.conf.Password))
 		}
-		joins = append(joins, el("", "presence", "from", p.JID+"/"+resource, "to", r.jid+"/"+p.Rooms[r.jid].Nick).add(x, capsNode()))
+		joins = append(joins, el("", "presence", "from", p.JID+"/"+resource, "to", r.jid+"/"+p.Rooms[r.jid].Nick).add(x, s.capsNode()))
 	}
 	if len(joins) == 0 {
 		return nil

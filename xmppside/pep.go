@@ -3,6 +3,7 @@ package xmppside
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,16 +11,43 @@ import (
 	"lockbridge/omemo"
 )
 
-// The nodes of the legacy protocol. There is one bundle node per device.
+// The nodes of device lists and bundles. In the legacy version each device has a bundle node of its own, in OMEMO 2 an
+// item of the one node.
 const (
-	nodeList    = nsLegacy + ".devicelist"
-	nodeBundles = nsLegacy + ".bundles:"
-	currentItem = "current"
+	nodeList       = omemo.NamespaceLegacy + ".devicelist"
+	nodeBundles    = omemo.NamespaceLegacy + ".bundles:"
+	nodeListTwo    = omemo.NamespaceTwo + ":devices"
+	nodeBundlesTwo = omemo.NamespaceTwo + ":bundles"
+	currentItem    = "current"
 
-	maxSubscribers = 1000 // explicit ones, per address
+	maxSubscribers = 1000 // explicit ones, per address and version
 )
 
-func bundleNode(device uint32) string { return nodeBundles + strconv.FormatUint(uint64(device), 10) }
+func listNode(v omemo.Version) string {
+	if v == omemo.Two {
+		return nodeListTwo
+	}
+	return nodeList
+}
+
+// bundleNode is where a device's bundle is published; id is "" where it is the node's only item.
+func bundleNode(v omemo.Version, device uint32) (name, id string) {
+	number := strconv.FormatUint(uint64(device), 10)
+	if v == omemo.Two {
+		return nodeBundlesTwo, number
+	}
+	return nodeBundles + number, ""
+}
+
+// listVersion is the version whose device list a node is, of those that we publish.
+func (s *Side) listVersion(name string) (omemo.Version, bool) {
+	for _, v := range s.versions {
+		if name == listNode(v) {
+			return v, true
+		}
+	}
+	return 0, false
+}
 
 // device returns the OMEMO device of one of our addresses, which it makes if there is none. It is durable before
 // anybody hears of it.
@@ -70,7 +98,7 @@ func (s *Side) pubsub(ctx context.Context, iq, pubsub *node) []*node {
 // is exactly one item.
 func (s *Side) items(ctx context.Context, iq, items *node) *node {
 	name, to := items.get("node"), bare(iq.get("to"))
-	payload, err := s.itemPatiently(ctx, to, name)
+	id, payload, err := s.itemPatiently(ctx, to, name)
 	switch {
 	case err != nil:
 		if ctx.Err() == nil {
@@ -81,8 +109,8 @@ func (s *Side) items(ctx context.Context, iq, items *node) *node {
 		return refusal(iq, "cancel", "item-not-found")
 	}
 	answer := el(nsPubSub, "items", "node", name)
-	if wants := items.all(nsPubSub, "item"); len(wants) == 0 || wantsItem(wants, currentItem) {
-		answer.add(el(nsPubSub, "item", "id", currentItem).add(payload))
+	if wants := items.all(nsPubSub, "item"); len(wants) == 0 || wantsItem(wants, id) {
+		answer.add(el(nsPubSub, "item", "id", id).add(payload))
 	}
 	return result(iq, el(nsPubSub, "pubsub").add(answer))
 }
@@ -95,22 +123,22 @@ const (
 // itemPatiently is item, for as long as clients wait where the database fails. An error would have them take the
 // device for broken until they are restarted; silence they take for a network that is slow. Half of those who answer
 // may wait like that: the others are needed for what needs no database.
-func (s *Side) itemPatiently(ctx context.Context, own, name string) (*node, error) {
-	payload, err := s.item(ctx, own, name)
+func (s *Side) itemPatiently(ctx context.Context, own, name string) (id string, payload *node, err error) {
+	id, payload, err = s.item(ctx, own, name)
 	if err == nil {
-		return payload, nil
+		return id, payload, nil
 	}
 	select {
 	case s.patience <- struct{}{}:
 		defer func() { <-s.patience }()
 	default:
-		return nil, err
+		return "", nil, err
 	}
 	for until := s.now().Add(serveLimit); err != nil && ctx.Err() == nil && s.now().Before(until); {
 		wait(ctx, servePause)
-		payload, err = s.item(ctx, own, name)
+		id, payload, err = s.item(ctx, own, name)
 	}
-	return payload, err
+	return id, payload, err
 }
 
 func wantsItem(wants []*node, id string) bool {
@@ -122,56 +150,80 @@ func wantsItem(wants []*node, id string) bool {
 	return false
 }
 
-// item is the payload of a node's one item; nil when there is no such node.
-func (s *Side) item(ctx context.Context, own, name string) (*node, error) {
-	switch {
-	case name == nsNick:
-		return el(nsNick, "nick").say(s.nameOf(own)), nil
-	case name == nodeList:
-		dev, err := s.device(ctx, own)
-		if err != nil {
-			return nil, err
-		}
-		return rawNode(omemo.AppendDeviceList(nil, omemo.Legacy, dev.ID)), nil
-	case strings.HasPrefix(name, nodeBundles):
-		dev, err := s.device(ctx, own)
-		if err != nil || name != bundleNode(dev.ID) {
-			return nil, err
-		}
-		var bundle *omemo.Bundle
-		err = s.deps.State.Update(ctx, func(ctx context.Context) (err error) {
-			bundle, err = s.omemo.Bundle(ctx, omemo.Legacy, own)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		return rawNode(bundle.AppendXML(nil)), nil
+// item is a node's one item, by its name and payload; nil when there is no such node.
+func (s *Side) item(ctx context.Context, own, name string) (id string, payload *node, err error) {
+	if name == nsNick {
+		return currentItem, el(nsNick, "nick").say(s.nameOf(own)), nil
 	}
-	return nil, nil
+	if v, ok := s.listVersion(name); ok {
+		dev, err := s.device(ctx, own)
+		if err != nil {
+			return "", nil, err
+		}
+		return currentItem, rawNode(omemo.AppendDeviceList(nil, v, dev.ID)), nil
+	}
+	if !strings.HasPrefix(name, nodeBundles) && name != nodeBundlesTwo {
+		return "", nil, nil
+	}
+	dev, err := s.device(ctx, own)
+	if err != nil {
+		return "", nil, err
+	}
+	for _, v := range s.versions {
+		node, id := bundleNode(v, dev.ID)
+		if node != name {
+			continue
+		}
+		if id == "" {
+			id = currentItem
+		}
+		payload, err := s.bundle(ctx, v, own)
+		return id, payload, err
+	}
+	return "", nil, nil
 }
 
-func subKey(own, who string) string { return stateSub + own + "/" + who }
+// bundle is what an address of ours publishes of its keys.
+func (s *Side) bundle(ctx context.Context, v omemo.Version, own string) (*node, error) {
+	var b *omemo.Bundle
+	err := s.deps.State.Update(ctx, func(ctx context.Context) (err error) {
+		b, err = s.omemo.Bundle(ctx, v, own)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return rawNode(b.AppendXML(nil)), nil
+}
+
+// subKey is where it is kept that who hears of own's list; of all who do, if who is empty.
+func subKey(v omemo.Version, own, who string) string {
+	if v == omemo.Two {
+		own = "2/" + own
+	}
+	return stateSub + own + "/" + who
+}
 
 // subscribe lets somebody hear of changes of a device list without a presence subscription (XEP-0060, section 6.1).
 func (s *Side) subscribe(ctx context.Context, iq, verb *node) []*node {
 	own, who := bare(iq.get("to")), bare(iq.get("from"))
+	v, known := s.listVersion(verb.get("node"))
 	switch {
 	case bare(verb.get("jid")) != who:
 		return []*node{refusal(iq, "modify", "bad-request", el(nsPubSubErr, "invalid-jid"))}
-	case verb.get("node") != nodeList:
+	case !known:
 		return []*node{refusal(iq, "cancel", "item-not-found")}
 	}
 	full := false
 	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
-		have, err := s.deps.State.List(ctx, subKey(own, ""))
+		have, err := s.deps.State.List(ctx, subKey(v, own, ""))
 		if err != nil {
 			return err
 		}
-		if full = len(have) >= maxSubscribers && have[subKey(own, who)] == nil; full {
+		if full = len(have) >= maxSubscribers && have[subKey(v, own, who)] == nil; full {
 			return nil
 		}
-		return s.deps.State.PutMany(ctx, map[string][]byte{subKey(own, who): stamp(s.now())})
+		return s.deps.State.PutMany(ctx, map[string][]byte{subKey(v, own, who): stamp(s.now())})
 	})
 	switch {
 	case err != nil:
@@ -180,8 +232,8 @@ func (s *Side) subscribe(ctx context.Context, iq, verb *node) []*node {
 	case full:
 		return []*node{refusal(iq, "wait", "resource-constraint")}
 	}
-	out := []*node{result(iq, el(nsPubSub, "pubsub").add(el(nsPubSub, "subscription", "node", nodeList, "jid", verb.get("jid"), "subscription", "subscribed")))}
-	if ev, err := s.listEvent(ctx, own, who); err == nil {
+	out := []*node{result(iq, el(nsPubSub, "pubsub").add(el(nsPubSub, "subscription", "node", listNode(v), "jid", verb.get("jid"), "subscription", "subscribed")))}
+	if ev, err := s.listEvent(ctx, v, own, who); err == nil {
 		out = append(out, ev)
 	}
 	return out
@@ -192,18 +244,18 @@ func (s *Side) unsubscribe(ctx context.Context, iq, verb *node) *node {
 	if bare(verb.get("jid")) != who {
 		return refusal(iq, "modify", "bad-request", el(nsPubSubErr, "invalid-jid"))
 	}
-	known := false
+	v, known := s.listVersion(verb.get("node"))
 	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
-		have, err := s.deps.State.GetMany(ctx, []string{subKey(own, who)})
-		if known = len(have) > 0; err != nil || !known {
+		have, err := s.deps.State.GetMany(ctx, []string{subKey(v, own, who)})
+		if known = known && len(have) > 0; err != nil || !known {
 			return err
 		}
-		return s.deps.State.PutMany(ctx, map[string][]byte{subKey(own, who): nil})
+		return s.deps.State.PutMany(ctx, map[string][]byte{subKey(v, own, who): nil})
 	})
 	switch {
 	case err != nil:
 		return refusal(iq, "wait", "internal-server-error")
-	case !known || verb.get("node") != nodeList:
+	case !known:
 		return refusal(iq, "cancel", "unexpected-request", el(nsPubSubErr, "not-subscribed"))
 	}
 	return result(iq, nil)
@@ -211,7 +263,11 @@ func (s *Side) unsubscribe(ctx context.Context, iq, verb *node) *node {
 
 func (s *Side) subscriptions(ctx context.Context, iq, verb *node) *node {
 	own, who := bare(iq.get("to")), bare(iq.get("from"))
-	have, err := s.deps.State.GetMany(ctx, []string{subKey(own, who)})
+	var keys []string
+	for _, v := range s.versions {
+		keys = append(keys, subKey(v, own, who))
+	}
+	have, err := s.deps.State.GetMany(ctx, keys)
 	if err != nil {
 		return refusal(iq, "wait", "internal-server-error")
 	}
@@ -219,43 +275,56 @@ func (s *Side) subscriptions(ctx context.Context, iq, verb *node) *node {
 	if n := verb.get("node"); n != "" {
 		list.attrs = append(list.attrs, attr{"node", n})
 	}
-	if len(have) > 0 && (verb.get("node") == "" || verb.get("node") == nodeList) {
-		list.add(el(nsPubSub, "subscription", "node", nodeList, "jid", who, "subscription", "subscribed"))
+	for _, v := range s.versions {
+		if n := verb.get("node"); have[subKey(v, own, who)] != nil && (n == "" || n == listNode(v)) {
+			list.add(el(nsPubSub, "subscription", "node", listNode(v), "jid", who, "subscription", "subscribed"))
+		}
 	}
 	return result(iq, el(nsPubSub, "pubsub").add(list))
 }
 
 // listEvent is the notice of own's device list to somebody.
-func (s *Side) listEvent(ctx context.Context, own, to string) (*node, error) {
-	payload, err := s.item(ctx, own, nodeList)
+func (s *Side) listEvent(ctx context.Context, v omemo.Version, own, to string) (*node, error) {
+	_, payload, err := s.item(ctx, own, listNode(v))
 	if err != nil {
 		return nil, err
 	}
-	items := el(nsEvent, "items", "node", nodeList).add(el(nsEvent, "item", "id", currentItem).add(payload))
+	items := el(nsEvent, "items", "node", listNode(v)).add(el(nsEvent, "item", "id", currentItem).add(payload))
 	return el("", "message", "type", "headline", "from", own, "to", to).add(el(nsEvent, "event").add(items)), nil
+}
+
+// listEvents are the notices of own's lists of all versions.
+func (s *Side) listEvents(ctx context.Context, own, to string) []*node {
+	var out []*node
+	for _, v := range s.versions {
+		if ev, err := s.listEvent(ctx, v, own, to); err == nil { // a hint; who misses it asks
+			out = append(out, ev)
+		}
+	}
+	return out
 }
 
 // announceDevice tells everybody who may want to know that an address of ours has a new device: explicit subscribers,
 // and the members of the room that it is about to enter.
 func (s *Side) announceDevice(ctx context.Context, l *link, r *room, own string) {
-	to := map[string]bool{}
-	subs, err := s.deps.State.List(ctx, subKey(own, ""))
-	if err != nil {
-		s.log.Warn("a new device could not be announced to subscribers", "of", own, "err", err)
-	}
-	for key := range subs {
-		to[strings.TrimPrefix(key, subKey(own, ""))] = true
-	}
-	for _, j := range r.realMembers() {
-		to[j] = true
-	}
 	var out []*node
-	for j := range to {
-		ev, err := s.listEvent(ctx, own, j)
+	for _, v := range s.versions {
+		to := map[string]bool{}
+		subs, err := s.deps.State.List(ctx, subKey(v, own, ""))
 		if err != nil {
-			return
+			s.log.Warn("a new device could not be announced to subscribers", "of", own, "err", err)
 		}
-		out = append(out, ev)
+		for key := range subs {
+			to[strings.TrimPrefix(key, subKey(v, own, ""))] = true
+		}
+		for _, j := range r.realMembers() {
+			to[j] = true
+		}
+		for j := range to {
+			if ev, err := s.listEvent(ctx, v, own, j); err == nil {
+				out = append(out, ev)
+			}
+		}
 	}
 	if len(out) == 0 {
 		return
@@ -268,7 +337,7 @@ func (s *Side) announceDevice(ctx context.Context, l *link, r *room, own string)
 // maxCaps is how many clients' capabilities are remembered.
 const maxCaps = 1000
 
-// sendLastItem sends an address's device list to a resource of a contact that came online and wants it (XEP-0163,
+// sendLastItem sends an address's device lists to a resource of a contact that came online and wants them (XEP-0163,
 // section 4.3.4). What a client wants is asked once per capability hash.
 func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
 	c, from := p.child(nsCaps, "c"), p.get("from")
@@ -283,14 +352,18 @@ func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
 			return
 		}
 		for _, f := range iq.child(nsDiscoInfo, "query").all(nsDiscoInfo, "feature") {
-			wants = wants || f.get("var") == nodeList+"+notify"
+			if name, ok := strings.CutSuffix(f.get("var"), "+notify"); ok && (name == nodeList || name == nodeListTwo) {
+				wants = append(wants, name)
+			}
 		}
 		s.devices.setCaps(ver, wants)
 	}
-	if !wants {
-		return
-	}
-	if ev, err := s.listEvent(ctx, own, from); err == nil {
-		_ = l.send(ev) // whoever misses it asks
+	for _, v := range s.versions {
+		if !slices.Contains(wants, listNode(v)) {
+			continue
+		}
+		if ev, err := s.listEvent(ctx, v, own, from); err == nil {
+			_ = l.send(ev) // whoever misses it asks
+		}
 	}
 }

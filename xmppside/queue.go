@@ -19,11 +19,12 @@ type item struct {
 	presence bool
 	copied   bool // a presence that says nothing new
 	at       time.Time
-	release  *room // no stanza, but a mark: what the room held back is due
+	release  *room  // no stanza, but a mark: what the room held back is due
+	met      string // a mark as well: it is settled what this address of ours is
 }
 
 // counts reports whether it is a message, which may be left out when there are too many.
-func (it item) counts() bool { return !it.presence && it.release == nil }
+func (it item) counts() bool { return !it.presence && it.release == nil && it.met == "" }
 
 // queue holds messages and presences in stream order. Pushing never blocks: the reader must go on, for answers to
 // queries come by the same stream.

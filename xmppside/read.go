@@ -32,6 +32,14 @@ type batch struct {
 
 func (b *batch) then(f func()) { b.after = append(b.after, f) }
 
+// stateArrival is a change of State that keeps its place in the stream.
+func (s *Side) stateArrival(from string, change func(context.Context) error) gateway.Arrival {
+	return gateway.Arrival{
+		At:   gateway.Address{Network: s.deps.Network, ID: from},
+		Read: func(ctx context.Context) (*gateway.Event, error) { return nil, change(ctx) },
+	}
+}
+
 // work turns the queue into arrivals until it is closed and empty. Whatever queued up while the last commit ran goes
 // into the next one.
 func (s *Side) work(ctx context.Context, l *link, in gateway.Inbox) {
@@ -73,6 +81,10 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 		b.then(func() { it.release.mendAll(l) })
 		return
 	}
+	if it.met != "" {
+		s.readMet(ctx, l, it.met, b)
+		return
+	}
 	m, err := parseMessage(it.raw)
 	if err != nil {
 		s.log.Warn("a stanza was left out: it cannot be read", "err", err)
@@ -83,9 +95,9 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	case it.presence && r != nil:
 		r.presence(m.node)
 	case it.presence:
-		s.contact(ctx, l, m.node)
+		s.readContact(ctx, l, it, m.node, b)
 	case m.get("type") == "error":
-		s.readRefusal(m)
+		s.readRefusal(r, m, b)
 	case m.get("type") == "groupchat" && r != nil:
 		s.readRoom(l, r, m, it.at, b)
 	case m.get("type") == "groupchat":
@@ -96,17 +108,8 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	case m.child(nsEvent, "event") != nil:
 		s.readListEvent(m, b)
 	default:
-		s.readDirect(ctx, l, r, m, b)
+		s.readDirect(ctx, l, r, it, m, b)
 	}
-}
-
-// readRefusal hands a message that came back to the delivery that wrote it.
-func (s *Side) readRefusal(m *message) {
-	key, _, ok := parseOriginID(m.get("id"))
-	if !ok {
-		return
-	}
-	s.waits.end(key, errorOf(m.node))
 }
 
 // said is a room's message with what was known of its sender when it came.
@@ -210,9 +213,9 @@ func (in *incoming) read(ctx context.Context) (*gateway.Event, error) {
 	case in.message.sealed != nil:
 		return in.open(ctx)
 	case c.sealed:
-		return nil, gateway.Unreadable(in.from.person, errors.New("sealed by something else than OMEMO's legacy protocol"))
+		return nil, gateway.Unreadable(in.from.person, errors.New("sealed by something else than OMEMO"))
 	case c.retracts != "":
-		return in.retract(), nil
+		return in.retract(in.from.person, c), nil
 	case r.conf.Seal:
 		return in.refuse(ctx, toldPlain, "this room is bridged only end-to-end encrypted, and the message was not: turn on OMEMO and send it again")
 	}
@@ -266,11 +269,12 @@ func stale(v []byte, now time.Time, pause time.Duration) bool {
 
 // retract lets people take back their own words only: the id that a retraction names is the room's, and anybody can
 // write it down.
-func (in *incoming) retract() *gateway.Event {
-	if in.room.authorOf(in.content.retracts) != in.from.person.ID || (in.room.conf.Seal && !in.room.conf.KeepMetadata) {
+func (in *incoming) retract(author gateway.Person, c content) *gateway.Event {
+	open := in.room.conf.KeepMetadata || !in.room.conf.Seal || len(in.message.sealed) > 0
+	if in.room.authorOf(c.retracts) != author.ID || !open {
 		return nil
 	}
-	return &gateway.Event{Sender: in.from.person, Time: in.content.time, Body: gateway.Retract{Target: gateway.Ref{Native: in.content.retracts}}}
+	return &gateway.Event{Sender: author, Time: c.time, Body: gateway.Retract{Target: gateway.Ref{Native: c.retracts}}}
 }
 
 // maxAuthors is how many messages of a room can be retracted.

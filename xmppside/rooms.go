@@ -55,7 +55,7 @@ type room struct {
 
 	joins       map[string]chan error // by our bare JID
 	first       time.Time             // when the room was first entered, ever
-	sealedBy    map[uint32]int        // sealed messages of each device
+	sealedBy    map[sealer]int        // sealed messages of each device
 	holding     bool
 	held        []said            // while holding
 	query       string            // of the archive, now or last
@@ -73,7 +73,7 @@ type room struct {
 }
 
 func newRoom(s *Side, conf gateway.Room, jid string) *room {
-	r := &room{side: s, conf: conf, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}, sealedBy: map[uint32]int{}, mends: map[session]mend{}}
+	r := &room{side: s, conf: conf, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
 	r.forget()
 	return r
 }
@@ -266,7 +266,7 @@ func (r *room) join(ctx context.Context, l *link, who, nick string, history *nod
 		x.add(el(nsMUC, "password").say(r.conf.Password))
 	}
 	return r.awaitAnswer(ctx, who, func() error {
-		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(x, capsNode()))
+		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(x, r.side.capsNode()))
 	})
 }
 

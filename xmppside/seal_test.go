@@ -23,7 +23,8 @@ func sealedFake(t *testing.T) (*fakeServer, *omemo.Manager, *sidetest.State, ome
 			return err
 		}
 		bundle, err := manager.Bundle(ctx, omemo.Legacy, "juliet@test")
-		f.answers["juliet@test "+bundleNode(dev.ID)] = string(bundle.AppendXML(nil))
+		name, _ := bundleNode(omemo.Legacy, dev.ID)
+		f.answers["juliet@test "+name] = string(bundle.AppendXML(nil))
 		return err
 	}))
 	f.answers["juliet@test "+nodeList] = string(omemo.AppendDeviceList(nil, omemo.Legacy, dev.ID))
@@ -75,10 +76,16 @@ func TestARepetitionWritesTheSameSealedBytes(t *testing.T) {
 // seal makes Juliet's client seal text for the gateway.
 func seal(t *testing.T, side *Side, juliet *omemo.Manager, state *sidetest.State, text string) *node {
 	t.Helper()
-	own, err := side.device(t.Context(), fakeSelf)
+	return sealFor(t, side, juliet, state, fakeSelf, text)
+}
+
+// sealFor makes Juliet's client seal text for one of our addresses.
+func sealFor(t *testing.T, side *Side, juliet *omemo.Manager, state *sidetest.State, jid, text string) *node {
+	t.Helper()
+	own, err := side.device(t.Context(), jid)
 	must(t, err)
-	to := omemo.Address{JID: fakeSelf, Device: own.ID}
-	bundle, err := side.item(t.Context(), fakeSelf, bundleNode(own.ID))
+	to := omemo.Address{JID: jid, Device: own.ID}
+	bundle, err := side.bundle(t.Context(), omemo.Legacy, jid)
 	must(t, err)
 	parsed, err := omemo.ParseBundle(omemo.Legacy, bundle.raw)
 	must(t, err)

@@ -24,19 +24,23 @@ type Side struct {
 	pingAfter  time.Duration // of silence
 	askTimeout time.Duration // for an answer
 
+	meetings meetings
+
 	rooms  []*room
 	byJID  map[string]*room
 	byName map[string]*room // as the config writes them
 
-	omemo   *omemo.Manager
-	people  people
-	waits   waits
-	devices *directory
-	polite  pauses // who was told lately that direct chats are not bridged
-	lately  pauses // what was logged or asked for lately
-	empties tally  // empty messages, by session
-	agenda  agenda
-	opened  seals
+	omemo    *omemo.Manager
+	versions []omemo.Version // in the order in which a device that has several is sealed for
+	epoch    epoch
+	people   people
+	waits    waits
+	devices  *directory
+	polite   pauses // who got help lately
+	lately   pauses // what was logged or asked for lately
+	empties  tally  // empty messages, by session
+	agenda   agenda
+	opened   seals
 	// patience is held by those who wait for the database on behalf of a client.
 	patience chan struct{}
 
@@ -60,7 +64,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 	s := &Side{
 		cfg: cfg, deps: deps, log: deps.Log, patience: make(chan struct{}, answerers/2), domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout,
 		byJID: map[string]*room{}, byName: map[string]*room{},
-		omemo:  omemo.NewManager(deps.State, omemo.Options{}),
+		omemo:  omemo.NewManager(deps.State, cfg.OMEMO.options()),
 		people: people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}, byRoom: map[string]map[personKey]bool{}},
 	}
 	s.devices = newDirectory(s)
@@ -76,10 +80,12 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		s.rooms = append(s.rooms, r)
 		s.byJID[r.jid], s.byName[conf.ID] = r, r
 	}
-	for _, v := range cfg.OMEMO.Versions {
-		if v == versionTwo {
-			s.log.Info("OMEMO 2 is configured, but this version speaks the legacy namespace only")
+	for _, name := range cfg.OMEMO.Versions {
+		v, err := omemo.ParseVersion(name)
+		if err != nil {
+			return nil, err
 		}
+		s.versions = append(s.versions, v)
 	}
 	return s, nil
 }
@@ -122,6 +128,13 @@ type pauses struct {
 }
 
 const maxPauses = 4096
+
+// over reports whether no pause of key is running.
+func (p *pauses) over(key string, now time.Time) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !now.Before(p.until[key])
+}
 
 // free reports whether key may happen now, and if so starts its pause.
 func (p *pauses) free(key string, now time.Time, pause time.Duration) bool {

@@ -1,0 +1,208 @@
+package xmppside
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+// contact is what State keeps of the dealings that somebody who may have direct chats has with an address of ours. A
+// component has no roster at its server.
+type contact struct {
+	Follows  bool `json:"follows,omitempty"`  // they see our address's presence
+	Followed bool `json:"followed,omitempty"` // our address sees theirs
+	Asked    bool `json:"asked,omitempty"`    // for that
+	// Room is the room through which they wrote last; "" if they wrote directly.
+	Room string `json:"room,omitempty"`
+}
+
+func contactKey(own, who string) string { return stateContact + own + "/" + who }
+
+func parseContact(value []byte) (c contact, err error) {
+	if value != nil {
+		err = json.Unmarshal(value, &c)
+	}
+	return c, err
+}
+
+// contactOf reads a contact.
+func (s *Side) contactOf(ctx context.Context, own, who string) (contact, error) {
+	key := contactKey(own, who)
+	found, err := s.deps.State.GetMany(ctx, []string{key})
+	if err != nil {
+		return contact{}, fmt.Errorf("recall a contact: %w", err)
+	}
+	return parseContact(found[key])
+}
+
+// editContact changes a contact inside a transaction.
+func (s *Side) editContact(ctx context.Context, own, who string, edit func(*contact)) error {
+	was, err := s.contactOf(ctx, own, who)
+	if err != nil {
+		return err
+	}
+	now := was
+	edit(&now)
+	if now == was {
+		return nil
+	}
+	var value []byte
+	if now != (contact{}) {
+		if value, err = json.Marshal(now); err != nil {
+			return err
+		}
+	}
+	return s.deps.State.PutMany(ctx, map[string][]byte{contactKey(own, who): value})
+}
+
+// admits reports whether somebody may have direct chats with an address of ours.
+func (s *Side) admits(who, own string) bool {
+	user := gateway.Person{Network: s.deps.Network, ID: who}
+	if p, ok := s.people.ofJID(own); ok {
+		return s.deps.Direct.Refuses(user, p.Person) == ""
+	}
+	return s.deps.Direct.Allows(user)
+}
+
+// readContact takes in presence from outside of rooms. Everybody may see our addresses' presence. Those who may have
+// direct chats are asked for theirs in turn: their servers then tell our address of their devices, and let it read the
+// lists that are for contacts only.
+func (s *Side) readContact(ctx context.Context, l *link, it item, p *node, b *batch) {
+	own, from, kind := bare(p.get("to")), p.get("from"), p.get("type")
+	who := normalBare(from)
+	if who == "" || domainOf(who) == s.domain {
+		return
+	}
+	s.readMet(ctx, l, own, b)
+	if !s.ourAddress(own) || s.meetings.underWay(own) {
+		if kind == "subscribe" || kind == "probe" {
+			if fault := s.meet(l, own, from, it, false); fault != "" {
+				s.sendAfter(l, b, s.faultIn(it.raw, fault)...)
+			}
+		}
+		return
+	}
+	switch kind {
+	case "":
+		l.later(func(ctx context.Context) { s.sendLastItem(ctx, l, own, p) })
+	case "probe":
+		s.sendAfter(l, b, s.available(own, from))
+	case "subscribe", "unsubscribe", "subscribed", "unsubscribed":
+		s.readSubscription(l, own, who, kind, b)
+	}
+}
+
+// available is the presence of an address of ours.
+func (s *Side) available(own, to string) *node {
+	return el("", "presence", "from", own+"/"+resource, "to", to).add(s.statusNode(own), s.capsNode())
+}
+
+// readSubscription takes in a step of the handshake by which two addresses see each other's presence (RFC 6121, section
+// 3), and answers it once it is durable.
+func (s *Side) readSubscription(l *link, own, who, kind string, b *batch) {
+	step := func(kind string) *node { return el("", "presence", "type", kind, "from", own, "to", who) }
+	var out []*node
+	answer := func(was contact) contact {
+		out = nil
+		now := was
+		switch kind {
+		case "subscribe":
+			out = []*node{step("subscribed"), s.available(own, who)}
+			if now.Follows = true; !was.Followed && !was.Asked {
+				out = append(out, step("subscribe").add(el(nsNick, "nick").say(s.nameOf(own))))
+				now.Asked = true
+			}
+		case "unsubscribe":
+			out = []*node{step("unsubscribed")}
+			if now.Follows = false; was.Followed || was.Asked {
+				out = append(out, step("unsubscribe"))
+				now.Followed, now.Asked = false, false
+			}
+		case "subscribed":
+			out = []*node{s.available(own, who)} // by its capabilities their server learns what to tell us
+			now.Followed = true
+		case "unsubscribed":
+			now.Followed, now.Asked = false, false
+		}
+		return now
+	}
+	if s.admits(who, own) {
+		b.arrivals = append(b.arrivals, s.stateArrival(who, func(ctx context.Context) error {
+			return s.editContact(ctx, own, who, func(c *contact) { *c = answer(*c) })
+		}))
+	} else {
+		answer(contact{Asked: true}) // nothing is kept of strangers, and nothing asked
+	}
+	b.then(func() {
+		if len(out) == 0 {
+			return
+		}
+		if err := l.send(out...); err != nil {
+			s.log.Debug("presence could not be answered", "to", who, "err", err)
+		}
+	})
+	if kind == "subscribed" {
+		b.then(func() { l.later(func(ctx context.Context) { s.readAgain(ctx, who) }) })
+	}
+}
+
+// greetChunk is how many presences are written at once.
+const greetChunk = 100
+
+// greet shows our addresses to their contacts, after a new connection.
+func (s *Side) greet(ctx context.Context, l *link) {
+	stored, err := s.deps.State.List(ctx, stateContact)
+	if err != nil {
+		if ctx.Err() == nil {
+			s.log.Warn("contacts do not learn that we are here", "err", err)
+		}
+		return
+	}
+	var out []*node
+	for key, value := range stored {
+		own, who, _ := strings.Cut(strings.TrimPrefix(key, stateContact), "/")
+		if c, err := parseContact(value); err == nil && c.Follows && s.ourAddress(own) {
+			out = append(out, s.available(own, who))
+		}
+	}
+	for len(out) > 0 && ctx.Err() == nil {
+		n := min(len(out), greetChunk)
+		if err := l.send(out[:n]...); err != nil {
+			return
+		}
+		out = out[n:]
+	}
+}
+
+// readAgain has somebody's device list read anew, which may have been closed to us so far.
+func (s *Side) readAgain(ctx context.Context, jid string) {
+	s.devices.pardon(jid)
+	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
+		for _, v := range s.versions {
+			err := s.devices.change(ctx, listName{jid, v}, func(list *published) bool {
+				known := !list.Read.IsZero()
+				list.Read = time.Time{}
+				return known
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("a device list is not read anew", "of", jid, "err", err)
+	}
+}
+
+// statusNode says of whom an address is.
+func (s *Side) statusNode(jid string) *node {
+	if p, ok := s.people.ofJID(jid); ok {
+		return el("", "status").say(gateway.CleanName(p.Person.Label()) + " on " + p.Person.Network)
+	}
+	return el("", "status").say("Bridge to other networks")
+}

@@ -1,0 +1,124 @@
+package xmppside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+// stateEpoch is the key of the epoch in State.
+const stateEpoch = "epoch"
+
+// epochPause is how long ratchets may move under one epoch.
+const epochPause = time.Minute
+
+// epoch finds out that an old copy of the database was restored: its ratchets would use keys again that were used
+// already. A counter in State and one outside the database rise together while ratchets move, the one in State first. Is
+// the one outside ahead at start, State is older than what was sent.
+type epoch struct {
+	moved atomic.Bool // ratchets, since it was raised last
+
+	mu     sync.Mutex
+	n      uint64
+	raised time.Time
+}
+
+// move notes that ratchets have moved, or may have.
+func (e *epoch) move() { e.moved.Store(true) }
+
+// checkEpoch compares the counters at start. After a restored database all sessions and prekeys are dropped: the
+// identities stay, and people's clients build new sessions as they write.
+func (s *Side) checkEpoch(ctx context.Context) error {
+	if s.deps.Epoch == nil {
+		return nil
+	}
+	outside, err := s.deps.Epoch.Load()
+	if err != nil {
+		return fmt.Errorf("read the epoch, which tells whether the database was restored: %w", err)
+	}
+	found, err := s.deps.State.GetMany(ctx, []string{stateEpoch})
+	if err != nil {
+		return fmt.Errorf("read the epoch in the database: %w", err)
+	}
+	inside := uint64(0)
+	if v := found[stateEpoch]; v != nil {
+		if inside, err = strconv.ParseUint(string(v), 10, 64); err != nil {
+			return fmt.Errorf("read the epoch in the database: %w", err)
+		}
+	}
+	s.epoch.mu.Lock()
+	s.epoch.n = max(inside, outside)
+	s.epoch.mu.Unlock()
+	if outside > inside {
+		if err := s.renew(ctx); err != nil {
+			return err
+		}
+		s.log.Error("the database is older than what was sent from it, as if a backup had been restored: all OMEMO sessions were dropped; they are built anew as people write",
+			"epoch", inside, "outside", outside)
+	}
+	return s.raiseEpoch(ctx)
+}
+
+// renew drops the sessions and prekeys of all of our addresses.
+func (s *Side) renew(ctx context.Context) error {
+	owns := []string{s.self}
+	for _, p := range s.people.all() {
+		if p.Device {
+			owns = append(owns, p.JID)
+		}
+	}
+	for _, own := range owns {
+		err := s.deps.State.Update(ctx, func(ctx context.Context) error {
+			if _, err := s.omemo.EnsureDevice(ctx, own); err != nil {
+				return err
+			}
+			return s.omemo.Renew(ctx, own)
+		})
+		if err != nil {
+			return fmt.Errorf("drop the sessions of %s: %w", own, err)
+		}
+	}
+	return nil
+}
+
+// raiseEpoch raises both counters.
+func (s *Side) raiseEpoch(ctx context.Context) error {
+	s.epoch.mu.Lock()
+	defer s.epoch.mu.Unlock()
+	next := s.epoch.n + 1
+	s.epoch.moved.Store(false) // what moves from here on belongs to the next one
+	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
+		return s.deps.State.PutMany(ctx, map[string][]byte{stateEpoch: strconv.AppendUint(nil, next, 10)})
+	})
+	if err == nil {
+		s.epoch.n, s.epoch.raised = next, s.now()
+		err = s.deps.Epoch.Save(next)
+	}
+	if err != nil {
+		s.epoch.move()
+		return fmt.Errorf("raise the epoch: %w", err)
+	}
+	return nil
+}
+
+// keepEpoch raises the counters when they are due.
+func (s *Side) keepEpoch(ctx context.Context, last bool) {
+	if s.deps.Epoch == nil || !s.epoch.moved.Load() {
+		return
+	}
+	s.epoch.mu.Lock()
+	due := last || s.now().Sub(s.epoch.raised) >= epochPause
+	s.epoch.mu.Unlock()
+	if !due {
+		return
+	}
+	if err := s.raiseEpoch(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, gateway.ErrLeaseLost) {
+		s.log.Warn("a restored database might not be noticed", "err", err)
+	}
+}

@@ -1,0 +1,314 @@
+package xmppside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"lockbridge/gateway"
+	"lockbridge/omemo"
+)
+
+// unsealing is a sealed message, with who may have sealed it and whom it may be for.
+type unsealing struct {
+	link    *link
+	message *message
+	content content  // what stands outside of the sealed elements
+	owns    []string // addresses of ours that it may be for, the one that matters first
+	// all says of a device whether all of them are to open it, not only the first and those that a session begins with.
+	// nil: they are.
+	all     func(omemo.Version, uint32) bool
+	senders []string // real bare JIDs
+	to      string   // where it was said, as its envelope must name it: the room, or the one of ours that it was sent to
+	room    *room    // nil: directly
+	nick    string   // of the sender in the room
+}
+
+// unsealed is an opened message.
+type unsealed struct {
+	omemo.Opened
+	version omemo.Version
+	// content is what the message says: of OMEMO 2 only what was sealed counts, of the legacy version the text was
+	// sealed and the rest was not.
+	content content
+	proven  bool // all of content was sealed
+	optOut  bool // the sender asks for messages in the clear
+}
+
+func (u *unsealed) sealing() gateway.Sealing {
+	return gateway.Sealing{
+		Protection: gateway.OMEMO, Version: u.version.String(), Device: strconv.FormatUint(uint64(u.Sender.Device), 10), Trust: u.Trust.String(),
+	}
+}
+
+// unseal opens a message, inside Accept's transaction, with the keys of all of our addresses that it is for: the first
+// that succeeds tells what it says, and the ratchets of the others move along. then is what is due once all of that is
+// durable. Without an error and without a result there is nothing to tell: it was opened before, or carries keys for
+// others only. An error of the database must be returned to Accept as it is.
+func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then func(), err error) {
+	var dues []func()
+	then = func() {
+		for _, due := range dues {
+			due()
+		}
+	}
+	payload := false
+	err = omemo.ErrNotForUs
+	for _, v := range s.versions {
+		sealed := u.message.sealedIn(v)
+		if sealed == nil {
+			continue
+		}
+		msg, owns, bad := s.parseSealed(ctx, v, sealed, u.owns)
+		if errors.Is(bad, gateway.ErrStore) {
+			return nil, nil, bad
+		}
+		if bad != nil {
+			err = keepWorst(err, bad)
+			continue
+		}
+		payload = payload || msg.Payload != nil
+		all := u.all == nil || u.all(v, msg.SID)
+		for _, own := range owns {
+			if got != nil && !all && !hasExchange(msg, own) {
+				continue
+			}
+			opened, bad := s.omemo.Open(ctx, own.JID, u.senders, msg)
+			if errors.Is(bad, gateway.ErrStore) {
+				return nil, nil, bad
+			}
+			bad = s.rewound(bad, u.content.delayed, sealed)
+			due := s.afterOpen(attempt{
+				link: u.link, own: own.JID, senders: u.senders, version: v, device: msg.SID, room: u.room, nick: u.nick, late: u.content.delayed, opened: opened, err: bad,
+			})
+			if due != nil {
+				dues = append(dues, due)
+			}
+			switch {
+			case bad != nil:
+				err = keepWorst(err, bad)
+			case got == nil:
+				got = &unsealed{Opened: opened, version: v}
+				s.opened.add(sealed) // harmless if this is rolled back: it keeps a session from being mended
+			}
+		}
+	}
+	s.epoch.move()
+	if got != nil {
+		return got, then, s.enclosed(ctx, u, got)
+	}
+	switch {
+	case errors.Is(err, omemo.ErrDuplicate), errors.Is(err, omemo.ErrNotForUs) && (u.content.delayed || !payload):
+		return nil, then, nil
+	}
+	return nil, then, err
+}
+
+// keepWorst prefers to report a failure that is not benign.
+func keepWorst(a, b error) error {
+	if a == nil || errors.Is(a, omemo.ErrNotForUs) {
+		return b
+	}
+	return a
+}
+
+// rewound tells a device that was reset to an old state from one whose message came twice: by what was opened lately.
+func (s *Side) rewound(err error, late bool, sealed []byte) error {
+	if errors.Is(err, omemo.ErrDuplicate) && !late && !s.opened.has(sealed) {
+		return errRewound
+	}
+	return err
+}
+
+// clockSkew is how far an envelope's time may be from ours before the log says so.
+const clockSkew = 10 * time.Minute
+
+// enclosed finds what an opened message says, and checks that it was meant for where it was said.
+func (s *Side) enclosed(ctx context.Context, u unsealing, got *unsealed) error {
+	if err := s.devices.hear(ctx, got.version, got.Sender); err != nil {
+		return err
+	}
+	got.content = u.content
+	got.content.body, got.content.hasBody = string(got.Plain), got.Plain != nil
+	if got.version == omemo.Legacy || got.Plain == nil {
+		got.content.retracts = "" // a server could have made a retraction of a message
+		return nil
+	}
+	e, err := omemo.ParseEnvelope(got.Plain)
+	if err != nil {
+		return err
+	}
+	if e.From != "" && normalBare(e.From) != got.Sender.JID {
+		return fmt.Errorf("%w: its envelope names another sender", errEnvelope)
+	}
+	if e.To == "" && u.room != nil && u.to == u.room.jid || e.To != "" && normalBare(e.To) != u.to {
+		return fmt.Errorf("%w: its envelope names another place", errEnvelope)
+	}
+	if off := s.now().Sub(e.Time).Abs(); !e.Time.IsZero() && !u.content.delayed && off > clockSkew && s.lately.free("clock/"+got.Sender.JID, s.now(), namePause) {
+		s.log.Info("a device's clock is off", "of", got.Sender.JID, "device", got.Sender.Device, "by", off.Round(time.Second))
+	}
+	inner, err := parseNode(slices.Concat([]byte("<content>"), e.Content, []byte("</content>")))
+	if err != nil {
+		return fmt.Errorf("%w: %w", errEnvelope, err)
+	}
+	got.content, got.proven, got.optOut = u.content.within(inner), true, e.OptOut
+	return nil
+}
+
+// errEnvelope: a message was sealed for another place than where it was said, or by another person than it says.
+var errEnvelope = errors.New("the sealed message does not belong here")
+
+// parseSealed parses a sealed element, with the keys for owns only, and returns which of them have one.
+func (s *Side) parseSealed(ctx context.Context, v omemo.Version, xml []byte, owns []string) (*omemo.Message, []omemo.Address, error) {
+	var addresses []omemo.Address
+	for _, own := range owns {
+		dev, ok := s.devices.ownDevice(own)
+		if !ok {
+			var err error
+			if dev, err = s.omemo.EnsureDevice(ctx, own); err != nil {
+				return nil, nil, err
+			}
+		}
+		addresses = append(addresses, omemo.Address{JID: own, Device: dev.ID})
+	}
+	msg, err := omemo.ParseMessage(v, xml, addresses...)
+	if err != nil {
+		return nil, nil, err
+	}
+	addresses = slices.DeleteFunc(addresses, func(a omemo.Address) bool {
+		return !slices.ContainsFunc(msg.Keys, func(k omemo.Key) bool { return isFor(k, a) })
+	})
+	return msg, addresses, nil
+}
+
+// isFor reports whether a key is for an address of ours, however that is written in it.
+func isFor(k omemo.Key, own omemo.Address) bool {
+	return k.RID == own.Device && (k.JID == "" || strings.EqualFold(k.JID, own.JID))
+}
+
+func hasExchange(msg *omemo.Message, own omemo.Address) bool {
+	return slices.ContainsFunc(msg.Keys, func(k omemo.Key) bool { return k.PreKey && isFor(k, own) })
+}
+
+// open decrypts a room's message, inside Accept's transaction. The keys for all of our occupants stand in the one copy
+// that the gateway's occupant gets.
+func (in *incoming) open(ctx context.Context) (*gateway.Event, error) {
+	s, r := in.side, in.room
+	u := unsealing{
+		link: in.link, message: in.message, content: in.content, owns: s.ownersIn(r), all: r.countSealed,
+		senders: []string{in.from.real}, to: r.jid, room: r, nick: in.from.nick,
+	}
+	if in.from.real == "" {
+		u.senders = r.realMembers()
+	}
+	got, then, err := s.unseal(ctx, u)
+	if errors.Is(err, gateway.ErrStore) {
+		return nil, err
+	}
+	in.due = then
+	switch {
+	case errors.Is(err, omemo.ErrNotForUs):
+		in.dues(in.remindLater)
+		return nil, gateway.Unreadable(in.from.person, err)
+	case err != nil:
+		return nil, gateway.Unreadable(in.from.person, err)
+	case got == nil:
+		return nil, nil
+	}
+	in.dues(func() { s.agenda.drop("remind/" + got.Sender.JID) })
+	return in.opened(ctx, got)
+}
+
+// dues adds to what is due once everything is durable.
+func (in *incoming) dues(more func()) {
+	before := in.due
+	in.due = func() {
+		before()
+		more()
+	}
+}
+
+// undecidedMark stands before what a device said whose key nobody has judged yet.
+const undecidedMark = "[unverified device] "
+
+// opened makes the event of an opened message. Its author is the owner of the session that opened it, whatever the
+// nick says.
+func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, error) {
+	r, c := in.room, got.content
+	author := in.from.person
+	if r.conf.Seal || author.ID == "" {
+		author.ID = got.Sender.JID
+	}
+	switch {
+	case got.Trust == omemo.Distrusted && got.Plain != nil:
+		return in.refuse(ctx, toldDistrusted, "the key of the device that sealed it is distrusted by whoever runs this bridge")
+	case got.proven && c.retracts != "" && !c.hasBody:
+		return in.retract(author, c), nil
+	case !c.hasBody:
+		return nil, nil
+	}
+	in.dues(func() { r.remember(in.content.stanzaID, author.ID) })
+	return c.event(author, got.text(), got.sealing(), got.proven || r.conf.KeepMetadata || !r.conf.Seal), nil
+}
+
+// text is what was said, marked where the device's key is undecided.
+func (u *unsealed) text() string {
+	if u.Trust == omemo.Undecided {
+		return undecidedMark + u.content.body
+	}
+	return u.content.body
+}
+
+// ownersIn are our addresses that may have a key in a room's message: the gateway first.
+func (s *Side) ownersIn(r *room) []string {
+	out := []string{s.self}
+	for _, p := range s.people.in(r.jid) {
+		if p.Device {
+			out = append(out, p.JID)
+		}
+	}
+	return out
+}
+
+// everyNth says how often plain keys for puppets that need not open a message are worked through all the same, so that
+// no chain runs ahead of what it may skip.
+const everyNth = 256
+
+// sealer is a device, by what it calls itself.
+type sealer struct {
+	version omemo.Version
+	device  uint32
+}
+
+// countSealed counts the sealed messages of a device and reports the first one since we started and each everyNth.
+func (r *room) countSealed(v omemo.Version, sid uint32) bool {
+	by := sealer{v, sid}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.sealedBy) >= maxOccupants {
+		clear(r.sealedBy)
+	}
+	r.sealedBy[by]++
+	return r.sealedBy[by]%everyNth == 1
+}
+
+// remindPause is how long a client that left our device out has to find it by itself.
+const remindPause = 10 * time.Minute
+
+// remindLater sends our device lists to somebody whose client left our device out, and tells them, unless it finds the
+// device before; once a day.
+func (in *incoming) remindLater() {
+	s, r, real, nick := in.side, in.room, in.from.real, in.from.nick
+	if real == "" || !s.lately.free("remind/"+real, s.now(), namePause) {
+		return
+	}
+	s.agenda.put("remind/"+real, s.now().Add(remindPause), func(ctx context.Context, l *link) {
+		text := "What you say is not encrypted for this bridge's device, so it does not cross. Please have your client read my keys anew."
+		out := append([]*node{privateMessage(r.fullSelf(), r.jid+"/"+nick, text)}, s.listEvents(ctx, s.self, real)...)
+		_ = l.send(out...) // a hint, nothing more
+	})
+}
