@@ -104,8 +104,13 @@ func TestBesideRun(t *testing.T) {
 	}
 	lines := bufio.NewScanner(stderr)
 	await(t, lines, regexp.MustCompile(`(msg="network away" network=xmpp)`))
+	key := strings.Repeat(" 01234567", 8)
 	for _, c := range []struct{ args, want string }{
 		{"fingerprint", `^lockbridge@bridge.example.org, the gateway itself\n\n  device       \d+\n  fingerprint  `},
+		{"trust list", `^nobody's keys are known yet`},
+		{"trust verify juliet@example.org" + key, `^juliet@example.org, key` + key + `: verified`},
+		{"trust list", `\njuliet@example.org  -       ` + key[1:] + `  -         verified \(decided\)  -\n$`},
+		{"trust undo juliet@example.org" + key, `: the decision is taken back`},
 	} {
 		out, err := program(ctx, oneKey, append(strings.Fields(c.args), "--config", config)...).CombinedOutput()
 		if err != nil || !regexp.MustCompile(c.want).Match(out) {
