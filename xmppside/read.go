@@ -18,8 +18,6 @@ const (
 	stayPause = 30 * time.Second
 	// overlap is how much more history is asked for, for clocks that differ. What was read already is not read again.
 	overlap = time.Minute
-	// politePause is how long somebody who writes to us directly hears nothing more about it.
-	politePause = time.Hour
 	// toldPause is how long a member who writes in the clear hears nothing more about it.
 	toldPause = 24 * time.Hour
 )
