@@ -208,42 +208,6 @@ func testSealReport(t *testing.T, v Version) {
 	}
 }
 
-func TestIdentityChanged(t *testing.T) { eachVersion(t, testIdentityChanged) }
-
-func testIdentityChanged(t *testing.T, v Version) {
-	alice, bob := newPair(t, v)
-	impostor := newParty(t, v, bob.jid)
-	// The impostor has taken over the account and the device id.
-	b := impostor.manager.book(v, bob.jid)
-	id, err := unmarshalIdentity(impostor.store.values[b.identityKey()])
-	if err != nil {
-		t.Fatal(err)
-	}
-	id.device = bob.device.ID
-	impostor.store.values[b.identityKey()] = id.marshal()
-	impostor.device.ID = bob.device.ID
-
-	msg := impostor.seal(t, alice, "it is me")
-	before := alice.store.snapshot()
-	if _, err := alice.open(bob, msg); !errors.Is(err, ErrIdentityChanged) {
-		t.Fatalf("error %v, want ErrIdentityChanged", err)
-	}
-	if _, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), impostor.bundle(t)); !errors.Is(err, ErrIdentityChanged) {
-		t.Fatalf("error %v, want ErrIdentityChanged", err)
-	}
-	alice.store.mustEqual(t, before)
-	if err := alice.manager.Forget(t.Context(), alice.jid, bob.address()); err != nil {
-		t.Fatal(err)
-	}
-	if opened, err := alice.open(bob, msg); err != nil || opened.Identity != impostor.device.Identity {
-		t.Fatalf("after Forget: %+v, %v", opened, err)
-	}
-	if err := alice.manager.Forget(t.Context(), alice.jid, Address{"nobody@example.org", 1}); err != nil {
-		t.Fatal(err)
-	}
-	checkState(t, alice.store)
-}
-
 // TestSenders: which of a room's members wrote is told by the session.
 func TestSenders(t *testing.T) { eachVersion(t, testSenders) }
 
