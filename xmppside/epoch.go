@@ -20,7 +20,7 @@ const epochPause = time.Minute
 
 // epoch finds out that an old copy of the database was restored: its ratchets would use keys again that were used
 // already. A counter in State and one outside the database rise together while ratchets move, the one in State first. Is
-// the one outside ahead at start, State is older than what was sent.
+// the one outside ahead at start, or lost, State may be older than what was sent.
 type epoch struct {
 	moved atomic.Bool // ratchets, since it was raised last
 
@@ -55,7 +55,7 @@ func (s *Side) checkEpoch(ctx context.Context) error {
 	s.epoch.mu.Lock()
 	s.epoch.n = max(inside, outside)
 	s.epoch.mu.Unlock()
-	if outside > inside {
+	if outside > inside || outside == 0 && inside > 0 { // without the one outside, this may be another machine with a copy
 		if err := s.renew(ctx); err != nil {
 			return err
 		}
