@@ -49,7 +49,7 @@ var rules = []rule{
 		why: "one place to change when the Matrix library does"},
 	{from: []string{"lockbridge/..."}, except: []string{"lockbridge/store/...", "lockbridge/matrixside/..."}, to: []string{"go.mau.fi/util/dbutil/..."},
 		why: "SQL stands in store; matrixside only hands the database to its library"},
-	{from: []string{"lockbridge/..."}, except: []string{"lockbridge/store/...", "lockbridge/omemo/bench"}, to: []string{"database/sql", "github.com/jackc/pgx/...", "modernc.org/sqlite/..."},
+	{from: []string{"lockbridge/..."}, except: []string{"lockbridge/store/...", "lockbridge/omemo/bench", "lockbridge/testbed/..."}, to: []string{"database/sql", "github.com/jackc/pgx/...", "modernc.org/sqlite/..."},
 		why: "SQL stands in store"},
 }
 

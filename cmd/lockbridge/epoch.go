@@ -29,7 +29,7 @@ type epochFile struct {
 }
 
 const epochHeader = `# How far lockbridge has come, for each network. It compares this with the database to notice that an old copy of the
-# database was restored. Leave it out of backups, and never restore it.
+# database was restored. Leave it out of backups, and never restore it; if it was restored, delete it.
 `
 
 // of returns the number of one network.
