@@ -57,6 +57,14 @@ func TestHMACAndHKDF(t *testing.T) {
 		if got := hmacSHA256(&key, message); !bytes.Equal(got[:], h.Sum(nil)) {
 			t.Fatalf("HMAC of %d bytes differs", n)
 		}
+		if got := standardHMAC(&key, message); !bytes.Equal(got[:], h.Sum(nil)) {
+			t.Fatalf("HMAC of %d bytes by the standard library's SHA-256 differs", n)
+		}
+		var k hmacKey
+		k.set(&key)
+		if a, b := k.sumBytes(byte(n), 2); a != hmacSHA256(&key, []byte{byte(n)}) || b != hmacSHA256(&key, []byte{2}) {
+			t.Fatal("two HMACs at once differ from one after the other")
+		}
 		got := make([]byte, n%200)
 		hkdfSHA256(&key, message, "info", got)
 		want, err := hkdf.Key(sha256.New, message, key[:], "info", len(got))
