@@ -16,7 +16,7 @@ TEST_BED  := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-26000}
 BENCH_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27000} PG_FSYNC=on
 POSTGRES  := $$(. testbed/lib.sh && echo "postgres://postgres@$$TESTBED_IP:$$PORT_POSTGRES/postgres?sslmode=disable")
 
-.PHONY: help demo test setup test-unit test-e2e fuzz bench bench-omemo build lint fmt clean
+.PHONY: help demo test setup test-unit test-e2e test-desktop fuzz bench bench-omemo build lint fmt clean
 
 help: ## this list
 	@echo 'Lockbridge: make TARGET'; echo
@@ -51,6 +51,12 @@ test-e2e: build bin/testsum ## end-to-end tests against real servers and clients
 	echo 'test: what people do, with Lockbridge on SQLite and on Postgres'; \
 	$(GO_E2E) -run '$(RUN)' ./testbed/e2e/... 2>&1 | bin/testsum -names end to end
 
+test-desktop: build bin/testsum ## Gajim on a screen of its own talks through Lockbridge; screenshots in bin/test-output (installs Gajim by apt)
+	@export $(TEST_BED) LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge TEST_OUTPUT=$(CURDIR)/bin/test-output; testbed/setup.sh testbed/apt-desktop.txt; \
+	trap testbed/down.sh EXIT; testbed/up.sh; \
+	go test -json -tags 'goolm desktop' -count=1 -timeout 10m ./testbed/desktop/... 2>&1 | bin/testsum -names desktop; \
+	ls $(CURDIR)/bin/test-output/*.png
+
 fuzz: ## every fuzz target for FUZZTIME (60s) each; fails on a finding (FUZZ=PATTERN)
 	@FUZZTIME=$(or $(FUZZTIME),60s) FUZZ='$(FUZZ)' tools/fuzz.sh
 
@@ -73,7 +79,7 @@ build: ## one static binary: bin/lockbridge
 
 lint: $(LINTER) ## vet, and what .golangci.yml asks for
 	@echo 'test: vet and lint'
-	@go vet -tags 'goolm e2e' ./...
+	@go vet -tags 'goolm e2e desktop' ./...
 	@$(LINTER) run
 
 $(LINTER): tools/go.mod tools/go.sum
