@@ -136,16 +136,19 @@ func (k *talk) tamper(f *flying, bit int) {
 func TestProperty(t *testing.T) { eachVersion(t, testProperty) }
 
 func testProperty(t *testing.T, v Version) {
+	// Making prekeys takes most of the time, so it is done once.
+	fresh := []*party{newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org")}
+	for _, p := range fresh {
+		p.bundle(t)
+	}
 	rapid.Check(t, func(t *rapid.T) {
 		k := &talk{t: t}
-		for i, jid := range []string{"alice@example.org", "bob@example.org"} {
-			p := &party{version: v, jid: jid, store: newMapStore()}
-			p.manager = NewManager(p.store, Options{})
-			var err error
-			if p.device, err = p.manager.EnsureDevice(context.Background(), jid); err != nil {
-				t.Fatal(err)
-			}
-			k.ends[i] = &end{party: p, used: make(map[uint32]bool)}
+		for i, p := range fresh {
+			again := *p
+			again.store = newMapStore()
+			again.store.restore(p.store.values)
+			again.manager = NewManager(again.store, Options{})
+			k.ends[i] = &end{party: &again, used: make(map[uint32]bool)}
 		}
 		// pick calls f with one of the messages sent so far.
 		pick := func(f func(*flying)) {

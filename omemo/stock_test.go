@@ -86,6 +86,7 @@ func TestStockRunsDry(t *testing.T) { eachVersion(t, testStockRunsDry) }
 func testStockRunsDry(t *testing.T, v Version) {
 	bob := newParty(t, v, "bob@example.org")
 	bundle := bob.bundle(t)
+	mallory := newParty(t, v, "mallory@example.org")
 	seen := make(map[uint32]bool)
 	note := func(b *Bundle) {
 		for _, k := range b.PreKeys {
@@ -105,7 +106,6 @@ func testStockRunsDry(t *testing.T, v Version) {
 			t.Fatalf("%+v, %v", opened, err)
 		}
 		note(bob.bundle(t))
-		mallory := newParty(t, v, "mallory@example.org")
 		again := *bob.bundle(t)
 		again.PreKeys = []PublicPreKey{{ID: report.Built[0].PreKey, Key: again.PreKeys[0].Key}}
 		msg, err = mallory.manager.SealEmpty(t.Context(), v, mallory.jid, bob.address(), &again)
