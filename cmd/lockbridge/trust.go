@@ -36,13 +36,13 @@ func (c trustListCommand) Run(o output) error {
 				fmt.Fprintln(o.out, "nobody's keys are known yet: they are once a device has written to the bridge or was written to")
 				return nil
 			}
-			return printKeys(o, all, 3)
+			return printKeys(o, all, true)
 		}
 		some := keysOf(all, c.JID)
 		if len(some) == 0 {
 			return fmt.Errorf("no key of %s is known%s", c.JID, nearestPerson(all, c.JID))
 		}
-		return printKeys(o, some, len(some)+100)
+		return printKeys(o, some, false)
 	})
 }
 
@@ -63,17 +63,18 @@ func nearestPerson(all []xmppside.KnownKey, jid string) string {
 	return "; the nearest address with keys is " + nearest(jid, people)
 }
 
-// printKeys prints keys one a line, and of each at most some of our addresses that use it.
-func printKeys(o output, keys []xmppside.KnownKey, most int) error {
+// printKeys prints keys one a line; brief: of each at most some of our addresses that use it.
+func printKeys(o output, keys []xmppside.KnownKey, brief bool) error {
+	const some = 3
 	w := tabwriter.NewWriter(o.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, "JID\tDEVICE\tFINGERPRINT\tVERSIONS\tTRUST\tTALKS TO")
 	for _, k := range keys {
 		device, versions, own := "-", "-", "-"
 		if k.Device != 0 {
 			device, versions = strconv.FormatUint(uint64(k.Device), 10), strings.Join(k.Versions, " ")
-			own = strings.Join(k.Own[:min(len(k.Own), most)], " ")
-			if more := len(k.Own) - most; more > 0 {
-				own += fmt.Sprintf(" and %d more", more)
+			own = strings.Join(k.Own, " ")
+			if more := len(k.Own) - some; brief && more > 0 {
+				own = fmt.Sprintf("%s and %d more", strings.Join(k.Own[:some], " "), more)
 			}
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", k.JID, device, k.Fingerprint, versions, describeTrust(k), own)
@@ -135,7 +136,7 @@ func (c decideArgs) decide(o output, d xmppside.Decision) error {
 		for _, claim := range claims {
 			tell(o, before, after, claim, d)
 		}
-		return printKeys(o, keysOf(after, claims[0].JID), 3)
+		return printKeys(o, keysOf(after, claims[0].JID), true)
 	})
 }
 
