@@ -40,6 +40,7 @@ type fakeServer struct {
 	seen     []*node           // all that came in
 	changed  chan struct{}     // closed and replaced whenever something came in
 	answers  map[string]string // "jid node" to the payload of a PEP item
+	refusals map[string]string // "jid node" to the condition of an error
 	n        int
 	links    int // connections so far
 }
@@ -54,7 +55,7 @@ func newFakeServer(t *testing.T) *fakeServer {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	f := &fakeServer{
-		t: t, ln: ln, room: map[string]string{}, members: map[string]string{fakeSelf: "admin"}, answers: map[string]string{},
+		t: t, ln: ln, room: map[string]string{}, members: map[string]string{fakeSelf: "admin"}, answers: map[string]string{}, refusals: map[string]string{},
 		features: []string{"muc_nonanonymous", "muc_open", nsSID}, changed: make(chan struct{}),
 	}
 	var wg sync.WaitGroup
@@ -194,8 +195,15 @@ func (f *fakeServer) reply(iq *node) *node {
 		return result(iq, nil)
 	case q.space == nsPubSub && q.child(nsPubSub, "items") != nil:
 		name := q.child(nsPubSub, "items").get("node")
+		if c := f.refusals[iq.get("to")+" "+name]; c != "" {
+			return refusal(iq, "cancel", c)
+		}
+		id := currentItem
+		if wanted := q.child(nsPubSub, "items").child(nsPubSub, "item"); wanted != nil {
+			id = wanted.get("id")
+		}
 		if payload := f.answers[iq.get("to")+" "+name]; payload != "" {
-			items := el(nsPubSub, "items", "node", name).add(el(nsPubSub, "item", "id", "current").add(rawNode([]byte(payload))))
+			items := el(nsPubSub, "items", "node", name).add(el(nsPubSub, "item", "id", id).add(rawNode([]byte(payload))))
 			return result(iq, el(nsPubSub, "pubsub").add(items))
 		}
 	}
@@ -313,6 +321,7 @@ func (f *fakeServer) raw(xml string) {
 // await returns the first stanza of the component that fits.
 func (f *fakeServer) await(what string, fits func(*node) bool) *node {
 	f.t.Helper()
+	limit := time.After(20 * time.Second)
 	for from := 0; ; {
 		f.mu.Lock()
 		for ; from < len(f.seen); from++ {
@@ -328,7 +337,7 @@ func (f *fakeServer) await(what string, fits func(*node) bool) *node {
 		case <-changed:
 		case <-f.t.Context().Done():
 			f.t.Fatalf("%s: never came", what)
-		case <-time.After(20 * time.Second):
+		case <-limit:
 			f.t.Fatalf("%s: not within 20 s", what)
 		}
 	}

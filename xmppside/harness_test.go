@@ -28,6 +28,12 @@ func start(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State,
 // startWith is start with more of what a side gets from its surroundings.
 func startWith(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, deps gateway.Deps) (side *Side, inbox *sidetest.Inbox, stop func()) {
 	t.Helper()
+	return startEdited(ctx, t, cfg, state, deps, func(*Side) {})
+}
+
+// startEdited is startWith with a change of the side before it runs.
+func startEdited(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, deps gateway.Deps, edit func(*Side)) (side *Side, inbox *sidetest.Inbox, stop func()) {
+	t.Helper()
 	ready := make(chan struct{}, 1)
 	deps.Network, deps.State, deps.Log = "xmpp", state, slog.New(slog.NewTextHandler(t.Output(), nil))
 	deps.Ready = func(away error) {
@@ -40,6 +46,7 @@ func startWith(ctx context.Context, t *testing.T, cfg Config, state *sidetest.St
 	}
 	side, err := New(cfg, deps)
 	must(t, err)
+	edit(side)
 	inbox = sidetest.NewInbox(state)
 	run, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)

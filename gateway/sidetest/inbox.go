@@ -127,3 +127,20 @@ func (in *Inbox) Unread() []error {
 	defer in.mu.Unlock()
 	return append([]error(nil), in.unread...)
 }
+
+// AwaitUnread waits until at least n arrivals could not be read.
+func (in *Inbox) AwaitUnread(ctx context.Context, n int) error {
+	for {
+		in.mu.Lock()
+		changed, got := in.changed, len(in.unread)
+		in.mu.Unlock()
+		if got >= n {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%d of %d arrivals were unreadable", got, n)
+		case <-changed:
+		}
+	}
+}

@@ -1,0 +1,302 @@
+package xmppside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"lockbridge/gateway"
+	"lockbridge/omemo"
+)
+
+// forget has an address of ours lose its sessions with the device.
+func (w *world) forget(own string, d *device) {
+	w.t.Helper()
+	must(w.t, w.own.Update(w.t.Context(), func(ctx context.Context) error {
+		return w.side.omemo.Forget(ctx, own, omemo.Address{JID: d.jid, Device: d.ID})
+	}))
+}
+
+func (d *device) snapshot() map[string][]byte {
+	d.t.Helper()
+	all, err := d.state.List(d.t.Context(), "")
+	must(d.t, err)
+	return all
+}
+
+func (d *device) restore(old map[string][]byte) {
+	d.t.Helper()
+	d.do(func(ctx context.Context) error {
+		for k := range d.snapshotIn(ctx) {
+			if old[k] == nil {
+				old[k] = nil
+			}
+		}
+		return d.state.PutMany(ctx, old)
+	})
+}
+
+func (d *device) snapshotIn(ctx context.Context) map[string][]byte {
+	all, err := d.state.List(ctx, "")
+	must(d.t, err)
+	return all
+}
+
+func TestBothVersionsHealALostSession(t *testing.T) {
+	for _, v := range []omemo.Version{omemo.Legacy, omemo.Two} {
+		t.Run(v.String(), func(t *testing.T) {
+			w := newWorld(t, both, omemo.Legacy, omemo.Two)
+			w.juliet.say(w.side, v, "hello")
+			w.heard("hello")
+			if _, ok := w.juliet.open(v, w.juliet.transport(1)); !ok {
+				t.Fatal("the new session is not confirmed")
+			}
+			w.forget(fakeSelf, w.juliet)
+			w.juliet.say(w.side, v, "lost")
+			if o, ok := w.juliet.open(v, w.juliet.transport(2)); !ok || !o.NewSession {
+				t.Fatalf("the repair builds no session: %+v, %v", o, ok)
+			}
+			w.juliet.say(w.side, v, "healed")
+			w.heard("healed")
+		})
+	}
+}
+
+func TestADeviceThatWasRestoredFromACopyIsHealed(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	w.juliet.say(w.side, omemo.Legacy, "one")
+	w.heard("one")
+	w.juliet.open(omemo.Legacy, w.juliet.transport(1))
+	w.juliet.say(w.side, omemo.Legacy, "two")
+	w.heard("two")
+	old := w.juliet.snapshot()
+	w.juliet.say(w.side, omemo.Legacy, "three")
+	w.heard("three")
+	w.juliet.restore(old)
+	w.juliet.say(w.side, omemo.Legacy, "lost") // with the key of "three"
+	if err := w.unread(1)[0]; !errors.Is(err, errRewound) {
+		t.Errorf("unreadable because of %v", err)
+	}
+	if o, ok := w.juliet.open(omemo.Legacy, w.juliet.transport(2)); !ok || !o.NewSession {
+		t.Fatalf("the repair builds no session: %+v, %v", o, ok)
+	}
+	w.juliet.say(w.side, omemo.Legacy, "four")
+	w.heard("four")
+}
+
+func TestAMessageThatComesTwiceIsNoNews(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	sealed := w.juliet.seal(w.side, omemo.Legacy, []byte("once"), fakeSelf)
+	w.fakeServer.juliet(sealed, body(fallbackBody))
+	w.heard("once")
+	w.fakeServer.juliet(sealed, body(fallbackBody))
+	w.juliet.say(w.side, omemo.Legacy, "after")
+	w.heard("after")
+	if bad := w.inbox.Unread(); len(bad) > 0 {
+		t.Errorf("unreadable: %v", bad)
+	}
+	if n := len(w.transports("juliet@test")); n > 1 {
+		t.Errorf("%d empty messages", n)
+	}
+}
+
+func TestRepairsHaveLimits(t *testing.T) {
+	day, start := 24*time.Hour, time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	var p repaired
+	for _, c := range []struct {
+		after time.Duration // the last repair that happened
+		ok    bool
+		pause time.Duration
+	}{
+		{0, true, day}, {time.Hour, false, day}, {day, true, 2 * day}, {day, false, 2 * day}, {2 * day, true, 4 * day},
+		{4 * day, true, 8 * day}, {9 * day, true, 16 * day}, {17 * day, true, 16 * day}, {40 * day, true, day},
+	} {
+		next, ok := p.next(start.Add(c.after))
+		if ok != c.ok || next.Pause != c.pause {
+			t.Errorf("after %v: %v with a pause of %v, want %v and %v", c.after, ok, next.Pause, c.ok, c.pause)
+		}
+		if ok {
+			start, p = start.Add(c.after), next
+		}
+	}
+	var tl tally
+	now := time.Now()
+	for i := range 30 {
+		if ok := tl.free("a", now, emptyDaily); ok != (i < emptyDaily) {
+			t.Errorf("%d: %v", i, ok)
+		}
+	}
+	if !tl.free("b", now, emptyDaily) || !tl.free("a", now.Add(tallyTime), emptyDaily) {
+		t.Error("another device, or another day, counts, too")
+	}
+}
+
+func TestTwoPeersThatLoseEverythingDoNotLoop(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	w.juliet.say(w.side, omemo.Legacy, "hello")
+	w.heard("hello")
+	w.juliet.transport(1)
+	for i := range 5 {
+		w.forget(fakeSelf, w.juliet)
+		w.juliet.say(w.side, omemo.Legacy, fmt.Sprint("lost ", i))
+		w.unread(i + 1)
+	}
+	w.juliet.transport(2)
+	w.clock.move(25 * time.Hour)
+	w.juliet.say(w.side, omemo.Legacy, "lost again")
+	w.juliet.transport(3)
+	w.clock.move(25 * time.Hour)
+	w.juliet.say(w.side, omemo.Legacy, "and again")
+	w.unread(7)
+	if n := len(w.transports("juliet@test")); n != 3 {
+		t.Errorf("%d empty messages: one confirms the session, two repair it", n)
+	}
+}
+
+func TestStrangersAreNotHealed(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	mallory := newDevice(t, w.fakeServer, "mallory@test", omemo.Legacy)
+	chat := func(n int, kids ...*node) {
+		w.directly("mallory@test/x", fakeSelf, fmt.Sprint("m", n), kids...)
+	}
+	chat(1, mallory.seal(w.side, omemo.Legacy, []byte("hello"), fakeSelf))
+	mallory.transport(1)
+	w.await("the gateway's help", func(n *node) bool {
+		return n.get("to") == "mallory@test" && n.child(nsLegacy, "encrypted").child(nsLegacy, "payload") != nil
+	})
+	w.forget(fakeSelf, mallory)
+	chat(2, mallory.seal(w.side, omemo.Legacy, []byte("hello"), fakeSelf))
+	w.unread(1)
+	w.forget(fakeSelf, w.juliet)
+	w.juliet.say(w.side, omemo.Legacy, "hello")
+	w.heard("hello")
+	w.juliet.transport(1)
+	if n := len(w.transports("mallory@test")); n != 1 {
+		t.Errorf("%d empty messages to a stranger", n)
+	}
+	w.set(func() {
+		for _, n := range w.seen {
+			if name, _ := bundleNode(omemo.Legacy, mallory.ID); n.child(nsPubSub, "pubsub").child(nsPubSub, "items").get("node") == name {
+				t.Error("a stranger's bundle was asked for")
+			}
+		}
+	})
+}
+
+func TestTheHistoryIsMendedOnceItIsRead(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	w.juliet.say(w.side, omemo.Legacy, "before")
+	w.heard("before")
+	w.juliet.open(omemo.Legacy, w.juliet.transport(1))
+	w.forget(fakeSelf, w.juliet)
+	w.drop()
+	for i := range 5 {
+		w.juliet.say(w.side, omemo.Legacy, fmt.Sprint("missed ", i))
+	}
+	w.unread(5)
+	if o, ok := w.juliet.open(omemo.Legacy, w.juliet.transport(2)); !ok || !o.NewSession {
+		t.Fatalf("the repair builds no session: %+v, %v", o, ok)
+	}
+	w.juliet.say(w.side, omemo.Legacy, "after")
+	w.heard("after")
+	if n := len(w.transports("juliet@test")); n != 2 {
+		t.Errorf("%d empty messages, want 2", n)
+	}
+}
+
+func TestPuppetsThatNeverSpokeStaySilent(t *testing.T) {
+	w := newWorld(t, func(_ *Config, d *gateway.Deps) { d.Rooms[0].Puppets = gateway.PuppetsAll }, omemo.Legacy)
+	alice := gateway.Person{Network: "matrix", ID: "@alice:test", Name: "Alice"}
+	join := gateway.Delivery{Key: "x", Room: w.side.rooms[0].conf.Address, Seal: true, Event: &gateway.Event{Body: gateway.Membership{Who: alice, Change: gateway.Join}}}
+	must(t, deliver(t, w.side, join))
+	w.fakeServer.juliet(w.juliet.seal(w.side, omemo.Legacy, []byte("to all"), fakeSelf, alicesPuppet), body(fallbackBody))
+	w.heard("to all")
+	if from := bare(w.juliet.transport(1).get("from")); from != fakeSelf {
+		t.Errorf("%s answers a key exchange", from)
+	}
+	must(t, deliver(t, w.side, delivery(keyA, "now I speak", true)))
+	if o, ok := w.juliet.open(omemo.Legacy, w.sealedBy(alicesPuppet, 1)); !ok || string(o.Plain) != "now I speak" {
+		t.Fatalf("opened %q, %v", o.Plain, ok)
+	}
+	w.forget(alicesPuppet, w.juliet)
+	w.clock.move(2 * time.Minute)
+	w.fakeServer.juliet(w.juliet.seal(w.side, omemo.Legacy, []byte("to Alice"), alicesPuppet), body(fallbackBody))
+	if from := bare(w.juliet.transport(2).get("from")); from != alicesPuppet {
+		t.Errorf("%s mends its session", from)
+	}
+}
+
+func TestWhoLeavesUsOutIsRemindedOnce(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	other := newDevice(t, w.fakeServer, "other@test", omemo.Legacy)
+	b := omemo.Address{JID: "other@test", Device: other.ID}
+	var bundle *omemo.Bundle
+	other.do(func(ctx context.Context) (err error) { bundle, err = other.keys.Bundle(ctx, omemo.Legacy, "other@test"); return err })
+	for range 2 {
+		var msg *omemo.Message
+		w.juliet.do(func(ctx context.Context) (err error) {
+			msg, _, err = w.juliet.keys.Seal(ctx, omemo.Legacy, "juliet@test", []omemo.Address{b}, map[omemo.Address]*omemo.Bundle{b: parsed(t, bundle)}, []byte("not for you"))
+			return err
+		})
+		w.fakeServer.juliet(rawNode(msg.AppendXML(nil)), body(fallbackBody))
+	}
+	w.unread(2)
+	reminded := func(n *node) bool {
+		return n.get("type") == "headline" && n.get("to") == "juliet@test" && n.get("from") == fakeSelf
+	}
+	w.set(func() {
+		for _, n := range w.seen {
+			if reminded(n) {
+				t.Error("reminded at once")
+			}
+		}
+	})
+	w.clock.move(remindPause + time.Second)
+	w.await("the list", reminded)
+	told := w.await("a word to Juliet", func(n *node) bool { return n.get("to") == fakeRoom+"/Juliet" })
+	if !strings.Contains(told.child("", "body").text, "not encrypted for this bridge") {
+		t.Errorf("told %q", told.child("", "body").text)
+	}
+}
+
+func parsed(t *testing.T, b *omemo.Bundle) *omemo.Bundle {
+	t.Helper()
+	out, err := omemo.ParseBundle(b.Version, b.AppendXML(nil))
+	must(t, err)
+	return out
+}
+
+func TestAChangedIdentityIsRefusedAndReported(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	w.juliet.say(w.side, omemo.Legacy, "it is me")
+	w.heard("it is me")
+	// Another key under the same device id: the id is where its state is stored.
+	imposter := newDevice(t, w.fakeServer, "juliet@test", omemo.Legacy)
+	sealed := string(imposter.seal(w.side, omemo.Legacy, []byte("it is me, too"), fakeSelf).raw)
+	sealed = strings.Replace(sealed, fmt.Sprintf("sid='%d'", imposter.ID), fmt.Sprintf("sid='%d'", w.juliet.ID), 1)
+	for range 3 {
+		w.fakeServer.juliet(rawNode([]byte(sealed)), body(fallbackBody))
+	}
+	if err := w.unread(3)[0]; !errors.Is(err, omemo.ErrIdentityChanged) {
+		t.Errorf("unreadable because of %v", err)
+	}
+	told := w.await("a word to Juliet", func(n *node) bool { return n.get("to") == fakeRoom+"/Juliet" && n.name == "message" })
+	if !strings.Contains(told.child("", "body").text, "another key") {
+		t.Errorf("told %q", told.child("", "body").text)
+	}
+	w.crossed("it is me, too")
+	count := 0
+	w.set(func() {
+		for _, n := range w.seen {
+			if n.name == "message" && n.get("to") == fakeRoom+"/Juliet" {
+				count++
+			}
+		}
+	})
+	if count != 1 {
+		t.Errorf("told %d times", count)
+	}
+}
