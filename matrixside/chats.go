@@ -33,10 +33,11 @@ type chat struct {
 }
 
 // current is the room that stands for a chat now. Before is the one that did until then: a delivery whose answer got
-// lost may be there.
+// lost may be there. Made is the number of the last room that the ghost made, from 0.
 type current struct {
 	Room   id.RoomID `json:"room,omitempty"`
 	Before id.RoomID `json:"before,omitempty"`
+	Made   int       `json:"made,omitempty"`
 }
 
 // move makes room the chat's current one.
@@ -78,11 +79,11 @@ func (s *Side) ghostOf(at string) id.UserID {
 // aliasMark follows the prefix in the aliases of direct rooms.
 const aliasMark = "direct_"
 
-// aliasOf is the localpart of the alias that a room gets while the ghost makes it, so that making it again after a
-// crash finds it. Nobody can tell from it who talks to whom.
-func (s *Side) aliasOf(at string) string {
+// aliasOf is the localpart of the alias that a chat's nth room gets while the ghost makes it, so that making it again
+// after a crash finds it. Nobody can tell from it who talks to whom.
+func (s *Side) aliasOf(at string, n int) string {
 	mac := hmac.New(sha256.New, []byte(s.reg.ASToken))
-	mac.Write([]byte(at))
+	fmt.Fprintf(mac, "%s/%d", at, n)
 	return s.cfg.UserPrefix + aliasMark + hex.EncodeToString(mac.Sum(nil)[:16])
 }
 

@@ -37,15 +37,18 @@ func (s *Side) openDirect(at gateway.Address, local, remote gateway.Person) (*di
 func (d *direct) rooms(ctx context.Context) (current, chat, error) {
 	l := d.s.newLedger()
 	now, err := l.current(ctx, d.at.ID)
-	if err != nil || now.Room == "" {
+	if err != nil {
 		return current{}, chat{}, err
+	}
+	if now.Room == "" {
+		return *now, chat{}, nil
 	}
 	c, err := l.chat(ctx, now.Room)
 	if err != nil {
 		return current{}, chat{}, err
 	}
 	if c.At != d.at.ID || c.Over {
-		return current{Before: now.Before}, chat{}, nil
+		return current{Before: now.Before, Made: now.Made}, chat{}, nil
 	}
 	return *now, *c, nil
 }
@@ -105,11 +108,12 @@ func (d *direct) deliver(ctx context.Context, one gateway.Delivery) (id.EventID,
 		if !isForbidden(err) || again || receipt {
 			return native, err
 		}
-		switch _, outside := d.s.look(ctx, room, d.ghost, d.user); {
-		case outside == nil:
-			return "", err // it is in there and may not speak
-		case !isForbidden(outside):
-			return "", outside
+		seen, lookErr := d.s.look(ctx, room, d.ghost, d.user)
+		if lookErr != nil {
+			return "", lookErr
+		}
+		if !seen.outside { // it may not speak
+			return "", err
 		}
 		if err := d.s.forgetRoom(ctx, room, d.ghost); err != nil {
 			return "", err
@@ -143,7 +147,7 @@ func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, 
 		}
 	}
 	if !c.Encrypted {
-		now.Room, c, err = d.open(ctx, name)
+		now.Room, c, err = d.open(ctx, name, now.Made)
 	}
 	if err == nil && c.Encrypted {
 		err = gateway.Dropf("the direct Matrix room is end-to-end encrypted, and such rooms are not bridged yet")
@@ -151,8 +155,8 @@ func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, 
 	return now.Room, err
 }
 
-// open makes a room for the chat and writes it down. It is safe to repeat.
-func (d *direct) open(ctx context.Context, name string) (id.RoomID, chat, error) {
+// open makes a room for the chat, its nth or the next, and writes it down. It is safe to repeat.
+func (d *direct) open(ctx context.Context, name string, n int) (id.RoomID, chat, error) {
 	if _, err := d.s.Find(ctx, gateway.Person{Network: d.at.Network, ID: string(d.user)}); errors.Is(err, gateway.ErrNobody) {
 		return "", chat{}, gateway.Dropf("there is no Matrix user %s", d.user)
 	} else if err != nil {
@@ -161,7 +165,7 @@ func (d *direct) open(ctx context.Context, name string) (id.RoomID, chat, error)
 	if err := d.s.prepare(ctx, d.ghost, d.remote, gateway.CleanName(name)); err != nil {
 		return "", chat{}, err
 	}
-	room, seen, err := d.make(ctx)
+	room, seen, n, err := d.make(ctx, n)
 	if err != nil {
 		return "", chat{}, err
 	}
@@ -186,6 +190,7 @@ func (d *direct) open(ctx context.Context, name string) (id.RoomID, chat, error)
 			return err
 		}
 		now.move(room)
+		now.Made = n
 		if !c.Encrypted {
 			return nil
 		}
@@ -195,28 +200,30 @@ func (d *direct) open(ctx context.Context, name string) (id.RoomID, chat, error)
 	return room, c, err
 }
 
-// make returns a room of the chat's two people.
-func (d *direct) make(ctx context.Context) (id.RoomID, sight, error) {
-	for again := false; ; again = true {
-		room, err := d.create(ctx)
+// maxMade is how many rooms in a row may be found that were the chat's once.
+const maxMade = 50
+
+// make returns a room of the chat's two people: the nth one if it is still theirs, else the next.
+func (d *direct) make(ctx context.Context, n int) (id.RoomID, sight, int, error) {
+	for last := n + maxMade; n < last; n++ {
+		room, err := d.create(ctx, n)
 		if err != nil {
-			return "", sight{}, err
+			return "", sight{}, n, err
 		}
 		seen, err := d.s.look(ctx, room, d.ghost, d.user)
-		former := isForbidden(err) || err == nil && seen.others // it is an earlier room, which kept the alias
-		if !former || again {
-			return room, seen, err
+		if err != nil {
+			return "", sight{}, n, err
 		}
-		if err := d.free(ctx); err != nil {
-			return "", sight{}, err
+		if !seen.outside && !seen.others {
+			return room, seen, n, d.hideAlias(ctx, room)
 		}
 	}
+	return "", sight{}, n, errors.New("make a direct room: all were left again")
 }
 
-// create makes a room with an alias that only this chat has, or finds the one that was made before. The alias is not
-// shown: clients are to call the room by the ghost's name.
-func (d *direct) create(ctx context.Context) (id.RoomID, error) {
-	name, none := d.s.aliasOf(d.at.ID), ""
+// create makes a room with an alias that only this one has, or finds it where it was made before.
+func (d *direct) create(ctx context.Context, n int) (id.RoomID, error) {
+	name, none := d.s.aliasOf(d.at.ID, n), ""
 	request := &mautrix.ReqCreateRoom{
 		Preset: "trusted_private_chat", IsDirect: true, Invite: []id.UserID{d.user}, RoomAliasName: name,
 		InitialState: []*event.Event{{Type: event.StateCanonicalAlias, StateKey: &none, Content: event.Content{Raw: map[string]any{}}}},
@@ -245,11 +252,17 @@ func (d *direct) create(ctx context.Context) (id.RoomID, error) {
 	return "", fmt.Errorf("make a direct room: %w", errors.Join(err, findErr))
 }
 
-// free takes the chat's alias off a room that is the chat's no more.
-func (d *direct) free(ctx context.Context) error {
-	_, err := d.s.as(d.ghost).DeleteAlias(ctx, id.NewRoomAlias(d.s.aliasOf(d.at.ID), d.s.cfg.Domain))
+// hideAlias takes the alias out of the room's state, if it is there although we asked for a state without: clients are
+// to call the room by the ghost's name.
+func (d *direct) hideAlias(ctx context.Context, room id.RoomID) error {
+	var shown event.CanonicalAliasEventContent
+	client := d.s.as(d.ghost)
+	err := client.StateEvent(ctx, room, event.StateCanonicalAlias, "", &shown)
+	if err == nil && shown.Alias != "" {
+		_, err = client.SendStateEvent(ctx, room, event.StateCanonicalAlias, "", struct{}{})
+	}
 	if err != nil && !errors.Is(err, mautrix.MNotFound) {
-		return fmt.Errorf("take the alias off a former direct room: %w", err)
+		return fmt.Errorf("hide the alias of a direct room: %w", err)
 	}
 	return nil
 }
@@ -267,7 +280,9 @@ func (d *direct) invite(ctx context.Context, room id.RoomID) error {
 	}
 	return d.s.amend(ctx, func(ctx context.Context, l *ledger) error {
 		c, err := l.chat(ctx, room)
-		c.Gone = false
+		if err == nil {
+			c.Gone = false
+		}
 		return err
 	})
 }

@@ -48,10 +48,14 @@ func TestADirectChatBegunElsewhere(t *testing.T) {
 			t.Errorf("%q was said by %s", text, e.Sender)
 		}
 	}
+	var name string
 	for _, e := range romeo.Events() {
-		if e.Room == room && (e.Type == "m.room.name" || e.Type == "m.room.canonical_alias" && len(e.Content) > 0) {
-			t.Errorf("the room has a name: %v", e)
+		if alias, _ := e.Content["alias"].(string); e.Room == room && (e.Type == "m.room.name" || e.Type == "m.room.canonical_alias") {
+			name = e.Type + alias
 		}
+	}
+	if name != "" && name != "m.room.canonical_alias" {
+		t.Errorf("the room has a name: %v", name)
 	}
 	names, err := romeo.Members(ctx, room)
 	must(t, err)
@@ -101,7 +105,7 @@ func TestADirectChatBegunElsewhere(t *testing.T) {
 
 func TestARedactionInADirectChat(t *testing.T) {
 	ctx, b := within(t), openBed(t)
-	if b.Bed.Homeserver != "synapse" { // others push no redactions to application services
+	if b.Bed.Homeserver != "synapse" { // Dendrite pushes no redactions
 		return
 	}
 	romeo := b.login(ctx, t, "romeo")
@@ -247,7 +251,8 @@ func TestInvitationsThatAreDeclined(t *testing.T) {
 		must(t, romeo.Invite(ctx, c.room, c.ghost))
 		_, err := romeo.Await(ctx, "that "+c.ghost+" declines", func(e peers.MatrixEvent) bool {
 			reason, _ := e.Content["reason"].(string)
-			return e.Room == c.room && e.Type == "m.room.member" && *e.StateKey == c.ghost && e.Content["membership"] == "leave" && strings.Contains(reason, c.reason)
+			return e.Room == c.room && e.Type == "m.room.member" && *e.StateKey == c.ghost && e.Content["membership"] == "leave" &&
+				(strings.Contains(reason, c.reason) || b.Bed.Homeserver != "synapse") // Dendrite drops reasons
 		})
 		must(t, err)
 	}

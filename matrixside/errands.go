@@ -166,7 +166,10 @@ func (s *Side) answerInvite(ctx context.Context, e errand, in gateway.Inbox) err
 	if err != nil {
 		return err
 	}
-	if seen.others {
+	switch {
+	case seen.outside:
+		return s.forgetRoom(ctx, e.Room, e.Ghost)
+	case seen.others:
 		return s.refuseRoom(ctx, e, "this is no direct chat, as there are others in the room")
 	}
 	return s.adopt(ctx, e, at, seen, in)
@@ -250,8 +253,9 @@ func (s *Side) saidSince(ctx context.Context, e errand, c *chat) ([]gateway.Arri
 	return batch, nil
 }
 
-// sight is what a ghost sees of a room that it is in.
+// sight is what a ghost sees of a room.
 type sight struct {
+	outside   bool   // the ghost is not in it, and sees nothing else
 	name      string // what the user is called
 	gone      bool   // the user is neither in the room nor invited
 	others    bool   // somebody else is in the room
@@ -260,8 +264,14 @@ type sight struct {
 
 func (s *Side) look(ctx context.Context, room id.RoomID, ghost, user id.UserID) (sight, error) {
 	members, err := s.as(ghost).JoinedMembers(ctx, room)
+	if isForbidden(err) {
+		return sight{outside: true}, nil
+	}
 	if err != nil {
 		return sight{}, fmt.Errorf("list the members of a direct room: %w", err)
+	}
+	if _, in := members.Joined[ghost]; !in {
+		return sight{outside: true}, nil
 	}
 	var seen sight
 	for mxid := range members.Joined {

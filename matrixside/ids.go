@@ -34,7 +34,7 @@ func (n naming) ghost(p gateway.Person) id.UserID {
 	localpart := n.prefix + encodeNetwork(p.Network) + "_" + id.EncodeUserLocalpart(p.ID)
 	if limit := id.UserIDMaxLength - len("@:") - len(n.domain); len(localpart) > limit {
 		sum := sha256.Sum256([]byte(localpart))
-		mark := "=" + hex.EncodeToString(sum[:16])
+		mark := "=-" + hex.EncodeToString(sum[:16]) // no encoded id has "=-" in it, so that nobody else can be called so
 		localpart = localpart[:max(limit-len(mark), 0)] + mark
 	}
 	return id.NewUserID(localpart, n.domain)

@@ -263,6 +263,8 @@ func FuzzTransaction(f *testing.F) {
 	f.Add(`{"events":[` + memberEvent("$1", testRoom, "@a:b", mercutio, "invite") + `],"to_device":[{}]}`)
 	f.Add(`{"events":[` + memberEvent("$1", testRoom, "@a:b", "@lockbridge:example.org", "ban") + `,null,{}]}`)
 	f.Add(`{"events":[{"event_id":"$1","room_id":"!room:example.org","type":"m.room.encryption","state_key":"","sender":"@a:b","content":null}]}`)
+	f.Add(`{"events":[` + memberEvent("$1", directRoom, "@a:b", rosalineGhost, "invite") + `,` + memberEvent("$2", directRoom, "@c:b", "@c:b", "join") + `]}`)
+	f.Add(`{"events":[{"event_id":"$1","room_id":"!x:b","type":"m.room.member","state_key":"@lb_xmpp_a:example.org","sender":"@a:b","content":{"membership":"invite"},"unsigned":{"invite_room_state":[7,{"type":"m.room.join_rules","content":[]}]}}]}`)
 	f.Fuzz(func(t *testing.T, body string) {
 		cfg := defaults()
 		cfg.Domain = "example.org"
@@ -271,6 +273,8 @@ func FuzzTransaction(f *testing.F) {
 		close(rm.tried)
 		close(rm.resolved)
 		s := &Side{names: newNaming(cfg), log: slog.New(slog.NewTextHandler(io.Discard, nil)), turn: make(chan struct{}, 1)}
+		s.deps = gateway.Deps{Network: "matrix", State: sidetest.NewState()}
+		must(t, s.put(t.Context(), chatKey(directRoom), []byte(`{"at":"`+directAt("@romeo:example.org").ID+`"}`)))
 		s.rooms, s.byNative = map[string]*room{testRoom: rm}, map[id.RoomID]*room{testRoom: rm}
 		txn, err := parseTransaction([]byte(body))
 		if err != nil {
