@@ -1,6 +1,8 @@
 // Package omemo seals and opens end-to-end encrypted messages for devices that
-// this process owns, by XEP-0384 (OMEMO Encryption) in its widely deployed
-// form, version 0.3.0, namespace eu.siacs.conversations.axolotl.
+// this process owns, by XEP-0384 (OMEMO Encryption) in two versions: Legacy is
+// version 0.3.0, which nearly every client speaks, Two is version 0.8.0 and
+// later. An own device has one id and one identity key for both; sessions and
+// prekeys are apart.
 //
 // # Policy
 //
@@ -10,9 +12,14 @@
 // several), commits, and only then lets a sealed message leave the process.
 // Rolling the transaction back undoes the call completely.
 //
-// One identity key belongs to one (bare JID, device id) pair for ever: the
-// first one seen is pinned, another one is refused with ErrIdentityChanged
-// until an operator has the device forgotten.
+// A remote device has one identity key over both versions: the first one seen
+// is pinned, another one is refused with ErrIdentityChanged until an operator
+// has the device forgotten or has verified the new key. Which keys get content
+// is another question; Policy answers it where no operator has.
+//
+// In Two what is sealed is an envelope. It is the caller who knows the real
+// sender and place and compares them with those in the envelope, and who
+// believes nothing outside of it.
 //
 // # Guarantees
 //
@@ -25,22 +32,26 @@
 //     of a device are kept for them. The number of messages in the previous
 //     chain that a peer announces is never relied on, since libsignal sends one
 //     too few.
+//   - Bundles may be old: a signed prekey is offered for 7 days and kept for 30
+//     more. A one-time prekey serves once, and no id is offered twice.
 //   - Remote input never panics, and what it can make the package store is
-//     bounded: 1000 skipped keys a session, 9 sessions a device.
+//     bounded: 1000 skipped keys a session, 9 sessions a device. What parsing
+//     costs is in proportion to the input, of which there are 4 MiB at most.
 //   - Sealing for any number of devices is one read and one write of the
 //     store as long as the own device knows at most some 4000 remote devices,
 //     and one read more for each sixteenfold of that.
 //
 // # Layout of the state
 //
-// All keys begin with "omemo/" and the own bare JID:
+// The decisions of operators are under "omemo/trust". All other keys begin with
+// "omemo/" and the own bare JID; SPACE is "l" for Legacy and "2" for Two:
 //
-//	device                 device id and identity key
-//	l/stock                signed prekeys, one-time prekeys
-//	l/hot/PAGE             sending chain key and counter of up to 256 devices
-//	l/send/PAGE            address, identity and message header of the same devices
-//	l/ratchet/JID/DEVICE   root key and own ratchet key of the current session
-//	l/record/JID/DEVICE    receiving chains, skipped keys, archived sessions
+//	device                     device id and identity key
+//	SPACE/stock                signed prekeys, one-time prekeys
+//	SPACE/hot/PAGE             sending chain key and counter of up to 256 devices
+//	SPACE/send/PAGE            address, identity and message header of the same devices
+//	SPACE/ratchet/JID/DEVICE   root key and own ratchet key of the current session
+//	SPACE/record/JID/DEVICE    pinned identity key, receiving chains, skipped keys, archived sessions
 //
 // A message to n devices reads hot and send pages and rewrites the hot pages
 // only; the other values change when a session turns. See pages.go for how a
@@ -71,7 +82,7 @@ var (
 	// ErrNoPreKey: a key exchange or a bundle comes without one-time prekey.
 	ErrNoPreKey = errors.New("omemo: no one-time prekey")
 	// ErrIdentityChanged: the device shows another identity key than the one
-	// pinned. Only an operator can settle it, by Manager.Forget.
+	// pinned. Only an operator can settle it, by Manager.Forget or Manager.Decide.
 	ErrIdentityChanged = errors.New("omemo: identity key of the device changed")
 	// ErrUntrusted: the device's key is undecided or distrusted, so it gets no
 	// content.
