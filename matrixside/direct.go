@@ -99,8 +99,12 @@ func (d *direct) deliver(ctx context.Context, one gateway.Delivery) (id.EventID,
 	if _, err := c.encode(); err != nil {
 		return "", err // before anybody is invited for it
 	}
+	name := "" // as the ghost is called
+	if from := one.Event.Sender; from.Network == d.remote.Network && from.ID == d.remote.ID {
+		name = gateway.CleanName(from.Name)
+	}
 	for again := false; ; again = true {
-		room, err := d.room(ctx, one.Event.Sender.Name, !receipt)
+		room, err := d.room(ctx, name, !receipt)
 		if err != nil {
 			return "", err
 		}
@@ -121,7 +125,8 @@ func (d *direct) deliver(ctx context.Context, one gateway.Delivery) (id.EventID,
 	}
 }
 
-// room is where to say something now: the chat's room, with the user in it or invited, or a new one if fresh.
+// room is where to say something now: the chat's room, with the user in it or invited, or a new one if fresh. The
+// ghost is called name, or what it was called before.
 func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, error) {
 	now, c, err := d.rooms(ctx)
 	if err != nil {
@@ -131,7 +136,7 @@ func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, 
 	case now.Room == "" && !fresh:
 		return "", gateway.Dropf("there is no direct room any more")
 	case now.Room != "" && !c.Encrypted:
-		if err := d.s.prepare(ctx, d.ghost, d.remote, gateway.CleanName(name)); err != nil {
+		if err := d.s.prepare(ctx, d.ghost, d.remote, name); err != nil {
 			return "", err
 		}
 		if !c.Gone || !fresh {
@@ -162,7 +167,7 @@ func (d *direct) open(ctx context.Context, name string, n int) (id.RoomID, chat,
 	} else if err != nil {
 		return "", chat{}, err
 	}
-	if err := d.s.prepare(ctx, d.ghost, d.remote, gateway.CleanName(name)); err != nil {
+	if err := d.s.prepare(ctx, d.ghost, d.remote, name); err != nil {
 		return "", chat{}, err
 	}
 	room, seen, n, err := d.make(ctx, n)

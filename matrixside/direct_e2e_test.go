@@ -93,13 +93,18 @@ func TestADirectChatBegunElsewhere(t *testing.T) {
 	_, err = romeo.AwaitText(ctx, room, "in the second life")
 	must(t, err)
 	receipt := directDelivery(romeo.UserID, "four", "")
-	receipt.Event.Sender = gateway.Person{}
+	receipt.Event.Sender = gateway.Person{Network: "matrix", ID: romeo.UserID, Name: "Romeo"} // it comes back to him
 	receipt.Event.Body = gateway.Receipt{State: gateway.Undeliverable, Reason: "nobody is at home", Target: gateway.Ref{Native: said, Author: gateway.Person{Network: "matrix", ID: romeo.UserID}}}
 	sendAll(ctx, t, side, receipt)
 	e, err := romeo.AwaitText(ctx, room, "nobody is at home")
 	must(t, err)
 	if e.Sender != b.rosaline() || e.Content["msgtype"] != "m.notice" {
 		t.Errorf("the report is %v", e)
+	}
+	names, err = romeo.Members(ctx, room)
+	must(t, err)
+	if names[b.rosaline()] != "Rosaline" {
+		t.Errorf("in the room: %v", names)
 	}
 }
 

@@ -68,7 +68,8 @@ func (s *Side) runErrands(ctx context.Context, in gateway.Inbox) error {
 	for _, key := range slices.Sorted(maps.Keys(stored)) {
 		var e errand
 		if err := json.Unmarshal(stored[key], &e); err != nil {
-			return fmt.Errorf("read %s: %w", key, err)
+			s.log.Error("something that is to be done in a direct room cannot be read", "key", key, "error", err)
+			continue
 		}
 		try, cancel := context.WithTimeout(ctx, errandTime)
 		err := s.runErrand(try, e, in)
