@@ -142,14 +142,18 @@ func curveOf(ed *[32]byte) [32]byte {
 }
 
 // curveForm converts an Ed25519 key to Curve25519. It accepts only points of
-// the prime-order group, for which both forms mean the same key.
+// the prime-order group in their one encoding, for which both forms mean the
+// same key.
 func curveForm(ed *[32]byte) ([32]byte, error) {
 	p, err := soundPoint(ed[:])
 	if err != nil {
 		return [32]byte{}, err
 	}
+	if [32]byte(p.Bytes()) != *ed {
+		return [32]byte{}, errNotAPoint // another encoding of it
+	}
 	minusOne := edwards25519.NewScalar().Negate(scalarOne())
-	minusP := new(edwards25519.Point).ScalarMult(minusOne, p)
+	minusP := new(edwards25519.Point).VarTimeDoubleScalarBaseMult(minusOne, p, edwards25519.NewScalar())
 	if minusP.Equal(new(edwards25519.Point).Negate(p)) != 1 {
 		return [32]byte{}, errWeakPoint // has a torsion component
 	}
