@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"lockbridge/gateway"
@@ -27,6 +28,55 @@ func parseContact(value []byte) (c contact, err error) {
 		err = json.Unmarshal(value, &c)
 	}
 	return c, err
+}
+
+// followers knows of people who show their presence to an address of ours which one that is. Their servers show that one
+// more than others.
+type followers struct {
+	mu sync.Mutex
+	by map[string]string // real bare JID to ours
+}
+
+// of is "" for nobody's contact.
+func (f *followers) of(who string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.by[who]
+}
+
+// set notes whether own sees the presence of who.
+func (f *followers) set(own, who string, sees bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case sees && f.by == nil:
+		f.by = map[string]string{who: own}
+	case sees:
+		f.by[who] = own
+	case f.by[who] == own:
+		delete(f.by, who)
+	}
+}
+
+// contacts reads who has dealings with which address of ours, and calls f for each.
+func (s *Side) contacts(ctx context.Context, f func(own, who string, c contact)) error {
+	stored, err := s.deps.State.List(ctx, stateContact)
+	if err != nil {
+		return fmt.Errorf("read the contacts: %w", err)
+	}
+	for key, value := range stored {
+		own, who, _ := strings.Cut(strings.TrimPrefix(key, stateContact), "/")
+		c, err := parseContact(value)
+		if err != nil {
+			return fmt.Errorf("read contact %s: %w", key, err)
+		}
+		f(own, who, c)
+	}
+	return nil
+}
+
+func (s *Side) loadContacts(ctx context.Context) error {
+	return s.contacts(ctx, func(own, who string, c contact) { s.followers.set(own, who, c.Followed) })
 }
 
 // contactOf reads a contact.
@@ -130,6 +180,9 @@ func (s *Side) readSubscription(l *link, own, who, kind string, b *batch) {
 		}
 		return now
 	}
+	if kind == "unsubscribe" || kind == "unsubscribed" {
+		b.then(func() { s.followers.set(own, who, false) })
+	}
 	if s.admits(who, own) {
 		b.arrivals = append(b.arrivals, s.stateArrival(who, func(ctx context.Context) error {
 			return s.editContact(ctx, own, who, func(c *contact) { *c = answer(*c) })
@@ -146,6 +199,9 @@ func (s *Side) readSubscription(l *link, own, who, kind string, b *batch) {
 		}
 	})
 	if kind == "subscribed" {
+		if s.admits(who, own) {
+			b.then(func() { s.followers.set(own, who, true) })
+		}
 		b.then(func() { l.later(func(ctx context.Context) { s.readAgain(ctx, who) }) })
 	}
 }
@@ -155,19 +211,14 @@ const greetChunk = 100
 
 // greet shows our addresses to their contacts, after a new connection.
 func (s *Side) greet(ctx context.Context, l *link) {
-	stored, err := s.deps.State.List(ctx, stateContact)
-	if err != nil {
-		if ctx.Err() == nil {
-			s.log.Warn("contacts do not learn that we are here", "err", err)
-		}
-		return
-	}
 	var out []*node
-	for key, value := range stored {
-		own, who, _ := strings.Cut(strings.TrimPrefix(key, stateContact), "/")
-		if c, err := parseContact(value); err == nil && c.Follows && s.ourAddress(own) {
+	err := s.contacts(ctx, func(own, who string, c contact) {
+		if c.Follows && s.ourAddress(own) {
 			out = append(out, s.available(own, who))
 		}
+	})
+	if err != nil && ctx.Err() == nil {
+		s.log.Warn("contacts do not learn that we are here", "err", err)
 	}
 	for len(out) > 0 && ctx.Err() == nil {
 		n := min(len(out), greetChunk)

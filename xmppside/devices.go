@@ -111,6 +111,9 @@ func (d *directory) fetch(ctx context.Context, l *link, jid, name, id string) ([
 		prefer = id
 	}
 	iq, err := l.ask(ctx, "get", d.side.self+"/"+resource, jid, el(nsPubSub, "pubsub").add(ask))
+	if own := d.side.followers.of(jid); hidden(err) && own != "" { // shown to contacts only
+		iq, err = l.ask(ctx, "get", own+"/"+resource, jid, el(nsPubSub, "pubsub").add(ask))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -64,14 +64,39 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 	if p, ok := s.people.ofJID(own); ok {
 		in.with = p.Person
 	}
-	switch from, why := s.writer(r, m); {
-	case why != "" && in.content.says():
+	from, why := s.writer(r, m)
+	in.from = from
+	switch {
+	case !in.content.says():
+	case why != "":
 		in.refuse(why, b)
-	case from.ID != "" && in.content.says():
-		in.from = from
+	case from.ID == "":
+	case in.turnsAway() != "":
+		s.sendAfter(l, b, in.sendBack(in.turnsAway()))
+	default:
 		b.arrivals = append(b.arrivals, gateway.Arrival{At: in.at(), Native: in.native(), Also: in.content.aliases(from.ID), Read: in.read})
 		b.then(in.finish)
 	}
+}
+
+// turnsAway says why nothing is opened for the sender, and nothing kept of them; "" if the message is taken in. What
+// members of rooms seal matters for their sessions, even where they may have no chat.
+func (in *incomingDirect) turnsAway() string {
+	s := in.side
+	if at := in.at(); max(len(at.ID), len(at.Mirror().ID)) > gateway.MaxRoom {
+		return "the address is too long to be carried"
+	}
+	if in.with.IsZero() || s.knows(in.from.ID) {
+		return ""
+	}
+	return s.deps.Direct.Refuses(in.from, in.with)
+}
+
+// sendBack makes the answer to a stranger's message.
+func (in *incomingDirect) sendBack(reason string) *node {
+	m := in.message
+	return el("", "message", "type", "error", "id", m.get("id"), "from", m.get("to"), "to", m.get("from")).
+		add(errorNode("auth", "forbidden", el(nsStanzas, "text").say(reason)))
 }
 
 // decodeDirect reads a message that no room has touched: there is no id but its sender's.

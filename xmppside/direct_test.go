@@ -120,7 +120,7 @@ func TestAnUnmetPuppetIsMetWhileMessagesWait(t *testing.T) {
 		f.directly("juliet@test/phone", fakePuppet, fmt.Sprintf("m%d", i), body(fmt.Sprintf("number %d", i)))
 	}
 	done := make(chan *node, 1)
-	go func() { done <- f.answered("juliet@test/phone", fakePuppet, askList()) }()
+	go func() { done <- f.answered("juliet@test/phone", fakePuppet, el(nsDiscoInfo, "query")) }()
 	f.raw("<iq type='get' id='mark' from='juliet@test/phone' to='" + fakeSelf + "'><ping xmlns='urn:xmpp:ping'/></iq>")
 	f.await("the mark", func(n *node) bool { return n.get("id") == "mark" })
 	close(w.gate)
@@ -166,6 +166,58 @@ func TestNobodysAddressIsNotFound(t *testing.T) {
 	if w.times() != 1 {
 		t.Errorf("asked for %v", w.asked)
 	}
+}
+
+func TestStrangersAreTurnedAway(t *testing.T) {
+	f := newFakeServer(t)
+	side, inbox, _ := startDirect(t, f, gateway.EncryptionOff)
+	must(t, side.meetAlice(t))
+	f.directly("mallory@elsewhere/x", fakePuppet, "m1", body("hello?"))
+	back := f.message("the message comes back", fakePuppet, "")
+	if back.get("type") != "error" || back.get("id") != "m1" || back.get("to") != "mallory@elsewhere/x" || condition(errorOf(back)) != "forbidden" {
+		t.Errorf("it came back as %s", back.bytes())
+	}
+	f.directly("juliet@test/phone", fakePuppet, "m2", body("hello"))
+	heard(t, inbox, "hello")
+	if n := len(inbox.Heard()); n != 1 {
+		t.Errorf("heard %d events", n)
+	}
+}
+
+func TestPuppetsShowDevicesWhereTheyMayBeSealedFor(t *testing.T) {
+	for encryption, want := range map[gateway.Encryption]string{gateway.EncryptionOff: "item-not-found", gateway.EncryptionRequired: ""} {
+		f := newFakeServer(t)
+		side, _, _ := startDirect(t, f, encryption)
+		must(t, side.meetAlice(t))
+		answer := f.answered("juliet@test/phone", fakePuppet, askList())
+		if got := answer.get("type"); (got == "error") != (want != "") || want != "" && condition(errorOf(answer)) != want {
+			t.Errorf("%s: answered with %s", encryption, answer.bytes())
+		}
+	}
+}
+
+// TestAListForContactsIsReadByThePuppet: the gateway's own address may not see it.
+func TestAListForContactsIsReadByThePuppet(t *testing.T) {
+	f, _, _, _ := sealedFake(t)
+	side, _, _ := startDirect(t, f, gateway.EncryptionRequired)
+	must(t, side.meetAlice(t))
+	f.set(func() { f.contacts = map[string]bool{fakePuppet: true} })
+	d := directDelivery(keyA, saying("in secret"))
+	d.Seal = true
+	if err := deliver(t, side, d); !gateway.IsDrop(err) {
+		t.Errorf("Deliver to who hides their devices: %v", err)
+	}
+	f.raw("<presence type='subscribed' from='juliet@test' to='" + fakePuppet + "'/>")
+	f.await("presence", func(n *node) bool { return n.name == "presence" && n.get("to") == "juliet@test" && n.get("type") == "" })
+	for {
+		d.Attempt++
+		if err := deliver(t, side, d); err == nil {
+			break
+		} else if !gateway.IsDrop(err) {
+			t.Fatalf("Deliver: %v", err)
+		}
+	}
+	f.await("the message", func(n *node) bool { return n.get("id") == keyA })
 }
 
 func TestADomainMeetsTenPuppetsAMinute(t *testing.T) {

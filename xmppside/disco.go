@@ -14,7 +14,7 @@ const capsURI = "https://lockbridge.example/caps"
 // occupantFeatures is what our occupants' full JIDs understand. The +notify one asks servers for the device lists of
 // people who let us subscribe to their presence (XEP-0163, section 4.1).
 func (s *Side) occupantFeatures() []string {
-	out := []string{nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC}
+	out := []string{nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC, nsCorrect, nsReply, nsRetract, nsReceipts}
 	for _, v := range s.versions {
 		out = append(out, v.Namespace(), listNode(v)+"+notify")
 	}
@@ -79,7 +79,7 @@ func (s *Side) discoItems(ctx context.Context, iq *node, domain, full bool) *nod
 	to := bare(iq.get("to"))
 	if !domain && !full {
 		nodes := []string{nsNick}
-		if dev, err := s.device(ctx, to); err == nil {
+		if dev, err := s.device(ctx, to); err == nil && s.publishes(to) {
 			for _, v := range s.versions {
 				bundle, _ := bundleNode(v, dev.ID)
 				nodes = append(nodes, listNode(v), bundle)

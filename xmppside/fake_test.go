@@ -33,6 +33,8 @@ type fakeServer struct {
 	mute     bool   // the room keeps what is said to itself: archived, but not reflected
 	forget   bool   // the room loses what is said
 	deaf     bool   // nothing is answered
+	deafTo   string // the room's answers to this namespace are held back
+	heldBack []*node
 	features []string
 	members  map[string]string // bare JID to affiliation
 	room     map[string]string // full JID of ours to nick
@@ -41,6 +43,7 @@ type fakeServer struct {
 	changed  chan struct{}     // closed and replaced whenever something came in
 	answers  map[string]string // "jid node" to the payload of a PEP item
 	refusals map[string]string // "jid node" to the condition of an error
+	contacts map[string]bool   // who may read such items; nil: everybody
 	n        int
 	links    int // connections so far
 }
@@ -152,6 +155,8 @@ func (f *fakeServer) handle(n *node) {
 	case f.deaf:
 	case n.name == "iq" && domainOf(n.get("to")) == fakeDomain:
 		f.write(n)
+	case n.name == "iq" && n.get("to") == fakeRoom && f.deafTo != "" && n.kids[0].space == f.deafTo:
+		f.heldBack = append(f.heldBack, n)
 	case n.name == "iq" && (n.get("type") == "get" || n.get("type") == "set"):
 		f.write(f.reply(n))
 	case n.name == "presence" && bare(n.get("to")) == fakeRoom:
@@ -195,6 +200,9 @@ func (f *fakeServer) reply(iq *node) *node {
 		return result(iq, nil)
 	case q.space == nsPubSub && q.child(nsPubSub, "items") != nil:
 		name := q.child(nsPubSub, "items").get("node")
+		if f.contacts != nil && !f.contacts[bare(iq.get("from"))] {
+			return refusal(iq, "auth", "forbidden")
+		}
 		if c := f.refusals[iq.get("to")+" "+name]; c != "" {
 			return refusal(iq, "cancel", c)
 		}
@@ -346,6 +354,17 @@ func (f *fakeServer) await(what string, fits func(*node) bool) *node {
 // saidBy lists the messages to the room that one of the component's addresses wrote.
 func (f *fakeServer) saidBy(own string) []*node {
 	return slices.DeleteFunc(f.said(), func(n *node) bool { return bare(n.get("from")) != own })
+}
+
+// answerHeldBack answers what deafTo held back.
+func (f *fakeServer) answerHeldBack() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.deafTo = ""
+	for _, n := range f.heldBack {
+		f.write(f.reply(n))
+	}
+	f.heldBack = nil
 }
 
 // reconnected is for await's use.

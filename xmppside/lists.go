@@ -185,7 +185,7 @@ func (d *directory) read(ctx context.Context, l *link, name listName) (published
 			return published{}, false
 		}
 		return published{IDs: ids, Read: d.side.now()}, true
-	case c == "forbidden" || c == "not-authorized" || c == "subscription-required" || c == "presence-subscription-required":
+	case hidden(err):
 		return published{Forbidden: true, Read: d.side.now()}, true
 	case c == "item-not-found":
 		return published{Read: d.side.now()}, true
@@ -193,6 +193,15 @@ func (d *directory) read(ctx context.Context, l *link, name listName) (published
 		d.grumble(name, "a device list could not be read; the last one known counts", err)
 		return published{}, false
 	}
+}
+
+// hidden reports whether somebody shows a node to their contacts only.
+func hidden(err error) bool {
+	switch condition(err) {
+	case "forbidden", "not-authorized", "subscription-required", "presence-subscription-required":
+		return true
+	}
+	return false
 }
 
 // grumble logs what is wrong with a list, now and then.

@@ -128,6 +128,9 @@ func (s *Side) load(ctx context.Context) error {
 	if err := s.checkEpoch(ctx); err != nil {
 		return err
 	}
+	if err := s.loadContacts(ctx); err != nil {
+		return err
+	}
 	for _, r := range s.rooms {
 		if r.conf.Seal { // others seal for the gateway as soon as it is a member
 			_, err := s.device(ctx, s.self)

@@ -2,6 +2,7 @@ package xmppside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -155,6 +156,9 @@ func (s *Side) item(ctx context.Context, own, name string) (id string, payload *
 	if name == nsNick {
 		return currentItem, el(nsNick, "nick").say(s.nameOf(own)), nil
 	}
+	if !s.publishes(own) {
+		return "", nil, nil
+	}
 	if v, ok := s.listVersion(name); ok {
 		dev, err := s.device(ctx, own)
 		if err != nil {
@@ -285,12 +289,29 @@ func (s *Side) subscriptions(ctx context.Context, iq, verb *node) *node {
 
 // listEvent is the notice of own's device list to somebody.
 func (s *Side) listEvent(ctx context.Context, v omemo.Version, own, to string) (*node, error) {
-	_, payload, err := s.item(ctx, own, listNode(v))
+	return s.itemEvent(ctx, own, to, listNode(v))
+}
+
+var errNoItem = errors.New("there is no such item")
+
+// itemEvent is the notice of what a node of own holds.
+func (s *Side) itemEvent(ctx context.Context, own, to, name string) (*node, error) {
+	id, payload, err := s.item(ctx, own, name)
+	if err == nil && payload == nil {
+		err = errNoItem
+	}
 	if err != nil {
 		return nil, err
 	}
-	items := el(nsEvent, "items", "node", listNode(v)).add(el(nsEvent, "item", "id", currentItem).add(payload))
+	items := el(nsEvent, "items", "node", name).add(el(nsEvent, "item", "id", id).add(payload))
 	return el("", "message", "type", "headline", "from", own, "to", to).add(el(nsEvent, "event").add(items)), nil
+}
+
+// publishes reports whether an address of ours shows devices: the gateway's own does, a puppet's where it may be written
+// to sealed. Clients would turn encryption on for every address that has a device.
+func (s *Side) publishes(own string) bool {
+	p, ok := s.people.ofJID(own)
+	return !ok || p.Device || s.deps.Direct.Seals(s.deps.Network)
 }
 
 // listEvents are the notices of own's lists of all versions.
@@ -337,8 +358,8 @@ func (s *Side) announceDevice(ctx context.Context, l *link, r *room, own string)
 // maxCaps is how many clients' capabilities are remembered.
 const maxCaps = 1000
 
-// sendLastItem sends an address's device lists to a resource of a contact that came online and wants them (XEP-0163,
-// section 4.3.4). What a client wants is asked once per capability hash.
+// sendLastItem sends an address's name and device lists to a resource of a contact that came online and wants them
+// (XEP-0163, section 4.3.4). What a client wants is asked once per capability hash.
 func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
 	c, from := p.child(nsCaps, "c"), p.get("from")
 	if c == nil {
@@ -352,17 +373,21 @@ func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
 			return
 		}
 		for _, f := range iq.child(nsDiscoInfo, "query").all(nsDiscoInfo, "feature") {
-			if name, ok := strings.CutSuffix(f.get("var"), "+notify"); ok && (name == nodeList || name == nodeListTwo) {
+			if name, ok := strings.CutSuffix(f.get("var"), "+notify"); ok && (name == nodeList || name == nodeListTwo || name == nsNick) {
 				wants = append(wants, name)
 			}
 		}
 		s.devices.setCaps(ver, wants)
 	}
+	last := []string{nsNick}
 	for _, v := range s.versions {
-		if !slices.Contains(wants, listNode(v)) {
+		last = append(last, listNode(v))
+	}
+	for _, name := range last {
+		if !slices.Contains(wants, name) {
 			continue
 		}
-		if ev, err := s.listEvent(ctx, v, own, from); err == nil {
+		if ev, err := s.itemEvent(ctx, own, from, name); err == nil {
 			_ = l.send(ev) // whoever misses it asks
 		}
 	}

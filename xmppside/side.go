@@ -24,7 +24,8 @@ type Side struct {
 	pingAfter  time.Duration // of silence
 	askTimeout time.Duration // for an answer
 
-	meetings meetings
+	meetings  meetings
+	followers followers
 
 	rooms  []*room
 	byJID  map[string]*room
