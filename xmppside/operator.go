@@ -144,6 +144,7 @@ func (o *Operator) Keys(ctx context.Context) ([]KnownKey, error) {
 				k.Versions = append(k.Versions, v.String())
 			}
 		}
+		slices.Sort(k.Versions)
 		shown[by], all[device{d.Address, d.Identity}] = true, k
 	}
 	for by, j := range said {
