@@ -234,7 +234,10 @@ func TestWhoLeavesUsOutIsRemindedOnce(t *testing.T) {
 	other := newDevice(t, w.fakeServer, "other@test", omemo.Legacy)
 	b := omemo.Address{JID: "other@test", Device: other.ID}
 	var bundle *omemo.Bundle
-	other.do(func(ctx context.Context) (err error) { bundle, err = other.keys.Bundle(ctx, omemo.Legacy, "other@test"); return err })
+	other.do(func(ctx context.Context) (err error) {
+		bundle, err = other.keys.Bundle(ctx, omemo.Legacy, "other@test")
+		return err
+	})
 	for range 2 {
 		var msg *omemo.Message
 		w.juliet.do(func(ctx context.Context) (err error) {
