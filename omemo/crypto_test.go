@@ -74,6 +74,14 @@ func TestHMACAndHKDF(t *testing.T) {
 	}
 }
 
+func TestNoSalt(t *testing.T) {
+	zero := new(hmacKey)
+	zero.set(new([32]byte))
+	if got := noSalt(); shaFast && got != *zero {
+		t.Fatal("it is not the key of zero bytes")
+	}
+}
+
 func TestCBC(t *testing.T) {
 	for n := range 100 {
 		k := messageKeys{enc: [32]byte(random(t, 32)), iv: [16]byte(random(t, 16))}

@@ -52,6 +52,14 @@ func (k *hmacKey) set(key *[32]byte) {
 	shaTwo(&k.inner, &k.outer, &inner, &outer)
 }
 
+// noSalt is the key of 32 zero bytes, which HKDF takes for no salt.
+func noSalt() hmacKey {
+	return hmacKey{
+		inner: shaState{0xa3924181, 0x64e5750f, 0x9725214f, 0xf454dead, 0xf8e04e32, 0x824a932b, 0xdf1228ea, 0x90daf2a0},
+		outer: shaState{0x753434b0, 0x8e043a72, 0x7abb6477, 0xd385480f, 0x361d45a6, 0xdeb82818, 0x5dd82467, 0x37c9c538},
+	}
+}
+
 // sum is the HMAC of message.
 func (k *hmacKey) sum(message []byte) (sum [32]byte) {
 	if !shaFast {
@@ -189,7 +197,8 @@ func (w *wire) expand(message *[32]byte) messageKeys { return expandKey(message,
 
 func expandKey(key *[32]byte, info string) (k messageKeys) {
 	var out [80]byte
-	hkdfSHA256(new([32]byte), key[:], info, out[:])
+	salt := noSalt()
+	salt.hkdf(key[:], info, out[:])
 	k.enc = [32]byte(out[:32])
 	k.mac = [32]byte(out[32:64])
 	k.iv = [aes.BlockSize]byte(out[64:])

@@ -65,15 +65,13 @@ func NewManager(store Store, opts Options) *Manager {
 
 // book opens the state of an own device in a version.
 func (m *Manager) book(v Version, own string) *book {
-	root := "omemo/" + own + "/"
+	prefix := "omemo/" + own + "/" + m.wires[v].space + "/"
 	return &book{
 		store:  m.store,
 		wire:   m.wires[v],
 		own:    own,
-		root:   root,
-		prefix: root + m.wires[v].space + "/",
-		values: make(map[string][]byte),
-		pages:  make(map[string]*page),
+		root:   prefix[:len("omemo/")+len(own)+1],
+		prefix: prefix,
 		put:    make(map[string][]byte),
 	}
 }

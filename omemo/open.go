@@ -58,6 +58,8 @@ type peer struct {
 	address Address
 	pinned  bool // the device has shown pin before, in any version
 	pin     IdentityKey
+
+	recordKey, ratchetKey string // of its values
 }
 
 // opening is an opened key whose effects are not stored yet.
@@ -75,7 +77,8 @@ type opening struct {
 // openKey finds the key that is for own and the sender who can have made it.
 func (m *Manager) openKey(ctx context.Context, own string, senders []string, msg *Message) (*opening, error) {
 	b := m.book(msg.Version, own)
-	if err := b.readPeers(ctx, m.wires[msg.Version.other()], senders, msg); err != nil {
+	peers := b.peers(senders, msg.SID)
+	if err := b.readPeers(ctx, m.wires[msg.Version.other()], peers, msg); err != nil {
 		return nil, err
 	}
 	id, err := b.identity()
@@ -86,8 +89,7 @@ func (m *Manager) openKey(ctx context.Context, own string, senders []string, msg
 	if err != nil {
 		return nil, err
 	}
-	peers, err := b.peers(m.wires[msg.Version.other()], senders, msg.SID)
-	if err != nil {
+	if err := b.loadPeers(m.wires[msg.Version.other()], peers); err != nil {
 		return nil, err
 	}
 	failure, tried := ErrNotForUs, 0
@@ -112,56 +114,71 @@ func (m *Manager) openKey(ctx context.Context, own string, senders []string, msg
 	return nil, failure
 }
 
+// peers lists the possible senders, each once.
+func (b *book) peers(senders []string, device uint32) []peer {
+	peers := make([]peer, 0, len(senders))
+	var seen map[string]bool
+	if len(senders) > 1 {
+		seen = make(map[string]bool, len(senders))
+	}
+	for _, jid := range senders {
+		if seen[jid] {
+			continue
+		}
+		if seen != nil {
+			seen[jid] = true
+		}
+		a := Address{jid, device}
+		peers = append(peers, peer{address: a, recordKey: b.deviceKey("record", a), ratchetKey: b.deviceKey("ratchet", a)})
+	}
+	return peers
+}
+
 // readPeers reads what opening needs, at once. Only key exchanges need the
 // prekeys, and what the other version has pinned.
-func (b *book) readPeers(ctx context.Context, other *wire, senders []string, msg *Message) error {
-	keys := append(make([]string, 0, 3+3*len(senders)), b.identityKey(), TrustKey)
+func (b *book) readPeers(ctx context.Context, other *wire, peers []peer, msg *Message) error {
+	keys := append(make([]string, 0, 3+3*len(peers)), b.identityKey(), TrustKey)
 	exchange := slices.ContainsFunc(msg.Keys, func(k Key) bool { return k.PreKey })
 	if exchange {
 		keys = append(keys, b.stockKey())
 	}
-	for _, jid := range senders {
-		a := Address{jid, msg.SID}
-		keys = append(keys, b.deviceKey("record", a), b.deviceKey("ratchet", a))
+	for i := range peers {
+		keys = append(keys, peers[i].recordKey, peers[i].ratchetKey)
 		if exchange {
-			keys = append(keys, b.recordKey(other, a))
+			keys = append(keys, b.recordKey(other, peers[i].address))
 		}
 	}
 	return b.read(ctx, keys, nil)
 }
 
-// peers loads the records of the possible senders.
-func (b *book) peers(other *wire, senders []string, device uint32) ([]*peer, error) {
-	peers := make([]*peer, 0, len(senders))
-	seen := make(map[string]bool, len(senders))
-	for _, jid := range senders {
-		if seen[jid] {
+// loadPeers takes the records of the possible senders apart.
+func (b *book) loadPeers(other *wire, peers []peer) error {
+	for i := range peers {
+		p := &peers[i]
+		var err error
+		if value, ok := b.values[p.recordKey]; ok {
+			if p.record, err = unmarshalRecord(value, b.values[p.ratchetKey]); err != nil {
+				return err
+			}
+			p.pin, p.pinned = IdentityKey(b.wire.curve(&p.identity)), true
 			continue
 		}
-		seen[jid] = true
-		p := &peer{address: Address{jid, device}, record: &record{}}
-		value, ok := b.values[b.deviceKey("record", p.address)]
-		var err error
-		if ok {
-			if p.record, err = unmarshalRecord(value, b.values[b.deviceKey("ratchet", p.address)]); err != nil {
-				return nil, err
-			}
-		}
+		p.record = &record{}
 		if p.pin, p.pinned, err = b.pinned(other, p.address); err != nil {
-			return nil, err
+			return err
 		}
-		peers = append(peers, p)
 	}
-	return peers, nil
+	return nil
 }
 
 // try opens one key with the sessions of each peer.
-func (o *opening) try(peers []*peer, key *Key) error {
+func (o *opening) try(peers []peer, key *Key) error {
 	if key.PreKey {
 		return o.tryExchange(peers, key.Data)
 	}
 	failure := ErrNoSession
-	for _, p := range peers {
+	for i := range peers {
+		p := &peers[i]
 		if len(p.sessions) == 0 {
 			continue
 		}
@@ -179,13 +196,13 @@ func (o *opening) try(peers []*peer, key *Key) error {
 
 // tryExchange opens a key exchange. The identity key in it tells which of
 // several peers it comes from; a single one needs not be known before.
-func (o *opening) tryExchange(peers []*peer, data []byte) error {
+func (o *opening) tryExchange(peers []peer, data []byte) error {
 	w := o.book.wire
 	x, err := w.parseExchange(data)
 	if err != nil {
 		return err
 	}
-	if !slices.ContainsFunc(peers, func(p *peer) bool { return p.identity == x.identity && p.pinned }) {
+	if !slices.ContainsFunc(peers, func(p peer) bool { return p.identity == x.identity && p.pinned }) {
 		if err := w.sound(&x.identity); err != nil {
 			return fmt.Errorf("%w: identity key: %w", ErrMalformed, err)
 		}
@@ -198,7 +215,8 @@ func (o *opening) tryExchange(peers []*peer, data []byte) error {
 	if len(peers) == 1 {
 		failure = ErrIdentityChanged
 	}
-	for _, p := range peers {
+	for i := range peers {
+		p := &peers[i]
 		known := p.pinned && p.pin == identity
 		fresh := !p.pinned && len(peers) == 1
 		if !known && !fresh && o.judge.ofKey(p.address.JID, identity) != Verified {
@@ -212,7 +230,7 @@ func (o *opening) tryExchange(peers []*peer, data []byte) error {
 			// The device is new, or its new key is verified, or it shows the
 			// same key with another sign bit: none of its old sessions is
 			// meant, for the key is part of what they authenticate.
-			o.peer = &peer{address: p.address, record: &record{identity: x.identity}}
+			o.peer = &peer{address: p.address, record: &record{identity: x.identity}, recordKey: p.recordKey, ratchetKey: p.ratchetKey}
 		}
 		if o.outcome, err = o.peer.openExchange(w, o.own, o.stock, &x); err == nil {
 			return nil
@@ -266,9 +284,9 @@ func (o *opening) commit(ctx context.Context, m *Manager) error {
 // the usual case one value.
 func (o *opening) commitCurrent(ctx context.Context) error {
 	b, rec := o.book, o.peer.record
-	b.put[b.deviceKey("record", o.peer.address)] = rec.marshal()
+	b.put[o.peer.recordKey] = rec.marshal()
 	if o.turned {
-		b.put[b.deviceKey("ratchet", o.peer.address)] = o.session.marshalRatchet()
+		b.put[o.peer.ratchetKey] = o.session.marshalRatchet()
 		if err := b.read(ctx, nil, []string{rec.page}); err != nil {
 			return err
 		}

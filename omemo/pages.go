@@ -214,7 +214,10 @@ type book struct {
 }
 
 func (b *book) deviceKey(kind string, a Address) string {
-	return b.prefix + kind + "/" + a.JID + "/" + strconv.FormatUint(uint64(a.Device), 10)
+	var buf [256]byte
+	key := append(append(append(buf[:0], b.prefix...), kind...), '/')
+	key = append(append(key, a.JID...), '/')
+	return string(strconv.AppendUint(key, uint64(a.Device), 10))
 }
 
 // recordKey is the key of a device's record in a version.
@@ -238,7 +241,7 @@ func (b *book) pinned(other *wire, a Address) (key IdentityKey, ok bool, err err
 
 // read reads keys, and the pages on paths.
 func (b *book) read(ctx context.Context, keys []string, paths []string) error {
-	keys = slices.Clone(keys)
+	keys = slices.Clip(keys) // the caller's array is not written to
 	for _, path := range paths {
 		keys = append(keys, b.prefix+"send/"+path, b.prefix+"hot/"+path)
 	}
@@ -246,7 +249,14 @@ func (b *book) read(ctx context.Context, keys []string, paths []string) error {
 	if err != nil {
 		return fmt.Errorf("omemo: read state: %w", err)
 	}
-	maps.Copy(b.values, values)
+	if b.values == nil {
+		b.values = values
+	} else {
+		maps.Copy(b.values, values)
+	}
+	if b.pages == nil && len(paths) > 0 {
+		b.pages = make(map[string]*page, len(paths))
+	}
 	for _, path := range paths {
 		p := &page{path: path}
 		if value, ok := values[b.prefix+"send/"+path]; ok {

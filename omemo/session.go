@@ -22,7 +22,8 @@ type record struct {
 // marshal makes the value under "record". The current session's sending half
 // is not in it.
 func (rec *record) marshal() []byte {
-	dst := append([]byte{stateVersion}, rec.identity[:]...)
+	const usual = 512 // one session, a few chains
+	dst := append(append(make([]byte, 0, usual), stateVersion), rec.identity[:]...)
 	if len(rec.sessions) == 0 {
 		return dst
 	}
@@ -41,14 +42,19 @@ func (rec *record) marshal() []byte {
 // left out, and the root key while a turn is due: receiving needs none of them.
 func unmarshalRecord(value, ratchet []byte) (*record, error) {
 	r := newReader(value)
-	rec := &record{identity: r.key()}
+	var usual struct { // allocated as one
+		record
+		current  session
+		sessions [maxSessions + 1]*session
+	}
+	rec, current := &usual.record, &usual.current
+	rec.identity = r.key()
 	if len(r.rest) == 0 {
 		return rec, r.end("record of a device")
 	}
 	rec.page, rec.slot = r.text(), int(r.uint16())
-	current := new(session)
 	r.receiving(current)
-	rec.sessions = append(make([]*session, 0, maxSessions+1), current)
+	rec.sessions = append(usual.sessions[:0], current)
 	for range r.count(180) {
 		rec.sessions = append(rec.sessions, r.session())
 	}

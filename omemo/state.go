@@ -17,8 +17,8 @@ type reader struct {
 }
 
 // newReader checks the version byte.
-func newReader(value []byte) *reader {
-	r := &reader{rest: value}
+func newReader(value []byte) reader {
+	r := reader{rest: value}
 	r.failed = r.byte() != stateVersion
 	return r
 }
