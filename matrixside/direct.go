@@ -143,10 +143,17 @@ func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, 
 			return now.Room, nil
 		}
 		err := d.invite(ctx, now.Room)
-		if !isForbidden(err) || c.Own {
+		if !isForbidden(err) {
 			return now.Room, d.refused(err)
 		}
-		// A room that the user made: the ghost may have no say in it.
+		// In a room that the user made the ghost may have no say, and it may have been taken out of any.
+		seen, lookErr := d.s.look(ctx, now.Room, d.ghost, d.user)
+		if lookErr != nil {
+			return "", lookErr
+		}
+		if c.Own && !seen.outside {
+			return "", d.refused(err)
+		}
 		if err := d.s.refuseRoom(ctx, errand{Room: now.Room, Ghost: d.ghost}, "nobody is left here to talk to"); err != nil {
 			return "", err
 		}
@@ -162,10 +169,9 @@ func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, 
 
 // open makes a room for the chat, its nth or the next, and writes it down. It is safe to repeat.
 func (d *direct) open(ctx context.Context, name string, n int) (id.RoomID, chat, error) {
-	if _, err := d.s.Find(ctx, gateway.Person{Network: d.at.Network, ID: string(d.user)}); errors.Is(err, gateway.ErrNobody) {
+	_, err := d.s.Find(ctx, gateway.Person{Network: d.at.Network, ID: string(d.user)})
+	if errors.Is(err, gateway.ErrNobody) { // another error may mean that their server keeps profiles to itself
 		return "", chat{}, gateway.Dropf("there is no Matrix user %s", d.user)
-	} else if err != nil {
-		return "", chat{}, err
 	}
 	if err := d.s.prepare(ctx, d.ghost, d.remote, name); err != nil {
 		return "", chat{}, err
