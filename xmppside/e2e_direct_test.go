@@ -21,7 +21,7 @@ func (b *bed) puppet() string { return `alice\3alocalhost%matrix@` + b.cfg.Compo
 func (b *bed) direct(ctx context.Context, t *testing.T, rooms ...gateway.Room) (*Side, *sidetest.Inbox) {
 	t.Helper()
 	w := &town{names: map[string]string{e2eAlice.ID: e2eAlice.Name}}
-	allowed := gateway.Direct{Allow: []string{b.Host}, Encryption: gateway.EncryptionRequired, Clear: []string{"matrix", "libera"}}.WithKinds(fakeKinds)
+	allowed := gateway.Direct{Allow: []string{b.Host, "stock." + b.Host}, Encryption: gateway.EncryptionRequired, Clear: []string{"matrix", "libera"}}.WithKinds(fakeKinds)
 	side, inbox, _ := startWith(ctx, t, b.cfg, sidetest.NewState(), gateway.Deps{Rooms: rooms, Direct: allowed, Find: w.find})
 	return side, inbox
 }
@@ -194,5 +194,36 @@ func TestTheGatewayTellsWhoseKeysItsAddressesHave(t *testing.T) {
 	}
 	if len(inbox.Heard()) > 0 {
 		t.Errorf("heard %+v", inbox.Heard()[0])
+	}
+}
+
+// TestProfanityTalksToAPuppetNobodyHasMet: a client that people use, whose server shows its devices to contacts only.
+func TestProfanityTalksToAPuppetNobodyHasMet(t *testing.T) {
+	for _, host := range []string{"", "stock."} {
+		t.Run("at "+host+"host", func(t *testing.T) {
+			ctx, b := within(t), openBed(t)
+			name := peers.Unique("nurse")
+			password, err := b.XMPPAccount(ctx, name, host+b.Host)
+			must(t, err)
+			nurse, err := peers.StartProfanity(ctx, b.Bed, name+"@"+host+b.Host, password, nil)
+			must(t, err)
+			t.Cleanup(nurse.Close)
+			must(t, nurse.PublishOMEMO(ctx))
+			side, inbox := b.direct(ctx, t)
+			must(t, nurse.OpenSealed(ctx, b.puppet()))
+			must(t, nurse.AwaitSession(ctx, b.puppet()))
+			must(t, nurse.Say(ctx, "is anybody there?"))
+			ev := awaitText(ctx, t, inbox, "is anybody there?")
+			if ev.Sender.ID != nurse.JID || ev.Sealed.Protection != gateway.OMEMO {
+				t.Errorf("heard from %s, %+v", ev.Sender.ID, ev.Sealed)
+			}
+			for i := range 3 {
+				text := fmt.Sprintf("answer %d", i)
+				must(t, answer(ctx, t, side, nurse.JID, keyNumber(i), gateway.Message{Text: gateway.Text{Plain: text}}).Err)
+				must(t, nurse.AwaitSealed(ctx, b.puppet(), text))
+				must(t, nurse.Say(ctx, "and "+text))
+				awaitText(ctx, t, inbox, "and "+text)
+			}
+		})
 	}
 }
