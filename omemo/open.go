@@ -35,9 +35,8 @@ func (m *Manager) Open(ctx context.Context, own string, senders []string, msg *M
 	if err != nil {
 		return Opened{}, err
 	}
-	identity := IdentityKey(o.book.wire.curve(&o.peer.identity))
 	opened := Opened{
-		Sender: o.peer.address, Identity: identity, Trust: o.judge.ofKey(o.peer.address.JID, identity),
+		Sender: o.peer.address, Identity: o.peer.pin, Trust: o.judge.ofKey(o.peer.address.JID, o.peer.pin),
 		NewSession: o.newSession, BundleChanged: o.newSession,
 	}
 	if msg.Payload != nil {
@@ -56,8 +55,8 @@ func (m *Manager) Open(ctx context.Context, own string, senders []string, msg *M
 type peer struct {
 	*record
 	address Address
-	pinned  bool // the device has shown pin before, in any version
-	pin     IdentityKey
+	pinned  bool        // the device has shown pin before, in any version
+	pin     IdentityKey // of the peer that opened a message, its identity key
 
 	recordKey, ratchetKey string // of its values
 }
@@ -230,7 +229,9 @@ func (o *opening) tryExchange(peers []peer, data []byte) error {
 			// The device is new, or its new key is verified, or it shows the
 			// same key with another sign bit: none of its old sessions is
 			// meant, for the key is part of what they authenticate.
-			o.peer = &peer{address: p.address, record: &record{identity: x.identity}, recordKey: p.recordKey, ratchetKey: p.ratchetKey}
+			fresh := *p
+			fresh.record, fresh.pin = &record{identity: x.identity}, identity
+			o.peer = &fresh
 		}
 		if o.outcome, err = o.peer.openExchange(w, o.own, o.stock, &x); err == nil {
 			return nil
