@@ -258,7 +258,7 @@ func (msg *Message) AppendXML(dst []byte) []byte {
 		} else {
 			dst = append(dst, "'>"...)
 		}
-		dst = base64.StdEncoding.AppendEncode(dst, k.Data)
+		dst = appendBase64(dst, k.Data)
 		dst = append(dst, "</key>"...)
 	}
 	if msg.Version == Two && len(msg.Keys) > 0 {
@@ -276,7 +276,7 @@ func (msg *Message) AppendXML(dst []byte) []byte {
 
 func appendBase64Element(dst []byte, name string, data []byte) []byte {
 	dst = append(append(append(dst, '<'), name...), '>')
-	dst = base64.StdEncoding.AppendEncode(dst, data)
+	dst = appendBase64(dst, data)
 	return append(append(append(dst, '<', '/'), name...), '>')
 }
 

@@ -1,6 +1,6 @@
 package omemo
 
-// shaFast says whether this processor has the SHA instructions.
+// shaFast says whether this processor has the SHA instructions, and so SSSE3.
 var shaFast = hasSHA()
 
 //go:noescape
@@ -15,3 +15,8 @@ func shaBlocks(s *shaState, p *byte, n int)
 //
 //go:noescape
 func shaTwo(s, t *shaState, p, q *[64]byte)
+
+// base64Groups encodes n > 0 groups of 12 bytes; it reads 4 bytes beyond them.
+//
+//go:noescape
+func base64Groups(dst, src *byte, n int)

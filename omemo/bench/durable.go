@@ -163,6 +163,7 @@ type plainWay struct {
 	signal  *worker
 	store   plainStore
 	message *omemo.Message // of the size of what the C program has made
+	stanza  bytes.Buffer
 }
 
 type plainStore interface {
@@ -183,7 +184,7 @@ func (p *plainWay) seal(ctx context.Context) (time.Duration, error) {
 		return 0, err
 	}
 	start := time.Now()
-	if _, err := marshalPlain(p.message); err != nil {
+	if err := marshalPlain(&p.stanza, p.message); err != nil {
 		return 0, err
 	}
 	if err := p.store.upsert(ctx, numbers, records); err != nil {

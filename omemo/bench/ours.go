@@ -39,6 +39,7 @@ var operations = map[string]func() (func() (float64, int, error), error){
 	"parse_1000_all": parse1000(true),
 	"tokens_1000":    tokens1000,
 	"write_1000":     write1000,
+	"write_1000_new": writeNew1000,
 	"marshal_1000":   marshal1000,
 }
 

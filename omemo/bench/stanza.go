@@ -67,7 +67,20 @@ func tokens1000() (func() (float64, int, error), error) {
 	}), nil
 }
 
+// write1000 writes the element to a buffer that is used again, as marshal1000 does.
 func write1000() (func() (float64, int, error), error) {
+	msg := stanzaMessage()
+	var buf []byte
+	return once(func() error {
+		if buf = msg.AppendXML(buf[:0]); len(buf) < stanzaKeys*sealedKey {
+			return errors.New("keys are missing")
+		}
+		return nil
+	}), nil
+}
+
+// writeNew1000 writes to a new buffer each time.
+func writeNew1000() (func() (float64, int, error), error) {
 	msg := stanzaMessage()
 	return once(func() error {
 		if len(msg.AppendXML(nil)) < stanzaKeys*sealedKey {
@@ -96,22 +109,21 @@ type (
 )
 
 // marshalPlain is AppendXML by the standard library, base64 included as it is there.
-func marshalPlain(msg *omemo.Message) ([]byte, error) {
+func marshalPlain(dst *bytes.Buffer, msg *omemo.Message) error {
 	encode := base64.StdEncoding.EncodeToString
 	out := plainMessage{Payload: encode(msg.Payload)}
 	out.Header = plainHeader{SID: msg.SID, IV: encode(msg.IV), Keys: make([]plainKey, len(msg.Keys))}
 	for i := range msg.Keys {
 		out.Header.Keys[i] = plainKey{msg.Keys[i].RID, encode(msg.Keys[i].Data)}
 	}
-	return xml.Marshal(&out)
+	dst.Reset()
+	return xml.NewEncoder(dst).Encode(&out)
 }
 
 func marshal1000() (func() (float64, int, error), error) {
 	msg := stanzaMessage()
-	return once(func() error {
-		_, err := marshalPlain(msg)
-		return err
-	}), nil
+	var buf bytes.Buffer
+	return once(func() error { return marshalPlain(&buf, msg) }), nil
 }
 
 // once is a round of some operations that need no preparation.

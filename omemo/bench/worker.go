@@ -50,6 +50,7 @@ var comparisons = []comparison{
 	{"parse_1000", plainGo, lockbridge, "tokens_1000", 40, "parse_1000", 1000},
 	{"parse_1000, all keys", plainGo, lockbridge, "tokens_1000", 40, "parse_1000_all", 300},
 	{"write_1000", plainGo, lockbridge, "marshal_1000", 40, "write_1000", 1000},
+	{"write_1000, new buffers", plainGo, lockbridge, "marshal_1000", 40, "write_1000_new", 1000},
 	{"control", libsignal, libsignalAgain, "seal_device", 10000, "seal_device", 10000},
 }
 
