@@ -37,6 +37,7 @@ func (r *room) hold(what said) bool {
 	full := len(r.held) >= maxQueued
 	if !full {
 		r.held = append(r.held, what)
+		r.changedLocked()
 	}
 	r.mu.Unlock()
 	if full {

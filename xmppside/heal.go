@@ -62,13 +62,12 @@ const (
 	mendAnew         // a new session in place of a broken one
 )
 
-// needs says what follows from an attempt. A failed one mends the session only if it is clear whose it was, and never
-// after a changed identity or a spoilt payload, which no new session would cure.
+// needs says what follows from an attempt. A changed identity or a spoilt payload would be cured by no new session.
 func (a attempt) needs() mend {
 	switch {
 	case a.err == nil && a.opened.SendEmpty:
 		return mendConfirm
-	case a.err == nil || len(a.senders) != 1:
+	case a.err == nil:
 		return mendNothing
 	case errors.Is(a.err, omemo.ErrNoSession), errors.Is(a.err, omemo.ErrBadMAC), errors.Is(a.err, omemo.ErrTooManySkipped),
 		errors.Is(a.err, omemo.ErrPreKeyUnknown), errors.Is(a.err, errRewound):
@@ -86,9 +85,12 @@ func (s *Side) afterOpen(a attempt) func() {
 	if a.room != nil && s.silent(a.own) {
 		return nil // nobody waits for a word of a puppet that never spoke; with many of them it would be a flood
 	}
+	if a.err != nil && len(a.senders) != 1 {
+		return nil // it is not clear whose session it was
+	}
 	need := a.needs()
 	switch {
-	case errors.Is(a.err, omemo.ErrIdentityChanged) && len(a.senders) == 1 && !a.late:
+	case errors.Is(a.err, omemo.ErrIdentityChanged) && !a.late:
 		return func() { s.reportIdentity(a) }
 	case a.late && a.room != nil:
 		return func() { a.room.mendLater(a.session(), need, a.err == nil) }
