@@ -48,6 +48,24 @@ func TestParseMessage(t *testing.T) {
 	}
 }
 
+// TestKeysForOthersAreRead refuses what is broken among keys that nobody wants.
+func TestKeysForOthersAreRead(t *testing.T) {
+	const good = "<key rid='9'>QUJD</key>"
+	for _, broken := range []string{
+		"<key rid='9'>QUJD</kex>", "<key rid='9'>QUJD</key", "<key rid='9'>QUJD", "<key rid='9>QUJD</key>", "<key rid='9'QUJD</key>",
+		"<key rid=\"9'>QUJD</key>", "<key rid=9>QUJD</key>", "<key rid='9'><a></key>", "<key rid='9'><!-- --></key>", "<key rid='9'", "<key rid=",
+	} {
+		xml := element(good+broken+good, "")
+		if msg, err := ParseMessage(Legacy, []byte(xml), Address{Device: 1}); err == nil {
+			t.Errorf("%s: %+v", xml, msg)
+		}
+		cut := xml[:strings.Index(xml, broken)+len(broken)]
+		if msg, err := ParseMessage(Legacy, []byte(cut), Address{Device: 1}); err == nil {
+			t.Errorf("%s: %+v", cut, msg)
+		}
+	}
+}
+
 func TestParseMessageRefuses(t *testing.T) {
 	deep := strings.Repeat("<a>", maxDepthXML) + strings.Repeat("</a>", maxDepthXML)
 	attributes := ""
