@@ -342,7 +342,12 @@ func (m *Manager) sealAnew(ctx context.Context, v Version, own string, to Addres
 	}
 	rec := &record{identity: bundle.identity}
 	p, ok := found[to]
-	if ok {
+	switch {
+	case !ok:
+		if p, err = b.insert(to); err != nil {
+			return nil, err
+		}
+	case b.values[recordKey] != nil: // a lost one is replaced
 		old, err := unmarshalRecord(b.values[recordKey], b.values[ratchetKey])
 		if err != nil {
 			return nil, err
@@ -351,8 +356,6 @@ func (m *Manager) sealAnew(ctx context.Context, v Version, own string, to Addres
 			rec = old
 			p.load(rec.sessions[0])
 		}
-	} else if p, err = b.insert(to); err != nil {
-		return nil, err
 	}
 	built, err := s.build(bundle)
 	if err != nil {
