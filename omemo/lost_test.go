@@ -11,11 +11,11 @@ func TestLostRecord(t *testing.T) { eachVersion(t, testLostRecord) }
 func testLostRecord(t *testing.T, v Version) {
 	alice, bob := newPair(t, v)
 	b := bob.manager.book(v, bob.jid)
-	for _, kind := range []string{"record", "ratchet"} {
-		if err := bob.store.PutMany(t.Context(), map[string][]byte{b.deviceKey(kind, alice.address()): nil}); err != nil {
-			t.Fatal(err)
-		}
+	lose := func() {
+		delete(bob.store.values, b.deviceKey("record", alice.address()))
+		delete(bob.store.values, b.deviceKey("ratchet", alice.address()))
 	}
+	lose()
 	if _, err := bob.open(alice, alice.seal(t, bob, "lost")); !errors.Is(err, ErrNoSession) {
 		t.Fatalf("without a record: %v", err)
 	}
@@ -31,5 +31,17 @@ func testLostRecord(t *testing.T, v Version) {
 			t.Fatalf("%q, %v", opened.Plain, err)
 		}
 	}
+	checkState(t, bob.store)
+
+	// The peer may be the one that begins anew.
+	lose()
+	if msg, err = alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), bob.bundle(t)); err != nil {
+		t.Fatal(err)
+	}
+	if opened, err := bob.open(alice, msg); err != nil || !opened.NewSession {
+		t.Fatalf("%+v, %v", opened, err)
+	}
+	reply(t, bob, alice)
+	reply(t, alice, bob)
 	checkState(t, bob.store)
 }

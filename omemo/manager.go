@@ -128,9 +128,10 @@ func (m *Manager) EnsureDevice(ctx context.Context, own string) (Device, error) 
 	return Device{JID: own, ID: id.device, Identity: IdentityKey(id.keys.pub)}, b.save(ctx)
 }
 
-// Bundle returns what the own device publishes in a version. Commit before it
-// is served: the call may have made new prekeys. The first one for a version
-// makes all of them.
+// Bundle returns what the own device publishes in a version: a bundle of its own
+// for each who asks, since two who choose the same prekey lose a message.
+// Commit before it is served: the call may have made new prekeys. The first one
+// for a version makes all of them.
 func (m *Manager) Bundle(ctx context.Context, v Version, own string) (*Bundle, error) {
 	b := m.book(v, own)
 	if err := b.read(ctx, []string{b.identityKey(), b.stockKey()}, nil); err != nil {
@@ -151,7 +152,11 @@ func (m *Manager) Bundle(ctx context.Context, v Version, own string) (*Bundle, e
 	if changed {
 		b.put[b.stockKey()] = st.marshal()
 	}
-	return st.bundle(b.wire, id), b.save(ctx)
+	bundle, err := st.bundle(m.opts.Rand, b.wire, id)
+	if err != nil {
+		return nil, err
+	}
+	return bundle, b.save(ctx)
 }
 
 // Missing returns those devices of to that Seal would need a bundle for.

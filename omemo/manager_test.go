@@ -27,7 +27,7 @@ func testEnsureDevice(t *testing.T, v Version) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(b.PreKeys) != fullStock || b.Identity != p.device.Identity {
+	if len(b.PreKeys) != offered || b.Identity != p.device.Identity {
 		t.Fatalf("bundle with %d prekeys of %x", len(b.PreKeys), b.Identity)
 	}
 	if _, err := p.manager.Bundle(t.Context(), v, "nobody@example.org"); !errors.Is(err, ErrNoOwnDevice) {
@@ -44,7 +44,7 @@ func testConversation(t *testing.T, v Version) {
 	if !msg.Keys[0].PreKey {
 		t.Fatal("the first message is no key exchange")
 	}
-	before := bob.bundle(t)
+	before := bob.preKeys(t)
 	opened, err := bob.open(alice, msg)
 	if err != nil || string(opened.Plain) != "hello" {
 		t.Fatalf("%q, %v", opened.Plain, err)
@@ -56,14 +56,14 @@ func testConversation(t *testing.T, v Version) {
 	if fmt.Sprint(opened) != fmt.Sprint(want) {
 		t.Fatalf("opened %+v, want %+v", opened, want)
 	}
-	after := bob.bundle(t)
-	added := slices.DeleteFunc(slices.Clone(after.PreKeys), func(k PublicPreKey) bool { return slices.Contains(before.PreKeys, k) })
-	gone := slices.DeleteFunc(slices.Clone(before.PreKeys), func(k PublicPreKey) bool { return slices.Contains(after.PreKeys, k) })
-	if len(added) != 1 || len(gone) != 1 || len(after.PreKeys) != fullStock {
+	after := bob.preKeys(t)
+	added := slices.DeleteFunc(slices.Clone(after), func(k preKey) bool { return slices.Contains(before, k) })
+	gone := slices.DeleteFunc(slices.Clone(before), func(k preKey) bool { return slices.Contains(after, k) })
+	if len(added) != 1 || len(gone) != 1 || len(after) != fullStock {
 		t.Fatalf("%d prekeys new, %d gone", len(added), len(gone))
 	}
-	if slices.ContainsFunc(before.PreKeys, func(k PublicPreKey) bool { return k.ID == added[0].ID }) {
-		t.Fatalf("prekey id %d is used again", added[0].ID)
+	if slices.ContainsFunc(before, func(k preKey) bool { return k.id == added[0].id }) {
+		t.Fatalf("prekey id %d is used again", added[0].id)
 	}
 
 	empty, err := bob.manager.SealEmpty(t.Context(), v, bob.jid, alice.address(), nil)

@@ -229,9 +229,9 @@ func (o *opening) tryExchange(peers []peer, data []byte) error {
 			// The device is new, or its new key is verified, or it shows the
 			// same key with another sign bit: none of its old sessions is
 			// meant, for the key is part of what they authenticate.
-			fresh := *p
-			fresh.record, fresh.pin = &record{identity: x.identity}, identity
-			o.peer = &fresh
+			begun := *p
+			begun.record, begun.pin = &record{identity: x.identity}, identity
+			o.peer = &begun
 		}
 		if o.outcome, err = o.peer.openExchange(w, o.own, o.stock, &x); err == nil {
 			return nil
@@ -270,12 +270,13 @@ func (o *opening) commit(ctx context.Context, m *Manager) error {
 	switch {
 	case ok && o.previous != nil:
 		p.load(o.previous)
-	case !ok && o.previous == nil:
+	case ok: // a lost record is replaced
+	case o.previous == nil:
 		if p, err = b.insert(o.peer.address); err != nil {
 			return err
 		}
 	default:
-		return fmt.Errorf("%w: record and page of a device disagree", ErrState)
+		return fmt.Errorf("%w: a device has a record and is on no page", ErrState)
 	}
 	b.keep(p, o.peer.record)
 	return b.save(ctx)

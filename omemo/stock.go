@@ -10,9 +10,14 @@ import (
 )
 
 const (
-	// fullStock is how many one-time prekeys a device offers. The protocol asks
-	// for at least 20, OMEMO 2 for 25; clients offer 100.
-	fullStock = 100
+	// offered is how many one-time prekeys are in a bundle, chosen from the stock
+	// at random for each who asks. The protocol asks for at least 20, OMEMO 2 for
+	// 25; clients offer 100.
+	offered = 100
+	// fullStock is how many there are. Clients choose a prekey long before they
+	// use it: the more there are, the seldomer two choose the same, of whom the
+	// second loses its first message.
+	fullStock = 300
 	// signedLife is how long a signed prekey is offered, and signedGrace how
 	// long it is kept after that for exchanges made with an older bundle.
 	signedLife  = 7 * 24 * time.Hour
@@ -23,7 +28,40 @@ const (
 type stock struct {
 	next    uint32 // id of the next prekey; an id is never used again
 	signed  []signedPreKey
-	preKeys []preKey
+	preKeys preKeys
+}
+
+// preKeys are one-time prekeys as they are stored, since an operation needs one
+// of them at most: id, private key, public key of each.
+type preKeys []byte
+
+const preKeySize = 4 + 32 + 32
+
+func (p preKeys) count() int { return len(p) / preKeySize }
+
+func (p preKeys) at(i int) preKey {
+	r := reader{rest: p[i*preKeySize:]}
+	return preKey{id: r.uint32(), keys: r.pair()}
+}
+
+// find returns the index of a prekey, or -1.
+func (p preKeys) find(id uint32) int {
+	for i := range p.count() {
+		if binary.BigEndian.Uint32(p[i*preKeySize:]) == id {
+			return i
+		}
+	}
+	return -1
+}
+
+func (p preKeys) appendKey(k *preKey) preKeys {
+	return appendPair(binary.BigEndian.AppendUint32(p, k.id), &k.keys)
+}
+
+// without returns a copy that lacks the i-th, with room for another one.
+func (p preKeys) without(i int) preKeys {
+	out := append(make(preKeys, 0, len(p)), p[:i*preKeySize]...)
+	return append(out, p[(i+1)*preKeySize:]...)
 }
 
 // preKey is an own one-time prekey.
@@ -89,30 +127,31 @@ func (s *stock) rotate(rand io.Reader, w *wire, id *identity, now time.Time) err
 
 // refill makes prekeys until the stock is full.
 func (s *stock) refill(rand io.Reader) (changed bool, err error) {
-	for len(s.preKeys) < fullStock {
+	for s.preKeys.count() < fullStock {
 		keys, err := newKeyPair(rand)
 		if err != nil {
 			return changed, err
 		}
-		s.preKeys = append(s.preKeys, preKey{id: s.next, keys: keys})
+		s.preKeys = s.preKeys.appendKey(&preKey{id: s.next, keys: keys})
 		s.next = s.next%math.MaxInt32 + 1
 		changed = true
 	}
 	return changed, nil
 }
 
-func (s *stock) preKey(id uint32) (*preKey, bool) {
-	for i := range s.preKeys {
-		if s.preKeys[i].id == id {
-			return &s.preKeys[i], true
-		}
+func (s *stock) preKey(id uint32) (k preKey, ok bool) {
+	i := s.preKeys.find(id)
+	if i < 0 {
+		return k, false
 	}
-	return nil, false
+	return s.preKeys.at(i), true
 }
 
 // take removes a used prekey.
 func (s *stock) take(id uint32) {
-	s.preKeys = slices.DeleteFunc(s.preKeys, func(k preKey) bool { return k.id == id })
+	if i := s.preKeys.find(id); i >= 0 {
+		s.preKeys = s.preKeys.without(i)
+	}
 }
 
 func (s *stock) signedPreKey(id uint32) (*signedPreKey, bool) {
@@ -124,26 +163,47 @@ func (s *stock) signedPreKey(id uint32) (*signedPreKey, bool) {
 	return nil, false
 }
 
-// bundle is the public side.
-func (s *stock) bundle(w *wire, id *identity) *Bundle {
+// bundle is the public side. Bundles differ in the prekeys that they offer.
+func (s *stock) bundle(rand io.Reader, w *wire, id *identity) (*Bundle, error) {
+	chosen, err := s.choose(rand)
+	if err != nil {
+		return nil, err
+	}
 	current := &s.signed[len(s.signed)-1]
-	b := &Bundle{
+	return &Bundle{
 		Version:      w.version,
 		Identity:     IdentityKey(id.keys.pub),
 		SignedPreKey: PublicPreKey{current.id, current.keys.pub},
 		Signature:    current.signature,
-		PreKeys:      make([]PublicPreKey, len(s.preKeys)),
+		PreKeys:      chosen,
 		identity:     *w.own(id),
 		verified:     true,
+	}, nil
+}
+
+// choose takes some of the prekeys at random, in a random order.
+func (s *stock) choose(rand io.Reader) ([]PublicPreKey, error) {
+	var random [4 * offered]byte
+	if _, err := io.ReadFull(rand, random[:]); err != nil {
+		return nil, fmt.Errorf("omemo: choose prekeys: %w", err)
 	}
-	for i := range s.preKeys {
-		b.PreKeys[i] = PublicPreKey{s.preKeys[i].id, s.preKeys[i].keys.pub}
+	left := make([]int, s.preKeys.count())
+	for i := range left {
+		left[i] = i
 	}
-	return b
+	chosen := make([]PublicPreKey, min(offered, len(left)))
+	for i := range chosen {
+		at := int(binary.BigEndian.Uint32(random[4*i:]) % uint32(len(left)))
+		k := s.preKeys.at(left[at])
+		chosen[i] = PublicPreKey{k.id, k.keys.pub}
+		left[at] = left[len(left)-1]
+		left = left[:len(left)-1]
+	}
+	return chosen, nil
 }
 
 func (s *stock) marshal() []byte {
-	dst := make([]byte, 0, 64+len(s.signed)*140+len(s.preKeys)*68)
+	dst := make([]byte, 0, 64+len(s.signed)*140+len(s.preKeys))
 	dst = binary.BigEndian.AppendUint32(append(dst, stateVersion), s.next)
 	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s.signed)))
 	for i := range s.signed {
@@ -152,12 +212,8 @@ func (s *stock) marshal() []byte {
 		dst = append(appendPair(dst, &k.keys), k.signature[:]...)
 		dst = binary.BigEndian.AppendUint64(dst, uint64(k.created.Unix()))
 	}
-	dst = binary.BigEndian.AppendUint16(dst, uint16(len(s.preKeys)))
-	for i := range s.preKeys {
-		dst = binary.BigEndian.AppendUint32(dst, s.preKeys[i].id)
-		dst = appendPair(dst, &s.preKeys[i].keys)
-	}
-	return dst
+	dst = binary.BigEndian.AppendUint16(dst, uint16(s.preKeys.count()))
+	return append(dst, s.preKeys...)
 }
 
 func unmarshalStock(value []byte) (*stock, error) {
@@ -171,10 +227,7 @@ func unmarshalStock(value []byte) (*stock, error) {
 			created:   time.Unix(int64(r.uint64()), 0),
 		}
 	}
-	s.preKeys = make([]preKey, r.count(68))
-	for i := range s.preKeys {
-		s.preKeys[i] = preKey{id: r.uint32(), keys: r.pair()}
-	}
+	s.preKeys = slices.Clip(r.take(r.count(preKeySize) * preKeySize))
 	if len(s.signed) == 0 {
 		r.failed = true
 	}

@@ -14,6 +14,25 @@ func (p *party) clock() (pass func(time.Duration)) {
 	return func(d time.Duration) { now = now.Add(d) }
 }
 
+// stock reads a party's prekeys.
+func (p *party) stock(t testing.TB) *stock {
+	t.Helper()
+	st, err := unmarshalStock(p.store.values[p.manager.book(p.version, p.jid).stockKey()])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st
+}
+
+func (p *party) preKeys(t testing.TB) (keys []preKey) {
+	t.Helper()
+	st := p.stock(t)
+	for i := range st.preKeys.count() {
+		keys = append(keys, st.preKeys.at(i))
+	}
+	return keys
+}
+
 // TestSignedPreKeyLife: a signed prekey is offered for a week, and opens key
 // exchanges of peers that were offline for 30 days more.
 func TestSignedPreKeyLife(t *testing.T) { eachVersion(t, testSignedPreKeyLife) }
@@ -71,10 +90,8 @@ func testSignedPreKeyLife(t *testing.T, v Version) {
 	if err := exchange(third); err != nil {
 		t.Fatal(err)
 	}
-	b := bob.manager.book(v, bob.jid)
-	st, err := unmarshalStock(bob.store.values[b.stockKey()])
-	if err != nil || st.signed[len(st.signed)-1].id != third.SignedPreKey.ID+1 {
-		t.Fatalf("not renewed, %v", err)
+	if st := bob.stock(t); st.signed[len(st.signed)-1].id != third.SignedPreKey.ID+1 {
+		t.Fatal("not renewed")
 	}
 	checkState(t, bob.store)
 }
@@ -88,13 +105,17 @@ func testStockRunsDry(t *testing.T, v Version) {
 	bundle := bob.bundle(t)
 	mallory := newParty(t, v, "mallory@example.org")
 	seen := make(map[uint32]bool)
-	note := func(b *Bundle) {
-		for _, k := range b.PreKeys {
-			seen[k.ID] = true
+	note := func() {
+		keys := bob.preKeys(t)
+		for _, k := range keys {
+			seen[k.id] = true
+		}
+		if len(keys) != fullStock {
+			t.Fatalf("%d prekeys", len(keys))
 		}
 	}
-	note(bundle)
-	for range fullStock {
+	note()
+	for range offered {
 		alice := newParty(t, v, "alice@example.org")
 		to := map[Address]*Bundle{bob.address(): bundle}
 		msg, report, err := alice.manager.Seal(t.Context(), v, alice.jid, []Address{bob.address()}, to, []byte("hello"))
@@ -105,7 +126,7 @@ func testStockRunsDry(t *testing.T, v Version) {
 		if opened, err := bob.open(alice, msg); err != nil || !opened.BundleChanged {
 			t.Fatalf("%+v, %v", opened, err)
 		}
-		note(bob.bundle(t))
+		note()
 		again := *bob.bundle(t)
 		again.PreKeys = []PublicPreKey{{ID: report.Built[0].PreKey, Key: again.PreKeys[0].Key}}
 		msg, err = mallory.manager.SealEmpty(t.Context(), v, mallory.jid, bob.address(), &again)
@@ -116,8 +137,33 @@ func testStockRunsDry(t *testing.T, v Version) {
 			t.Fatalf("error %v, want ErrPreKeyUnknown", err)
 		}
 	}
-	if b := bob.bundle(t); len(bundle.PreKeys) != 0 || len(b.PreKeys) != fullStock || len(seen) != 2*fullStock {
-		t.Fatalf("%d prekeys left, %d offered, %d ids", len(bundle.PreKeys), len(b.PreKeys), len(seen))
+	if len(bundle.PreKeys) != 0 || len(seen) != fullStock+offered {
+		t.Fatalf("%d prekeys left, %d ids", len(bundle.PreKeys), len(seen))
+	}
+}
+
+// TestBundlesDiffer: who asks at the same time is seldom offered the same.
+func TestBundlesDiffer(t *testing.T) {
+	bob := newParty(t, Two, "bob@example.org")
+	count := make(map[uint32]int)
+	for range 60 {
+		b := bob.bundle(t)
+		once := make(map[uint32]bool)
+		for _, k := range b.PreKeys {
+			once[k.ID] = true
+			count[k.ID]++
+		}
+		if len(once) != offered {
+			t.Fatalf("%d prekeys offered", len(once))
+		}
+	}
+	for id, n := range count { // 20 of 60 are usual; all 60 would be one in 10^28
+		if n > 50 {
+			t.Errorf("prekey %d is in %d bundles", id, n)
+		}
+	}
+	if len(count) != fullStock {
+		t.Errorf("%d prekeys were ever offered", len(count))
 	}
 }
 

@@ -76,7 +76,7 @@ func newPlayer(t *testing.T, v Version, own, far *vectorParty) *player {
 		})
 	}
 	for _, k := range own.Prekeys {
-		st.preKeys = append(st.preKeys, preKey{k.ID, k.pair(t)})
+		st.preKeys = st.preKeys.appendKey(&preKey{k.ID, k.pair(t)})
 		st.next = max(st.next, k.ID+1)
 	}
 	b := p.manager.book(v, own.JID)
