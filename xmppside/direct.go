@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	nsReceipts = "urn:xmpp:receipts"
-	nsMarkers  = "urn:xmpp:chat-markers:0"
+	nsReceipts   = "urn:xmpp:receipts"
+	nsMarkers    = "urn:xmpp:chat-markers:0"
+	nsConference = "jabber:x:conference"
 
 	// helpPause is how long somebody who writes to the gateway itself gets no more help.
 	helpPause = time.Minute
@@ -47,8 +48,8 @@ type incomingDirect struct {
 // readDirect takes in a message to one of our addresses; r is the room if it came through one.
 func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *message, b *batch) {
 	kind := m.get("type")
-	if kind != "chat" && kind != "normal" && kind != "" || m.child(nsMUCUser, "x").child(nsMUCUser, "invite") != nil {
-		return
+	if kind != "chat" && kind != "normal" && kind != "" || m.child(nsMUCUser, "x").child(nsMUCUser, "invite") != nil || m.child(nsConference, "x") != nil {
+		return // invitations: our occupants enter the rooms of bridges and no others
 	}
 	own := bare(m.get("to"))
 	s.readMet(ctx, l, own, b)
@@ -92,9 +93,12 @@ func (in *incomingDirect) turnsAway() string {
 	return s.deps.Direct.Refuses(in.from, in.with)
 }
 
-// sendBack makes the answer to a stranger's message.
+// sendBack makes the answer to a stranger's message. A room must not get an error, it would put the puppet out for it.
 func (in *incomingDirect) sendBack(reason string) *node {
 	m := in.message
+	if in.room != nil {
+		return in.word("Nobody read this: " + reason + ".")
+	}
 	return el("", "message", "type", "error", "id", m.get("id"), "from", m.get("to"), "to", m.get("from")).
 		add(errorNode("auth", "forbidden", el(nsStanzas, "text").say(reason)))
 }
@@ -145,7 +149,7 @@ func (in *incomingDirect) native() string {
 	if c.id == "" && len(m.sealed) == 0 {
 		return ""
 	}
-	return directNative(m.get("from"), c.id, append([]byte(c.body+"\x00"+c.retracts), m.sealedBytes()...))
+	return directNative(m.get("from"), c.id, append([]byte(c.body+"\x00"+c.retracts), m.sealedBytes()...), in.room == nil)
 }
 
 // read opens and decodes. It runs inside Accept's transaction.
@@ -169,10 +173,9 @@ func (in *incomingDirect) read(ctx context.Context) (*gateway.Event, error) {
 		in.then(func() { in.help(ev.Sealed.Protection != gateway.Plain) })
 		return nil, nil
 	}
-	if in.refused(ev) {
-		return ev, nil // the gateway refuses it, and tells why
+	if !in.refused(ev) {
+		in.then(in.confirm)
 	}
-	in.then(in.confirm)
 	return ev, s.editContact(ctx, in.own, in.from.ID, func(k *contact) { k.Room = in.way() })
 }
 
@@ -192,7 +195,7 @@ func (in *incomingDirect) way() string {
 	return in.room.jid
 }
 
-// refused reports whether the gateway will not carry an event.
+// refused reports whether the gateway will not carry an event, and tell why.
 func (in *incomingDirect) refused(ev *gateway.Event) bool {
 	direct := in.side.deps.Direct
 	_, takesBack := ev.Body.(gateway.Retract)

@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
@@ -515,6 +518,37 @@ func TestPrivateMessagesAreAnsweredInTheRoom(t *testing.T) {
 	}
 }
 
+func TestASealedPrivateMessageIsAnsweredSealedInTheRoom(t *testing.T) {
+	f, juliet, state, _ := sealedFake(t)
+	side, inbox, _ := startDirect(t, f, gateway.EncryptionRequired, fakeBridgeRoom(true, gateway.PuppetsActive))
+	must(t, deliver(t, side, delivery(keyA, "here I am", true)))
+	f.enter("Juliet", "juliet@test/phone", "member")
+	f.directly(fakeRoom+"/Juliet", fakePuppet+"/"+resource, "m1", sealFor(t, side, juliet, state, fakePuppet, "psst"), body("fallback"), el(nsMUCUser, "x"))
+	if ev := heard(t, inbox, "psst"); ev.At != fakeChat || ev.Sealed.Protection != gateway.OMEMO {
+		t.Errorf("heard %+v", ev)
+	}
+	d := directDelivery(keyB, saying("what is it?"))
+	d.Seal = true
+	must(t, deliver(t, side, d))
+	said := f.await("the answer", func(n *node) bool { return n.get("id") == keyB })
+	if said.get("to") != fakeRoom+"/Juliet" || said.child(nsMUCUser, "x") == nil || said.child(nsLegacy, "encrypted") == nil || strings.Contains(string(said.bytes()), "what") {
+		t.Errorf("said %s", said.bytes())
+	}
+	f.directly(fakeRoom+"/Juliet", fakePuppet+"/"+resource, "m2", body("in the clear"), el(nsMUCUser, "x"))
+	plain := heard(t, inbox, "in the clear")
+	report := directDelivery(strings.Repeat("c", 32), gateway.Receipt{State: gateway.Undeliverable, Reason: "it must be sealed", Target: gateway.Ref{Native: plain.Native}})
+	report.Seal = true
+	f.set(func() { f.answers = map[string]string{} })
+	must(t, deliver(t, side, report))
+	f.set(func() {
+		for _, n := range f.seen {
+			if n.get("type") == "error" && n.name == "message" {
+				t.Errorf("a room got an error: %s", n.bytes())
+			}
+		}
+	})
+}
+
 func TestPrivateMessagesOfRoomsThatHideAddressesAreRefused(t *testing.T) {
 	f := newFakeServer(t)
 	f.features = []string{"muc_semianonymous", nsSID}
@@ -537,9 +571,50 @@ func TestPrivateMessagesOfRoomsThatHideAddressesAreRefused(t *testing.T) {
 	}
 }
 
+// TestAddressesOfPuppetsTellWhoseTheyAre: what puppetJID makes, personAt reads.
+func TestAddressesOfPuppetsTellWhoseTheyAre(t *testing.T) {
+	f := newFakeServer(t)
+	side, err := New(f.config(), gateway.Deps{Network: "xmpp", State: sidetest.NewState(), Log: slog.New(slog.DiscardHandler), Direct: openDirect(gateway.EncryptionOff)})
+	must(t, err)
+	rapid.Check(t, func(t *rapid.T) {
+		part := rapid.StringMatching(`[a-z0-9%._=/\\+ <'"&-]{1,20}`)
+		p := rapid.SampledFrom([]gateway.Person{{Network: "matrix", ID: "@" + part.Draw(t, "user") + ":" + part.Draw(t, "server")}, {Network: "libera", ID: part.Draw(t, "nick")}}).Draw(t, "person")
+		if strings.ContainsAny(p.ID, " ") {
+			p.ID = strings.ReplaceAll(p.ID, " ", "_") // no network has such ids
+		}
+		jid, err := puppetJID(p, fakeDomain, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := side.personAt(jid); !ok || got != p {
+			t.Fatalf("%s is %+v, made of %+v", jid, got, p)
+		}
+	})
+}
+
+// FuzzPersonAt: whatever a stranger writes as one of our addresses, it is read as nobody's or as one that makes it again.
+func FuzzPersonAt(f *testing.F) {
+	for _, seed := range []string{fakePuppet, "%@" + fakeDomain, `\@` + fakeDomain, `a\3%libera@` + fakeDomain, `\5c%libera@` + fakeDomain, "x%libera@elsewhere", "a@b@c"} {
+		f.Add(seed)
+	}
+	side, err := New(Config{Component: fakeDomain, Nick: "lockbridge"}, gateway.Deps{Network: "xmpp", State: sidetest.NewState(), Log: slog.New(slog.DiscardHandler), Direct: openDirect(gateway.EncryptionOff)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, own string) {
+		p, ok := side.personAt(own)
+		if !ok {
+			return
+		}
+		if again, err := puppetJID(p, fakeDomain, 0); err != nil || again != own || p.ID == "" {
+			t.Errorf("%q is %+v, whose address is %q, %v", own, p, again, err)
+		}
+	})
+}
+
 func TestSeenKeysTellWhereAnErrorHasToGo(t *testing.T) {
 	for _, c := range []struct{ from, id string }{{"a@b/c", "m1"}, {"a@b/c/d", "x\x1fy"}, {"a@b", "m1"}, {"a@b/c", ""}, {"a@b/c", strings.Repeat("x", maxTellable)}} {
-		native := directNative(c.from, c.id, []byte("payload"))
+		native := directNative(c.from, c.id, []byte("payload"), true)
 		id, from, ok := parseDirectNative(native)
 		if len(c.id) > 100 || c.id == "" {
 			if ok {
@@ -554,7 +629,7 @@ func TestSeenKeysTellWhereAnErrorHasToGo(t *testing.T) {
 			t.Errorf("%+v: told %q, %q, %v", c, id, from, ok)
 		}
 	}
-	if directNative("a@b/c", "m1", []byte("x")) == directNative("a@b/c", "m1", []byte("y")) {
+	if directNative("a@b/c", "m1", []byte("x"), true) == directNative("a@b/c", "m1", []byte("y"), true) {
 		t.Error("two payloads have one key")
 	}
 }

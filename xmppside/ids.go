@@ -128,10 +128,10 @@ func hashNative(from, id string, payload []byte) string {
 // maxTellable is how long an id and a resource may be together for the seen-key to hold them.
 const maxTellable = 500
 
-// directNative is the seen-key of a direct message. It tells where an error about it has to go.
-func directNative(from, id string, payload []byte) string {
+// directNative is the seen-key of a direct message. Where tell is set it says where an error about it has to go.
+func directNative(from, id string, payload []byte, tell bool) string {
 	native := kindDirect + strings.TrimPrefix(hashNative(from, id, payload), kindHash)
-	if len(id)+len(from) <= maxTellable {
+	if tell && len(id)+len(from) <= maxTellable {
 		native += "\x1f" + id + "\x1f" + resourceOf(from)
 	}
 	return native

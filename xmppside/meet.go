@@ -203,8 +203,10 @@ func (s *Side) makePuppet(ctx context.Context, own string, person gateway.Person
 	if err != nil {
 		return err
 	}
-	if _, met := s.people.of(found); met {
-		return errOtherAddress // else the address would have been known
+	if p, met := s.people.of(found); met && p.JID == own {
+		return nil // a delivery was quicker
+	} else if met {
+		return errOtherAddress
 	}
 	if jid, err := s.freeJID(found); err != nil || jid != own || found.Network != person.Network {
 		return errOtherAddress
