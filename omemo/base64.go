@@ -9,7 +9,7 @@ import (
 // stanza for a large room costs. Where the processor can, it makes 16 characters
 // at a time.
 func appendBase64(dst, src []byte) []byte {
-	if !shaFast {
+	if !accelerated {
 		return base64.StdEncoding.AppendEncode(dst, src)
 	}
 	// A group is 12 bytes, but 16 are read: the last ones go through a copy.

@@ -1,7 +1,9 @@
 package omemo
 
 import (
+	"bytes"
 	"crypto/aes"
+	"crypto/cipher"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/binary"
@@ -38,12 +40,12 @@ func (s *shaState) put(dst *[32]byte) {
 
 // hmacKey is a key of HMAC-SHA256 (RFC 2104), made ready.
 type hmacKey struct {
-	inner, outer shaState // with shaFast: after the pads
+	inner, outer shaState // with accelerated: after the pads
 	key          [32]byte // without
 }
 
 func (k *hmacKey) set(key *[32]byte) {
-	if !shaFast {
+	if !accelerated {
 		k.key = *key
 		return
 	}
@@ -62,7 +64,7 @@ func noSalt() hmacKey {
 
 // sum is the HMAC of message.
 func (k *hmacKey) sum(message []byte) (sum [32]byte) {
-	if !shaFast {
+	if !accelerated {
 		return standardHMAC(&k.key, message)
 	}
 	state := k.inner
@@ -89,7 +91,7 @@ func (k *hmacKey) sum(message []byte) (sum [32]byte) {
 
 // sumBytes is the HMAC of a message of one byte, for two such messages.
 func (k *hmacKey) sumBytes(a, b byte) (sumA, sumB [32]byte) {
-	if !shaFast {
+	if !accelerated {
 		return standardHMAC(&k.key, []byte{a}), standardHMAC(&k.key, []byte{b})
 	}
 	var blockA, blockB [hashBlock]byte
@@ -205,26 +207,72 @@ func expandKey(key *[32]byte, info string) (k messageKeys) {
 	return k
 }
 
-// appendEncrypted appends plain in AES-256-CBC with PKCS#7 padding. The mode
-// is written out because cipher.NewCBCEncrypter allocates.
+// aesKeys is the schedule of AES-256: the keys of its rounds.
+type aesKeys [15 * aes.BlockSize]byte
+
+// appendEncrypted appends plain in AES-256-CBC with PKCS#7 padding.
 func (k *messageKeys) appendEncrypted(dst, plain []byte) []byte {
-	block, err := aes.NewCipher(k.enc[:])
-	if err != nil {
-		panic("omemo: 32 bytes are always a key") // cannot happen
-	}
 	start := len(dst)
 	dst = append(dst, plain...)
 	padding := aes.BlockSize - len(plain)%aes.BlockSize
 	for range padding {
 		dst = append(dst, byte(padding))
 	}
+	k.encrypt(dst[start:])
+	return dst
+}
+
+// encrypt encrypts whole blocks in place. The mode is written out because
+// cipher.NewCBCEncrypter allocates, and so does aes.NewCipher.
+func (k *messageKeys) encrypt(b []byte) {
+	if accelerated {
+		var keys aesKeys
+		aesExpand(&keys, &k.enc)
+		aesEncrypt(&keys, &k.iv, &b[0], len(b)/aes.BlockSize)
+		return
+	}
+	k.standardEncrypt(b)
+}
+
+func (k *messageKeys) standardEncrypt(b []byte) {
+	block := k.standardAES()
 	previous := k.iv[:]
-	for b := dst[start:]; len(b) > 0; b = b[aes.BlockSize:] {
+	for ; len(b) > 0; b = b[aes.BlockSize:] {
 		subtle.XORBytes(b, b[:aes.BlockSize], previous)
 		block.Encrypt(b, b)
 		previous = b[:aes.BlockSize]
 	}
-	return dst
+}
+
+// decryptBlocks reverses encrypt.
+func (k *messageKeys) decryptBlocks(b []byte) {
+	if accelerated {
+		var keys aesKeys
+		aesExpand(&keys, &k.enc)
+		aesInvert(&keys)
+		aesDecrypt(&keys, &k.iv, &b[0], len(b)/aes.BlockSize)
+		return
+	}
+	k.standardDecrypt(b)
+}
+
+func (k *messageKeys) standardDecrypt(b []byte) {
+	block := k.standardAES()
+	previous := k.iv
+	for ; len(b) > 0; b = b[aes.BlockSize:] {
+		next := [aes.BlockSize]byte(b)
+		block.Decrypt(b, b)
+		subtle.XORBytes(b, b[:aes.BlockSize], previous[:])
+		previous = next
+	}
+}
+
+func (k *messageKeys) standardAES() cipher.Block {
+	block, err := aes.NewCipher(k.enc[:])
+	if err != nil {
+		panic("omemo: 32 bytes are always a key") // cannot happen
+	}
+	return block
 }
 
 // decrypt reverses appendEncrypted; ok is false when the length or the padding
@@ -234,18 +282,8 @@ func (k *messageKeys) decrypt(ciphertext []byte) (plain []byte, ok bool) {
 	if len(ciphertext) == 0 || len(ciphertext)%aes.BlockSize != 0 {
 		return nil, false
 	}
-	block, err := aes.NewCipher(k.enc[:])
-	if err != nil {
-		panic("omemo: 32 bytes are always a key") // cannot happen
-	}
-	plain = make([]byte, len(ciphertext))
-	previous := k.iv[:]
-	for i := 0; i < len(ciphertext); i += aes.BlockSize {
-		b := plain[i : i+aes.BlockSize]
-		block.Decrypt(b, ciphertext[i:])
-		subtle.XORBytes(b, b, previous)
-		previous = ciphertext[i : i+aes.BlockSize]
-	}
+	plain = bytes.Clone(ciphertext)
+	k.decryptBlocks(plain)
 	padding := int(plain[len(plain)-1])
 	if padding == 0 || padding > aes.BlockSize {
 		return nil, false

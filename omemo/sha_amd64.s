@@ -271,20 +271,25 @@ TEXT ·shaTwo(SB), NOSPLIT, $0-32
 	ADD(DX, X7, X8)
 	RET
 
-// func hasSHA() bool: the SHA instructions, CPUID leaf 7, EBX bit 29. Who has them has SSSE3, which is used as well.
-TEXT ·hasSHA(SB), NOSPLIT, $0-1
+// func hasCrypto() bool: CPUID leaf 7, EBX bit 29 (SHA), and leaf 1, ECX bit 25 (AES). Who has them has SSSE3, which is
+// used as well.
+TEXT ·hasCrypto(SB), NOSPLIT, $0-1
+	MOVB $0, ret+0(FP)
 	XORL AX, AX
 	CPUID
-	XORL DX, DX
 	CMPL AX, $7
 	JLT  done
 	MOVL $7, AX
 	XORL CX, CX
 	CPUID
-	MOVL BX, DX
-	SHRL $29, DX
-	ANDL $1, DX
+	BTL  $29, BX
+	JCC  done
+	MOVL $1, AX
+	XORL CX, CX
+	CPUID
+	BTL  $25, CX
+	JCC  done
+	MOVB $1, ret+0(FP)
 
 done:
-	MOVB DX, ret+0(FP)
 	RET
