@@ -133,79 +133,110 @@ func (k *talk) tamper(f *flying, bit int) {
 	}
 }
 
-func TestProperty(t *testing.T) { eachVersion(t, testProperty) }
+func TestProperty(t *testing.T) {
+	eachVersion(t, func(t *testing.T, v Version) { testProperty(t, v) })
+	t.Run("both", func(t *testing.T) { testProperty(t, Legacy, Two) })
+}
 
-func testProperty(t *testing.T, v Version) {
+// testProperty holds a conversation in each of the versions, between the same
+// devices.
+func testProperty(t *testing.T, in ...Version) {
 	// Making prekeys takes most of the time, so it is done once.
-	fresh := []*party{newParty(t, v, "alice@example.org"), newParty(t, v, "bob@example.org")}
-	for _, p := range fresh {
-		p.bundle(t)
+	alice, bob := newParty(t, in[0], "alice@example.org"), newParty(t, in[0], "bob@example.org")
+	for _, v := range in {
+		alice.version, bob.version = v, v
+		alice.bundle(t)
+		bob.bundle(t)
 	}
 	rapid.Check(t, func(t *rapid.T) {
-		k := &talk{t: t}
-		for i, p := range fresh {
-			again := *p
-			again.store = newMapStore()
-			again.store.restore(p.store.values)
-			again.manager = NewManager(again.store, Options{})
-			k.ends[i] = &end{party: &again, used: make(map[uint32]bool)}
+		var stores [2]*mapStore
+		for i, p := range []*party{alice, bob} {
+			stores[i] = newMapStore()
+			stores[i].restore(p.store.values)
 		}
-		// pick calls f with one of the messages sent so far.
-		pick := func(f func(*flying)) {
-			if len(k.flight) > 0 {
-				f(k.flight[rapid.IntRange(0, len(k.flight)-1).Draw(k.t, "message")])
+		var talks []*talk
+		actions := make(map[string]func(*rapid.T))
+		for _, v := range in {
+			k := &talk{t: t}
+			for i, p := range []party{*alice, *bob} {
+				p.version, p.store, p.manager = v, stores[i], NewManager(stores[i], Options{})
+				k.ends[i] = &end{party: &p, used: make(map[uint32]bool)}
+			}
+			talks = append(talks, k)
+			for name, act := range k.actions() {
+				actions[name+", "+v.String()] = func(t *rapid.T) { k.t = t; act(t) }
 			}
 		}
-		who := rapid.IntRange(0, 1)
-		t.Repeat(map[string]func(*rapid.T){
-			"seal":       func(t *rapid.T) { k.t = t; k.seal(who.Draw(t, "who"), false, false) },
-			"seal empty": func(t *rapid.T) { k.t = t; k.seal(who.Draw(t, "who"), true, false) },
-			"begin anew": func(t *rapid.T) {
-				k.t = t
-				from := who.Draw(t, "who")
-				if k.ends[0].exchanges+k.ends[1].exchanges < maxSessions-2 { // each end may begin once without being told
-					k.seal(from, true, true)
-				}
-			},
-			"deliver": func(t *rapid.T) { k.t = t; pick(k.deliver) },
-			"tamper": func(t *rapid.T) {
-				k.t = t
-				pick(func(f *flying) { k.tamper(f, rapid.IntRange(0, 8*200).Draw(t, "bit")) })
-			},
-			"fail before commit": func(t *rapid.T) {
-				k.t = t
-				i := who.Draw(t, "who")
-				saved, flight, e := maps.Clone(k.ends[i].store.values), len(k.flight), *k.ends[i]
-				if rapid.Bool().Draw(t, "sealing") {
-					k.seal(i, false, false)
-					k.flight = k.flight[:flight] // never left the process
-				} else {
-					pick(func(f *flying) {
-						if f.from != i && !f.arrived {
-							k.deliver(f)
-							f.arrived = false
-						}
-					})
-				}
-				k.ends[i].store.restore(saved)
-				k.ends[i].heard, k.ends[i].phase = e.heard, e.phase
-			},
-			"": func(t *rapid.T) {},
-		})
-		k.t = t
-		for _, i := range rapid.Permutation(indexes(len(k.flight))).Draw(t, "order") {
-			k.deliver(k.flight[i])
-		}
-		for i := range 6 {
-			k.seal(i%2, false, false)
-			k.deliver(k.flight[len(k.flight)-1])
-		}
-		for _, e := range k.ends {
-			if err := check(e.store); err != nil {
-				t.Fatal(err)
-			}
+		actions[""] = func(*rapid.T) {}
+		t.Repeat(actions)
+		for _, k := range talks {
+			k.t = t
+			k.end()
 		}
 	})
+}
+
+// pick calls f with one of the messages sent so far.
+func (k *talk) pick(f func(*flying)) {
+	if len(k.flight) > 0 {
+		f(k.flight[rapid.IntRange(0, len(k.flight)-1).Draw(k.t, "message")])
+	}
+}
+
+// actions are what may happen in a conversation.
+func (k *talk) actions() map[string]func(*rapid.T) {
+	who := rapid.IntRange(0, 1)
+	return map[string]func(*rapid.T){
+		"seal":       func(t *rapid.T) { k.seal(who.Draw(t, "who"), false, false) },
+		"seal empty": func(t *rapid.T) { k.seal(who.Draw(t, "who"), true, false) },
+		"begin anew": func(t *rapid.T) {
+			from := who.Draw(t, "who")
+			if k.ends[0].exchanges+k.ends[1].exchanges < maxSessions-2 { // each end may begin once without being told
+				k.seal(from, true, true)
+			}
+		},
+		"deliver": func(*rapid.T) { k.pick(k.deliver) },
+		"tamper": func(t *rapid.T) {
+			k.pick(func(f *flying) { k.tamper(f, rapid.IntRange(0, 8*200).Draw(t, "bit")) })
+		},
+		"fail before commit": func(t *rapid.T) { k.fail(who.Draw(t, "who"), rapid.Bool().Draw(t, "sealing")) },
+	}
+}
+
+// fail has a process fail before it commits.
+func (k *talk) fail(who int, sealing bool) {
+	e := k.ends[who]
+	saved, flight, heard, phase := maps.Clone(e.store.values), len(k.flight), e.heard, e.phase
+	if sealing {
+		k.seal(who, false, false)
+		k.flight = k.flight[:flight] // never left the process
+	} else {
+		k.pick(func(f *flying) {
+			if f.from != who && !f.arrived {
+				k.deliver(f)
+				f.arrived = false
+			}
+		})
+	}
+	e.store.restore(saved)
+	e.heard, e.phase = heard, phase
+}
+
+// end delivers all that is left, in any order, and checks that the conversation
+// goes on.
+func (k *talk) end() {
+	for _, i := range rapid.Permutation(indexes(len(k.flight))).Draw(k.t, "order") {
+		k.deliver(k.flight[i])
+	}
+	for i := range 6 {
+		k.seal(i%2, false, false)
+		k.deliver(k.flight[len(k.flight)-1])
+	}
+	for _, e := range k.ends {
+		if err := check(e.store); err != nil {
+			k.t.Fatal(err)
+		}
+	}
 }
 
 func indexes(n int) []int {
