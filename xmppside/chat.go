@@ -64,6 +64,11 @@ func (s *Side) deliverDirect(ctx context.Context, run []gateway.Delivery, local,
 	if err := s.prepareDirect(ctx, l, to, jobs); err != nil {
 		return all(run[:1], err)
 	}
+	for _, j := range jobs {
+		if to.to != to.jid && j.about == nil {
+			s.whispers.note(j.Key, to.jid)
+		}
+	}
 	return s.writeDirect(ctx, l, jobs)
 }
 

@@ -510,6 +510,14 @@ func TestPrivateMessagesAreAnsweredInTheRoom(t *testing.T) {
 	if said := f.message("the answer", fakePuppet, "what is it?"); said.get("to") != fakeRoom+"/Juliet" || said.child(nsMUCUser, "x") == nil {
 		t.Errorf("said %s", said.bytes())
 	}
+	f.raw(string(el("", "message", "type", "error", "id", keyB, "from", fakeRoom+"/Juliet", "to", fakePuppet+"/"+resource).add(errorNode("cancel", "item-not-found")).bytes()))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	_, err := inbox.Await(ctx, "a receipt", func(ev *gateway.Event) bool {
+		r, ok := ev.Body.(gateway.Receipt)
+		return ok && ev.At == fakeChat && r.Target.Native == keyB
+	})
+	must(t, err)
 	f.directly("juliet@test/phone", fakePuppet, "m2", body("nothing"))
 	heard(t, inbox, "nothing")
 	must(t, deliver(t, side, directDelivery(strings.Repeat("c", 32), saying("I see"))))

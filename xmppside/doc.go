@@ -11,6 +11,11 @@
 // that was asked, and never leaves a query unanswered. It never answers a room message with an error, since servers
 // expel an occupant for that.
 //
+// People write to each other through puppets, which are accounts to them: they have a name, presence, devices, and a
+// server that answers for them. A puppet that nobody has met is made when somebody who may have direct chats turns to its
+// address and the other network says that its person exists; strangers get errors, and nothing is kept of them. What has
+// to be sealed is sealed for all of the recipient's devices or comes back; a report of that holds nobody's words.
+//
 // # Guarantees
 //
 // A message of a room is accepted in the order of the stream and at most once: its seen-key is the stanza-id that the
@@ -18,6 +23,11 @@
 //
 // What is delivered carries the delivery's key as origin-id. It counts as sent when the room has reflected it, and a
 // repetition writes the same bytes, so that a message key is never used twice.
+//
+// A direct message is known by its sender's full JID, its id and its payload, since no room names it. It is confirmed
+// (XEP-0184) when it is safe in the journal. What is delivered directly counts as sent when our server has answered a
+// ping behind it; if it comes back later, its sender is told. A component that is away gets no direct messages: they
+// return to who wrote them.
 //
 // # Who owns what
 //

@@ -26,6 +26,7 @@ type Side struct {
 
 	meetings  meetings
 	followers followers
+	whispers  whispers
 
 	rooms  []*room
 	byJID  map[string]*room
