@@ -33,7 +33,11 @@ func onDisk(ctx context.Context, c config, report *report) error {
 	if !report.wants(postgres) && !report.wants(sqlite) {
 		return nil
 	}
-	dir, err := os.MkdirTemp(c.dir, "bench-omemo-")
+	base, err := filepath.Abs(c.dir) // a URL names a file by its whole path
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp(base, "bench-omemo-")
 	if err != nil {
 		return err
 	}
