@@ -306,11 +306,11 @@ func (w *wire) sort(fr frame) bool {
 		return true
 	}
 	if err != nil {
-		w.side.log.Warn("a stanza was left out: it cannot be read", "err", err, "long", fr.long)
+		w.side.leaveOut(tag{}, err)
 		return false
 	}
 	if fr.long {
-		w.side.log.Warn("a stanza was left out: it is too long", "limit", maxStanza, "stanza", t.name, "from", t.get("from"), "to", t.get("to"))
+		w.side.leaveOut(t, errTooLong)
 	}
 	switch t.name {
 	case "message":
@@ -343,12 +343,12 @@ func (w *wire) takeMessage(fr frame, t tag) {
 		if bare(t.get("to")) != w.side.self {
 			return
 		}
-		if r := w.side.roomOf(t.get("from")); r != nil && (fr.long || r.gapped.Load()) {
+		if r := w.side.roomOf(t.get("from")); r != nil && r.gapped.Load() {
 			return // after a gap the room's history brings it
 		}
 	}
-	if !fr.long {
-		w.push(item{raw: w.inherited.bind(fr.raw, t)}, t)
+	if !fr.long || t.get("type") == "groupchat" {
+		w.push(item{raw: w.inherited.bind(fr.raw, t), long: fr.long}, t)
 	}
 }
 

@@ -32,7 +32,7 @@ func startFake(t *testing.T, f *fakeServer, room gateway.Room) (*Side, *sidetest
 	return side, inbox
 }
 
-func heard(t *testing.T, inbox *sidetest.Inbox, text string) *gateway.Event {
+func heard(t testing.TB, inbox *sidetest.Inbox, text string) *gateway.Event {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
@@ -44,7 +44,7 @@ func heard(t *testing.T, inbox *sidetest.Inbox, text string) *gateway.Event {
 	return ev
 }
 
-func deliver(t *testing.T, side *Side, d gateway.Delivery) error {
+func deliver(t testing.TB, side *Side, d gateway.Delivery) error {
 	t.Helper()
 	out := side.Deliver(t.Context(), []gateway.Delivery{d})
 	if len(out) != 1 {

@@ -24,7 +24,7 @@ const (
 // fakeServer is an XMPP server with one component and one room, which does what no real server can be made to do. The
 // room has an archive and gives stanza-ids.
 type fakeServer struct {
-	t  *testing.T
+	t  testing.TB
 	ln net.Listener
 
 	mu       sync.Mutex
@@ -53,7 +53,7 @@ type archived struct {
 	stanza *node
 }
 
-func newFakeServer(t *testing.T) *fakeServer {
+func newFakeServer(t testing.TB) *fakeServer {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)

@@ -12,7 +12,7 @@ import (
 	"lockbridge/gateway/sidetest"
 )
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)
@@ -20,19 +20,19 @@ func must(t *testing.T, err error) {
 }
 
 // start runs a side until stop or the end of the test, and returns when it is ready.
-func start(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, rooms ...gateway.Room) (side *Side, inbox *sidetest.Inbox, stop func()) {
+func start(ctx context.Context, t testing.TB, cfg Config, state *sidetest.State, rooms ...gateway.Room) (side *Side, inbox *sidetest.Inbox, stop func()) {
 	t.Helper()
 	return startWith(ctx, t, cfg, state, gateway.Deps{Rooms: rooms})
 }
 
 // startWith is start with more of what a side gets from its surroundings.
-func startWith(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, deps gateway.Deps) (side *Side, inbox *sidetest.Inbox, stop func()) {
+func startWith(ctx context.Context, t testing.TB, cfg Config, state *sidetest.State, deps gateway.Deps) (side *Side, inbox *sidetest.Inbox, stop func()) {
 	t.Helper()
 	return startEdited(ctx, t, cfg, state, deps, func(*Side) {})
 }
 
 // startEdited is startWith with a change of the side before it runs.
-func startEdited(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, deps gateway.Deps, edit func(*Side)) (side *Side, inbox *sidetest.Inbox, stop func()) {
+func startEdited(ctx context.Context, t testing.TB, cfg Config, state *sidetest.State, deps gateway.Deps, edit func(*Side)) (side *Side, inbox *sidetest.Inbox, stop func()) {
 	t.Helper()
 	ready := make(chan struct{}, 1)
 	deps.Network, deps.State, deps.Log = "xmpp", state, slog.New(slog.NewTextHandler(t.Output(), nil))

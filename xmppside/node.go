@@ -50,6 +50,7 @@ const (
 const (
 	maxDepth = 40
 	maxNodes = 20000
+	maxKids  = 256 // of a message
 )
 
 // node is an XML element. Namespaces are resolved; text is the character data of the element itself, joined.
@@ -380,7 +381,7 @@ func parseMessage(raw []byte) (*message, error) {
 		if err := m.addChild(fr.raw, inherited); err != nil {
 			return nil, err
 		}
-		if len(m.kids) > maxNodes {
+		if len(m.kids) > maxKids {
 			return nil, errTooComplex
 		}
 	}

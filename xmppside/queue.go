@@ -18,6 +18,7 @@ type item struct {
 	raw      []byte
 	presence bool
 	copied   bool // a presence that says nothing new
+	long     bool // too long: only the start tag is left
 	at       time.Time
 	release  *room  // no stanza, but a mark: what the room held back is due
 	met      string // a mark as well: it is settled what this address of ours is

@@ -13,6 +13,7 @@ import (
 
 const (
 	maxBatch    = 256
+	oddPause    = time.Hour // between two lines of the log about stanzas of somebody that cannot be read
 	retryAccept = time.Second
 	// stayPause is how often State notes that we are in a room. The history since then is asked for at the next join.
 	stayPause = 30 * time.Second
@@ -84,8 +85,11 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 		return
 	}
 	m, err := parseMessage(it.raw)
+	if err == nil && it.long {
+		err = errTooLong
+	}
 	if err != nil {
-		s.log.Warn("a stanza was left out: it cannot be read", "err", err)
+		s.readBroken(it.raw, err, b)
 		return
 	}
 	r := s.roomOf(m.get("from"))
@@ -108,6 +112,37 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	default:
 		s.readDirect(ctx, l, r, it, m, b)
 	}
+}
+
+var errTooLong = fmt.Errorf("it is longer than %d KB", maxStanza>>10)
+
+// leaveOut logs that a stanza was left out, now and then for each sender: who sends one may send a million.
+func (s *Side) leaveOut(t tag, err error) {
+	from := gateway.Shorten(t.get("from"), 200)
+	if s.lately.free("odd/"+from, s.now(), oddPause) {
+		s.log.Warn("a stanza was left out", "err", err, "stanza", t.name, "from", from, "to", gateway.Shorten(t.get("to"), 200))
+	}
+}
+
+// readBroken passes a notice on in place of what somebody said in a room that cannot be taken apart.
+func (s *Side) readBroken(raw []byte, err error, b *batch) {
+	t, bad := parseTag(raw)
+	if bad != nil {
+		s.leaveOut(t, bad)
+		return
+	}
+	s.leaveOut(t, err)
+	r := s.roomOf(t.get("from"))
+	if r == nil || t.name != "message" || t.get("type") != "groupchat" || resourceOf(t.get("from")) == "" {
+		return
+	}
+	from := r.senderOf(&message{node: &node{attrs: t.attrs}}, false)
+	if from.ours != "" {
+		return
+	}
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: r.conf.Address, Read: func(context.Context) (*gateway.Event, error) {
+		return nil, gateway.Unreadable(from.person, err)
+	}})
 }
 
 // said is a room's message with what was known of its sender when it came.
@@ -153,6 +188,7 @@ func (s *Side) take(what said, b *batch) {
 		s.readEcho(r, m, c, key, part, b)
 	} else if what.from.ours == "" && c.says() {
 		in := &incoming{side: s, said: what}
+		in.unfit, _ = r.unfit()
 		b.arrivals = append(b.arrivals, gateway.Arrival{
 			At: r.conf.Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Read: in.read,
 		})
@@ -194,7 +230,8 @@ func (s *Side) readEcho(r *room, m *message, c content, key, part string, b *bat
 // incoming is a room's message between its arrival and what has to be done about it afterwards.
 type incoming struct {
 	said
-	side *Side
+	side  *Side
+	unfit string // what the room was when it was said
 
 	// Read sets it, possibly several times; finish does it once.
 	due func()
@@ -204,7 +241,11 @@ type incoming struct {
 func (in *incoming) read(ctx context.Context) (*gateway.Event, error) {
 	in.due = nil
 	r, c := in.room, in.content
-	if reason, _ := r.unfit(); reason != "" {
+	reason := in.unfit
+	if reason == "" {
+		reason, _ = r.unfit()
+	}
+	if reason != "" {
 		return in.refuse(ctx, toldUnfit, "nothing is carried from this room for now, for it must be end-to-end encrypted and "+reason)
 	}
 	switch {

@@ -280,6 +280,9 @@ type tag struct {
 
 type attr struct{ name, value string }
 
+// maxAttrs is how many attributes an element of a stream or stanza may have.
+const maxAttrs = 256
+
 // get returns an attribute's value, or "".
 func (t tag) get(name string) string {
 	for _, a := range t.attrs {
@@ -328,6 +331,9 @@ func parseTag(b []byte) (tag, error) {
 		end := bytes.IndexByte(b[i+1:], b[i])
 		if end < 0 {
 			return t, errors.New("start tag breaks off")
+		}
+		if len(t.attrs) == maxAttrs {
+			return t, fmt.Errorf("%s has too many attributes", t.name)
 		}
 		t.attrs = append(t.attrs, attr{name, unescape(string(b[i+1 : i+1+end]))})
 		i += end + 2

@@ -52,8 +52,7 @@ func TestVerifiedOnlyNeedsPins(t *testing.T) {
 		t.Errorf("Deliver: %v", err)
 	}
 	pin = w.juliet.Identity.Fingerprint()
-	w.drop()
-	w.start(func(c *Config, _ *gateway.Deps) {
+	w.restart(func(c *Config, _ *gateway.Deps) {
 		c.OMEMO.Trust, c.OMEMO.Pins = trustVerified, map[string][]string{"Juliet@test": {pin}}
 	})
 	w.juliet.say(w.side, omemo.Legacy, "now you know")
@@ -83,22 +82,19 @@ func (c *counter) Save(n uint64) error {
 func TestARestoredDatabaseStartsAfresh(t *testing.T) {
 	epoch := &counter{}
 	with := func(_ *Config, d *gateway.Deps) { d.Epoch = epoch }
-	f := newWorld(t, nil, omemo.Legacy) // its own side runs without an epoch, so that this one can be restarted
-	w := &world{fakeServer: f.fakeServer, juliet: f.juliet, own: f.own, clock: f.clock}
-	w.drop()
-	stop := w.start(with)
+	w := newWorld(t, with, omemo.Legacy)
 	w.juliet.say(w.side, omemo.Legacy, "one")
 	w.heard("one")
 	w.juliet.open(omemo.Legacy, w.juliet.transport(1))
 	before, err := w.side.device(t.Context(), fakeSelf)
 	must(t, err)
-	stop()
+	w.stop()
 	backup, err := w.own.List(t.Context(), "")
 	must(t, err)
-	stop = w.start(with)
+	w.start(with)
 	w.juliet.say(w.side, omemo.Legacy, "two")
 	w.heard("two")
-	stop()
+	w.stop()
 	must(t, w.own.Update(t.Context(), func(ctx context.Context) error { return w.own.PutMany(ctx, backup) }))
 	w.start(with)
 	if n, err := epoch.Load(); err != nil || n < 3 {
@@ -120,8 +116,7 @@ func TestARestartIsNoRestoration(t *testing.T) {
 	w.juliet.say(w.side, omemo.Legacy, "one")
 	w.heard("one")
 	w.juliet.open(omemo.Legacy, w.juliet.transport(1))
-	w.drop()
-	w.start(with)
+	w.restart(with)
 	w.juliet.say(w.side, omemo.Legacy, "two")
 	w.heard("two")
 }

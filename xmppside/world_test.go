@@ -16,7 +16,7 @@ import (
 
 // device is somebody's client with an OMEMO device, which publishes it on the fake server.
 type device struct {
-	t     *testing.T
+	t     testing.TB
 	f     *fakeServer
 	jid   string
 	state *sidetest.State
@@ -25,7 +25,7 @@ type device struct {
 }
 
 // newDevice makes a client whose device is in the lists of versions.
-func newDevice(t *testing.T, f *fakeServer, jid string, versions ...omemo.Version) *device {
+func newDevice(t testing.TB, f *fakeServer, jid string, versions ...omemo.Version) *device {
 	t.Helper()
 	state := sidetest.NewState()
 	d := &device{t: t, f: f, jid: jid, state: state, keys: omemo.NewManager(state, omemo.Options{})}
@@ -167,6 +167,8 @@ type world struct {
 	inbox  *sidetest.Inbox
 	own    *sidetest.State
 	clock  *clock
+	edit   func(*Side) // before it runs
+	stop   func()
 }
 
 type clock struct {
@@ -187,7 +189,7 @@ func (c *clock) move(by time.Duration) {
 }
 
 // newWorld starts all that. edit may change the config.
-func newWorld(t *testing.T, edit func(*Config, *gateway.Deps), versions ...omemo.Version) *world {
+func newWorld(t testing.TB, edit func(*Config, *gateway.Deps), versions ...omemo.Version) *world {
 	t.Helper()
 	f := newFakeServer(t)
 	f.features = []string{"muc_nonanonymous", "muc_membersonly", nsSID}
@@ -197,8 +199,14 @@ func newWorld(t *testing.T, edit func(*Config, *gateway.Deps), versions ...omemo
 	return w
 }
 
-// start runs a side on the world's State, and returns how to stop it.
-func (w *world) start(edit func(*Config, *gateway.Deps)) (stop func()) {
+// restart runs another side on the same State.
+func (w *world) restart(edit func(*Config, *gateway.Deps)) {
+	w.t.Helper()
+	w.stop()
+	w.start(edit)
+}
+
+func (w *world) start(edit func(*Config, *gateway.Deps)) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
 	w.t.Cleanup(cancel)
@@ -206,13 +214,15 @@ func (w *world) start(edit func(*Config, *gateway.Deps)) (stop func()) {
 	if edit != nil {
 		edit(&cfg, &deps)
 	}
-	w.side, w.inbox, stop = startEdited(ctx, w.t, cfg, w.own, deps, func(s *Side) {
+	w.side, w.inbox, w.stop = startEdited(ctx, w.t, cfg, w.own, deps, func(s *Side) {
 		s.now, s.pingAfter = w.clock.now, 20*time.Millisecond
+		if w.edit != nil {
+			w.edit(s)
+		}
 	})
 	must(w.t, w.side.rooms[0].await(ctx, func() bool { return w.side.rooms[0].ready }))
 	w.enter("Juliet", "juliet@test/phone", "owner")
 	must(w.t, w.side.rooms[0].await(ctx, func() bool { return w.side.rooms[0].occupants["Juliet"] != nil }))
-	return stop
 }
 
 func (w *world) heard(text string) *gateway.Event {
