@@ -217,6 +217,9 @@ func (a *acceptance) lookUp(ctx context.Context) (echoes map[string]Target, err 
 			keys = append(keys, h.echo.Key)
 		} else {
 			events = append(events, h.event)
+			if key := h.event.bounce(); key != "" {
+				keys = append(keys, key)
+			}
 		}
 	}
 	if a.used, err = a.g.journal.Used(ctx, chatsOf(events)); err != nil {
@@ -229,9 +232,16 @@ func (a *acceptance) lookUp(ctx context.Context) (echoes map[string]Target, err 
 		}
 	}
 	if len(keys) > 0 {
-		return a.g.journal.Echoes(ctx, keys)
+		if echoes, err = a.g.journal.Echoes(ctx, keys); err != nil {
+			return nil, err
+		}
 	}
-	return nil, nil
+	for _, ev := range events {
+		if t, known := echoes[ev.bounce()]; known && t.Room == ev.At.Mirror() {
+			a.know(ev.At, ev.bounce(), nil, t)
+		}
+	}
+	return echoes, nil
 }
 
 // linkEcho ties the native ids of our own delivery to its event.
@@ -278,6 +288,19 @@ func chatsOf(events []*Event) []Address {
 	return chats
 }
 
+// leads reports whether an event of a direct chat has anywhere to go: only words begin a chat, and only what was said to
+// somebody can come back from them. Else one could reach people without counting as one who writes to them.
+func (a *acceptance) leads(ev *Event) bool {
+	local, _, ok := ev.At.Direct()
+	switch {
+	case !ok || ev.own || carriesContent(ev.Body):
+		return true
+	case ev.bounce() != "":
+		return a.targets[Native{ev.At, ev.bounce()}].Room == ev.At.Mirror()
+	}
+	return a.used[ev.At] || a.used[ev.At.Mirror()] || a.begun[personKey{local.Network, local.ID}][ev.At]
+}
+
 // begin counts the event's direct chat if it is a new one. It returns why it must not begin.
 func (a *acceptance) begin(ev *Event) (reason string) {
 	local, _, ok := ev.At.Direct()
@@ -299,8 +322,12 @@ func (a *acceptance) begin(ev *Event) (reason string) {
 func (a *acceptance) enqueue(ev *Event) error {
 	resolve(ev, a.targets)
 	to, reason := a.g.router.route(ev)
-	if reason == "" && len(to) > 0 {
+	switch {
+	case reason != "" || len(to) == 0:
+	case a.leads(ev):
 		reason = a.begin(ev)
+	default:
+		to = nil
 	}
 	if reason != "" {
 		if !a.may(reportKey{ev.At, ev.Sender.ID, reason}, reportPause) {

@@ -73,7 +73,8 @@ const (
 )
 
 // Receipt tells what became of Target. A failed one travels back to Target's sender and to nobody else: the side
-// tells that person privately, without quoting content.
+// tells that person privately, without quoting content. What a side reports of a message that came back to it from a
+// direct chat names that message by its native id or by its Delivery.Key, and goes nowhere if it was never said there.
 type Receipt struct {
 	Target Ref          `json:"target"`
 	State  ReceiptState `json:"state"`

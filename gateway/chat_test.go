@@ -89,3 +89,59 @@ func TestAReportOfAChatNamesThePerson(t *testing.T) {
 		t.Errorf("told %s", got)
 	}
 }
+
+// noting is anything else than a message in the direct chat of a person of m.
+func noting(m *mouth, who string, to gateway.Person, native string, body gateway.Body) gateway.Arrival {
+	a := chatted(m, who, to, native, "")
+	a.Read = func(context.Context) (*gateway.Event, error) {
+		return &gateway.Event{Sender: gateway.Person{Network: m.network, ID: who}, Body: body}, nil
+	}
+	return a
+}
+
+func bounced(id string) gateway.Receipt {
+	return gateway.Receipt{State: gateway.Undeliverable, Target: gateway.Ref{Native: id}, Reason: "nobody is there"}
+}
+
+func TestOnlyWordsBeginAChat(t *testing.T) {
+	w := newChatWorld(t)
+	for i := range 25 {
+		to := gateway.Person{Network: "b", ID: fmt.Sprint("@u", i, ":hs")}
+		w.accept(w.a,
+			noting(w.a, "juliet@example.org", to, fmt.Sprint("r", i), gateway.Retract{Target: gateway.Ref{Native: "x"}}),
+			noting(w.a, "juliet@example.org", to, fmt.Sprint("e", i), bounced("y")),
+			noting(w.a, "juliet@example.org", to, fmt.Sprint("d", i), gateway.Receipt{State: gateway.Displayed, Target: gateway.Ref{Native: "z"}}))
+	}
+	for i := range 21 {
+		w.accept(w.a, chatted(w.a, "juliet@example.org", gateway.Person{Network: "b", ID: fmt.Sprint("@u", i, ":hs")}, fmt.Sprint(i), "hello"))
+	}
+	for range 20 {
+		w.wantNext(w.b, "hello")
+	}
+	if got := text(w.next(w.a)); !strings.Contains(got, "many new chats") {
+		t.Errorf("told %s", got)
+	}
+}
+
+func TestABounceNamesWhatWasDeliveredThere(t *testing.T) {
+	w := newChatWorld(t)
+	alice, bob := gateway.Person{Network: "b", ID: "@alice:hs"}, gateway.Person{Network: "b", ID: "@bob:hs"}
+	juliet := gateway.Person{Network: "a", ID: "juliet@example.org"}
+	w.accept(w.a, chatted(w.a, juliet.ID, alice, "1", "hello"), chatted(w.a, juliet.ID, bob, "2", "hello"))
+	w.wantNext(w.b, "hello", "hello")
+	w.accept(w.b, chatted(w.b, alice.ID, juliet, "$1", "hi"))
+	d := w.next(w.a)
+	w.accept(w.a,
+		noting(w.a, juliet.ID, alice, "3", bounced("never said")), noting(w.a, juliet.ID, alice, "4", bounced("1")),
+		noting(w.a, juliet.ID, bob, "5", bounced(d.Key)), noting(w.a, "romeo@example.org", alice, "6", bounced(d.Key)),
+		noting(w.a, juliet.ID, alice, "7", bounced(d.Key)), chatted(w.a, juliet.ID, bob, "8", "the end"))
+	for range 2 {
+		got := w.next(w.b)
+		r, isReceipt := got.Event.Body.(gateway.Receipt)
+		if isReceipt && (got.Room != gateway.DirectAddress(alice, juliet) || r.Target.Native != "$1") || !isReceipt && text(got) != "the end" {
+			t.Errorf("told %s in %v", text(got), got.Room)
+		}
+	}
+	w.accept(w.a, chatted(w.a, juliet.ID, alice, "9", "the end"))
+	w.wantNext(w.b, "the end")
+}

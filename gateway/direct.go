@@ -178,6 +178,15 @@ func (d Direct) route(ev *Event, local, remote Person) (to []Queue, reason strin
 	return []Queue{there}, ""
 }
 
+// bounce is the id of what came back to its sender from a direct chat; "" if the event tells of nothing that did.
+func (ev *Event) bounce() string {
+	rcpt, ok := ev.Body.(Receipt)
+	if _, _, direct := ev.At.Direct(); !ok || !direct || ev.own || rcpt.State != Undeliverable {
+		return ""
+	}
+	return rcpt.Target.Native
+}
+
 // plainRefusal is told to those who write in the clear where direct chats must be encrypted.
 const plainRefusal = "direct chats are bridged only end-to-end encrypted, and the message was not"
 
@@ -187,7 +196,8 @@ const (
 	tooMany     = "you have begun many new chats lately; try again later"
 )
 
-// starts remembers the new chats that people begin, in memory: a restart forgives.
+// starts remembers the new chats that people begin, in memory: a restart forgives. It is bounded: full of people it
+// forgets them all, since anybody may have as many names as they like on a server of their own.
 type starts struct {
 	now func() time.Time
 
@@ -228,6 +238,7 @@ func (s *starts) mark(begun map[personKey]map[Address]bool) {
 	for who, chats := range begun {
 		recent := s.recent(who)
 		if recent == nil {
+			s.makeRoom()
 			recent = map[Address]time.Time{}
 			s.by[who] = recent
 		}
@@ -237,9 +248,16 @@ func (s *starts) mark(begun map[personKey]map[Address]bool) {
 			}
 		}
 	}
-	if len(s.by) > maxTold {
-		for _, who := range slices.Collect(maps.Keys(s.by)) {
-			s.recent(who)
-		}
+}
+
+func (s *starts) makeRoom() {
+	if len(s.by) < maxTold {
+		return
+	}
+	for _, who := range slices.Collect(maps.Keys(s.by)) {
+		s.recent(who)
+	}
+	if len(s.by) >= maxTold {
+		clear(s.by)
 	}
 }

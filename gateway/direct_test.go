@@ -156,3 +156,14 @@ func TestNewChatsAreCounted(t *testing.T) {
 		t.Error("an hour did not forgive")
 	}
 }
+
+func TestWhoBeginsChatsIsBounded(t *testing.T) {
+	now := time.Unix(0, 0)
+	s := starts{now: func() time.Time { return now }, by: map[personKey]map[Address]time.Time{}}
+	for i := range 3 * maxTold {
+		s.mark(map[personKey]map[Address]bool{{"matrix", fmt.Sprint("@u", i, ":evil.lit")}: {{"matrix", "direct/x"}: true}})
+		if len(s.by) > maxTold {
+			t.Fatalf("%d people are remembered", len(s.by))
+		}
+	}
+}
