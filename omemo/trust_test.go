@@ -316,10 +316,14 @@ func TestDecideRefuses(t *testing.T) {
 			t.Errorf("error %v, want ErrMalformed", err)
 		}
 	}
-	for i := range maxDecisions + 1 {
-		err := alice.manager.Decide(t.Context(), "bob@example.org", IdentityKey{byte(i), byte(i >> 8)}, Distrusted)
-		if (err != nil) != (i == maxDecisions) {
-			t.Fatalf("decision %d: %v", i, err)
+	j := new(judge)
+	for i := range maxDecisions - 1 {
+		j.decide("bob@example.org", IdentityKey{byte(i), byte(i >> 8)}, Distrusted)
+	}
+	alice.store.values[TrustKey] = j.marshal()
+	for last, want := range []error{nil, ErrState} {
+		if err := alice.manager.Decide(t.Context(), "bob@example.org", IdentityKey{31: byte(last + 1)}, Distrusted); !errors.Is(err, want) {
+			t.Fatalf("decision %d: error %v, want %v", maxDecisions+last, err, want)
 		}
 	}
 	for trust, name := range []string{"undecided", "blind", "verified", "distrusted", "unknown"} {
