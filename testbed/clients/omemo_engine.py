@@ -167,10 +167,21 @@ class Engine:
             return [{"id": d.device_id, "active": any(active for _, active in d.active), "namespaces": sorted(d.namespaces), "key": d.identity_key.hex()}
                     for d in await self.manager.get_device_information(jid)]
 
-    async def encrypt(self, recipients, body, namespaces, room, refresh):
-        """Returns (namespace, <encrypted/>) for each namespace; fails when a recipient has no device, as strict clients do."""
+    async def encrypt(self, recipients, body, namespaces, room, refresh, skip):
+        """Returns (namespace, <encrypted/>) for each namespace; fails when a recipient has no device, as strict clients do, or skips it."""
         async with self.lock:
-            await self.refresh([j for j in recipients if refresh or any((ns, j) not in self.known for ns in namespaces)], namespaces)
+            for jid in list(recipients):
+                try:
+                    if refresh or any((ns, jid) not in self.known for ns in namespaces):
+                        await self.refresh([jid], namespaces)
+                    found = await self.manager.get_device_information(jid) if skip else ()
+                    usable = not skip or any(active and ns in namespaces for d in found for ns, active in d.active)
+                except omemo.DeviceListDownloadFailed:
+                    if not skip:
+                        raise
+                    usable = False
+                if not usable:
+                    recipients.remove(jid)
             plain = {}
             if LEGACY in namespaces:
                 plain[LEGACY] = body.encode()

@@ -74,9 +74,10 @@ class Commands:
         message.send()
         return {"id": message["id"]}
 
-    async def cmd_send_omemo(self, to, body, omemo=None, recipients=None, refresh=False, hold=False):
-        """Seals for everyone in the room or affiliated with it, as real clients do; `refresh` fetches their device lists anew. Each device
-        gets the message in the first of the `omemo` versions that it has. What is held goes out by `release`."""
+    async def cmd_send_omemo(self, to, body, omemo=None, recipients=None, refresh=False, hold=False, skip=False):
+        """Seals a text, or several one after the other, for everyone in the room or affiliated with it, as real clients do. Each device gets it
+        in the first of the `omemo` versions that it has. `refresh` fetches device lists anew, `skip` leaves out who has no device in the
+        versions, and what is held goes out by `release`."""
         from omemo_engine import NAMESPACES
         c = self.client
         room = to if to in c.rooms else None
@@ -84,20 +85,25 @@ class Commands:
             affiliated = {jid for jid, a in (await self.cmd_affiliations(room)).items() if a != "outcast"}
             recipients = ({real for real in c.rooms[room].values() if real} | affiliated) - {c.boundjid.bare}
         namespaces = [NAMESPACES[n] for n in omemo] if omemo else c.engine.namespaces
-        sealed, errors = await c.engine.encrypt(recipients or [bare(to)], body, namespaces, room, refresh)
-        ids = []
-        for namespace, element in sealed:
-            message = c.make_message(mto=to, mtype="groupchat" if room else "chat", mbody="This message is sealed with OMEMO.")
-            message["id"] = c.new_id()
-            c.sent[message["id"]], c.sealed[message["id"]] = body, message
-            message.xml.append(element)
-            ET.SubElement(message.xml, "{urn:xmpp:eme:0}encryption", namespace=namespace, name="OMEMO")
-            ET.SubElement(message.xml, "{urn:xmpp:sid:0}origin-id", id=message["id"])
-            ET.SubElement(message.xml, "{urn:xmpp:hints}store")
-            if not hold:
-                message.send()
-            ids.append(message["id"])
-        return {"ids": ids, "recipients": sorted(recipients or [bare(to)]), "errors": errors}
+        recipients, ids, errors = sorted(recipients or [bare(to)]), [], []
+        for text in body if isinstance(body, list) else [body]:
+            sealed, failed = await c.engine.encrypt(recipients, text, namespaces, room, refresh, skip)
+            ids += [self.send_sealed(to, text, namespace, element, hold) for namespace, element in sealed]
+            errors += failed
+        return {"ids": ids, "recipients": recipients, "errors": errors}
+
+    def send_sealed(self, to, text, namespace, element, hold):
+        c = self.client
+        message = c.make_message(mto=to, mtype="groupchat" if to in c.rooms else "chat", mbody="This message is sealed with OMEMO.")
+        message["id"] = c.new_id()
+        c.sent[message["id"]], c.sealed[message["id"]] = text, message
+        message.xml.append(element)
+        ET.SubElement(message.xml, "{urn:xmpp:eme:0}encryption", namespace=namespace, name="OMEMO")
+        ET.SubElement(message.xml, "{urn:xmpp:sid:0}origin-id", id=message["id"])
+        ET.SubElement(message.xml, "{urn:xmpp:hints}store")
+        if not hold:
+            message.send()
+        return message["id"]
 
     async def cmd_release(self, ids):
         """Sends sealed messages that were held, in the order given."""

@@ -60,6 +60,7 @@ bcrypt_rounds: 4
 presence: { enabled: true }
 url_preview_enabled: false
 max_upload_size: 16M
+filter_timeline_limit: 5000
 rc_message: $limit
 rc_registration: $limit
 rc_joins: { local: $limit, remote: $limit }

@@ -71,11 +71,28 @@ func onEachStore(t *testing.T, o peers.SceneOptions, play func(ctx context.Conte
 	for _, store := range stores {
 		t.Run(store, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeoutCause(t.Context(), patience, fmt.Errorf("%v have passed", patience))
-			t.Cleanup(cancel)
+			ctx := within(t, patience)
 			play(ctx, t, scene(ctx, t, o, store))
 		})
 	}
+}
+
+// onOneStore plays a scenario once, on SQLite unless only Postgres is asked for: one that is about people and clients, and takes long.
+func onOneStore(t *testing.T, o peers.SceneOptions, play func(ctx context.Context, t *testing.T, s *peers.Scene)) {
+	t.Helper()
+	t.Parallel()
+	store := "sqlite"
+	if only := os.Getenv("LOCKBRIDGE_E2E_STORE"); only != "" {
+		store = only
+	}
+	ctx := within(t, 3*patience)
+	play(ctx, t, scene(ctx, t, o, store))
+}
+
+func within(t *testing.T, limit time.Duration) context.Context {
+	ctx, cancel := context.WithTimeoutCause(t.Context(), limit, fmt.Errorf("%v have passed", limit))
+	t.Cleanup(cancel)
+	return ctx
 }
 
 // scene makes a scene that ends with the test, which fails if Lockbridge does not stop as it should.

@@ -19,8 +19,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-
-	_ "modernc.org/sqlite" // Gajim's settings
 )
 
 // Gajim is a real Gajim with its OMEMO plugin on a screen of its own (Xvfb), steered through its D-Bus interface. Its feed is what it tells

@@ -157,6 +157,13 @@ func (c *IRC) AwaitText(ctx context.Context, channel, text string) (IRCLine, err
 	})
 }
 
+// AwaitPrivate waits for a message of a nick to us alone that holds the text.
+func (c *IRC) AwaitPrivate(ctx context.Context, nick, text string) (IRCLine, error) {
+	return c.Await(ctx, fmt.Sprintf("the private message %q of %s", text, nick), func(l IRCLine) bool {
+		return l.Command == "PRIVMSG" && len(l.Params) > 0 && strings.EqualFold(l.Params[0], c.Nick) && strings.EqualFold(l.Nick(), nick) && contains(l.Text(), text)
+	})
+}
+
 // AwaitJoin waits until a nick has joined the channel while we were in it, or was there when we came.
 func (c *IRC) AwaitJoin(ctx context.Context, channel, nick string) error {
 	_, err := c.Await(ctx, nick+" in "+channel, func(l IRCLine) bool {

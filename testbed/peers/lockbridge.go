@@ -4,7 +4,9 @@ import (
 	"bufio"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +20,9 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	_ "github.com/jackc/pgx/v5/stdlib" // the program's databases
+	_ "modernc.org/sqlite"
 )
 
 // Lockbridge is the real program with a configuration of its own, in a slot of the bed. Its feed is its log.
@@ -27,6 +32,7 @@ type Lockbridge struct {
 	Config string // the configuration file, in a folder with key and database
 
 	binary string
+	store  string // see Setup
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended; err is set then
 	err    error
@@ -37,7 +43,9 @@ type Lockbridge struct {
 type Setup struct {
 	Store   string // a store URL; "": SQLite in the configuration's folder
 	Bridges []Bridge
-	SASL    bool // log in to IRC over TLS with the slot's account; else the plain port
+	SASL    bool     // log in to IRC over TLS with the slot's account; else the plain port
+	OMEMO   []string // versions in order of preference; none: the program's default
+	Direct  []string // domains and addresses that may have direct chats, sealed on XMPP
 	Extra   string
 }
 
@@ -47,6 +55,7 @@ type Bridge struct {
 	Rooms      map[string]string
 	Encryption string // required or off
 	Puppets    string // "": the program's default
+	MaxPuppets int    // 0: the program's default
 }
 
 // BuildLockbridge builds the program into dir, as it is released: static, without cgo. LOCKBRIDGE_BINARY names one that exists instead.
@@ -68,7 +77,7 @@ func BuildLockbridge(ctx context.Context, b *Bed, dir string) (binary string, er
 func NewLockbridge(b *Bed, binary, dir string, slot *Slot, s Setup) (*Lockbridge, error) {
 	key := make([]byte, 32)
 	rand.Read(key)
-	l := &Lockbridge{Slot: slot, binary: binary, Config: filepath.Join(dir, "lockbridge.toml")}
+	l := &Lockbridge{Slot: slot, binary: binary, store: s.Store, Config: filepath.Join(dir, "lockbridge.toml")}
 	l.Feed = newFeed("lockbridge"+fmt.Sprintf(" (slot %d)", slot.Number), func(line string) string { return line })
 	if err := os.WriteFile(filepath.Join(dir, "lockbridge.key"), []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
 		return nil, err
@@ -85,6 +94,9 @@ func (s Setup) text(b *Bed, slot *Slot) string {
 	fmt.Fprintf(&t, "[store]\nurl = %q\nkey = \"file:lockbridge.key\"\n\n[http]\nlisten = %q\n\n[log]\nlevel = \"debug\"\n\n", store, slot.HTTP)
 	fmt.Fprintf(&t, "[network.xmpp]\nkind = \"xmpp\"\ncomponent = %q\nserver = %q\nsecret = %q\nnick = %q\n\n",
 		slot.Component, b.Addr("COMPONENT"), slot.ComponentSecret, slot.Nick)
+	if s.OMEMO != nil {
+		fmt.Fprintf(&t, "[network.xmpp.omemo]\nversions = %s\n\n", list(s.OMEMO))
+	}
 	fmt.Fprintf(&t, "[network.matrix]\nkind = \"matrix\"\nhomeserver = %q\ndomain = %q\nlisten = %q\nurl = \"http://%s\"\nregistration = %q\nuser_prefix = %q\nnick = %q\n\n",
 		b.HomeserverURL(), b.Host, slot.Appservice, slot.Appservice, slot.Registration, slot.UserPrefix, slot.Nick)
 	fmt.Fprintf(&t, "[network.irc]\nkind = \"irc\"\nnick = %q\npace = { burst = 20, every = \"50ms\" }\n", slot.Nick)
@@ -96,8 +108,17 @@ func (s Setup) text(b *Bed, slot *Slot) string {
 	for _, bridge := range s.Bridges {
 		bridge.write(&t)
 	}
+	if s.Direct != nil {
+		fmt.Fprintf(&t, "\n[direct]\nallow = %s\nencryption = \"required\"\nclear = [\"matrix\", \"irc\"]\n", list(s.Direct))
+	}
 	t.WriteString("\n" + s.Extra)
 	return t.String()
+}
+
+// list writes strings as an array of TOML.
+func list(of []string) string {
+	text, _ := json.Marshal(of) // the same for strings
+	return string(text)
 }
 
 func (br Bridge) write(w io.Writer) {
@@ -105,16 +126,40 @@ func (br Bridge) write(w io.Writer) {
 	for _, network := range slices.Sorted(maps.Keys(br.Rooms)) {
 		rooms = append(rooms, fmt.Sprintf("%s = %q", network, br.Rooms[network]))
 		if network != "xmpp" {
-			clear = append(clear, fmt.Sprintf("%q", network))
+			clear = append(clear, network)
 		}
 	}
 	fmt.Fprintf(w, "\n[[bridge]]\nname = %q\nrooms = { %s }\nencryption = %q\n", br.Name, strings.Join(rooms, ", "), br.Encryption)
 	if br.Encryption == "required" {
-		fmt.Fprintf(w, "clear = [%s]\n", strings.Join(clear, ", "))
+		fmt.Fprintf(w, "clear = %s\n", list(clear))
 	}
 	if br.Puppets != "" {
 		fmt.Fprintf(w, "puppets = %q\n", br.Puppets)
 	}
+	if br.MaxPuppets != 0 {
+		fmt.Fprintf(w, "max_puppets = %d\n", br.MaxPuppets)
+	}
+}
+
+// OnPostgres says which dialect SQL takes.
+func (l *Lockbridge) OnPostgres() bool { return l.store != "" }
+
+// SQL runs a statement on the program's database, which must not be running if that is SQLite; it returns how many rows it touched.
+func (l *Lockbridge) SQL(ctx context.Context, statement string, args ...any) (rows int64, err error) {
+	driver, source := "sqlite", filepath.Join(filepath.Dir(l.Config), "lockbridge.db")
+	if l.OnPostgres() {
+		driver, source = "pgx", l.store
+	}
+	db, err := sql.Open(driver, source)
+	if err != nil {
+		return 0, err
+	}
+	defer db.Close()
+	result, err := db.ExecContext(ctx, statement, args...)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", statement, err)
+	}
+	return result.RowsAffected()
 }
 
 // Command runs another command of the program (check, registration, init) and returns what it printed.

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 )
@@ -95,7 +96,7 @@ func (m *Matrix) sync(ctx context.Context) error {
 	since := ""
 	for {
 		var answer syncAnswer
-		query := url.Values{"timeout": {"30000"}, "filter": {`{"room":{"timeline":{"limit":200}}}`}}
+		query := url.Values{"timeout": {"30000"}, "filter": {`{"room":{"timeline":{"limit":1000}}}`}}
 		if since != "" {
 			query.Set("since", since)
 		}
@@ -188,6 +189,14 @@ func (m *Matrix) Members(ctx context.Context, room string) (map[string]string, e
 		names[user] = j.Name
 	}
 	return names, err
+}
+
+// AwaitInvite waits until somebody of the users with that prefix (without @) has invited us somewhere, and returns where.
+func (m *Matrix) AwaitInvite(ctx context.Context, prefix string) (room string, err error) {
+	e, err := m.Await(ctx, "an invitation by @"+prefix, func(e MatrixEvent) bool {
+		return e.Invite && e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == m.UserID && strings.HasPrefix(e.Sender, "@"+prefix)
+	})
+	return e.Room, err
 }
 
 // AwaitText waits for a message in the room that holds the text, by somebody else.

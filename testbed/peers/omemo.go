@@ -20,15 +20,21 @@ func (c *XMPPClient) SaySealedAnew(ctx context.Context, to, text string) error {
 	return err
 }
 
-// SaySealedIn is SaySealed with some of the client's OMEMO versions: each device gets the text in the first that it has.
+// SayManySealed seals texts and sends them one after the other.
+func (c *XMPPClient) SayManySealed(ctx context.Context, to string, texts []string) error {
+	return c.Call(ctx, "send_omemo", map[string]any{"to": to, "body": texts}, nil)
+}
+
+// SaySealedIn is SaySealed with some of the client's OMEMO versions: each device gets the text in the first that it has, and who has none of
+// them is left out, where SaySealed would give up.
 func (c *XMPPClient) SaySealedIn(ctx context.Context, to, text string, versions ...string) error {
-	_, err := c.saySealed(ctx, to, text, map[string]any{"omemo": versions})
+	_, err := c.saySealed(ctx, to, text, map[string]any{"omemo": versions, "skip": true})
 	return err
 }
 
-// Seal is SaySealed without sending: Release sends what it returns, one stanza for each version that was needed.
+// Seal is SaySealedIn with all versions and without sending: Release sends what it returns, one stanza for each version that was needed.
 func (c *XMPPClient) Seal(ctx context.Context, to, text string) (ids []string, err error) {
-	return c.saySealed(ctx, to, text, map[string]any{"hold": true})
+	return c.saySealed(ctx, to, text, map[string]any{"hold": true, "skip": true})
 }
 
 func (c *XMPPClient) saySealed(ctx context.Context, to, text string, args map[string]any) (ids []string, err error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 )
 
 // Scene is one conversation that Lockbridge is to carry: an XMPP room, a Matrix room and an IRC channel, with somebody in each, and a
@@ -22,17 +23,29 @@ type Scene struct {
 	Matrix     *Matrix
 	IRC        *IRC
 
+	mu      sync.Mutex // several people may come in at once
 	closers []func()
+}
+
+// atEnd has Close call a function, before those that were handed in earlier.
+func (s *Scene) atEnd(end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closers = append(s.closers, end)
 }
 
 // SceneOptions say what kind of conversation it is.
 type SceneOptions struct {
-	Binary  string // of Lockbridge
-	Dir     string // for its files
-	Sealed  bool   // a members-only, non-anonymous room whose bridge requires OMEMO; else a plain room
-	Store   string // see Setup
-	Puppets string // see Bridge
-	SASL    bool   // see Setup
+	Binary  string   // of Lockbridge
+	Dir     string   // for its files
+	Sealed  bool     // a members-only, non-anonymous room whose bridge requires OMEMO; else a plain room
+	Store   string   // see Setup
+	Puppets string   // see Bridge
+	SASL    bool     // see Setup
+	OMEMO   []string // see Setup
+	Direct  bool     // everybody on the bed's host may have direct chats
+
+	MaxPuppets int // see Bridge
 }
 
 // NewScene makes accounts and rooms, brings their people in and configures Lockbridge, which Start starts.
@@ -50,12 +63,12 @@ func (s *Scene) build(ctx context.Context, o SceneOptions) error {
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, func() { slot.Release() })
+	s.atEnd(func() { slot.Release() })
 	name := Unique("verona")
 	s.Room = name + "@conference." + s.Bed.Host
 	s.Alias = "#" + name + ":" + s.Bed.Host
 	s.Channel = "#" + name
-	bridge := Bridge{Name: "verona", Encryption: "off", Puppets: o.Puppets, Rooms: map[string]string{"xmpp": s.Room, "matrix": s.Alias, "irc": s.Channel}}
+	bridge := Bridge{Name: "verona", Encryption: "off", Puppets: o.Puppets, MaxPuppets: o.MaxPuppets, Rooms: map[string]string{"xmpp": s.Room, "matrix": s.Alias, "irc": s.Channel}}
 	owner := XMPPOptions{Resource: "test"}
 	if o.Sealed {
 		bridge.Encryption, owner.OMEMO = "required", Legacy
@@ -78,7 +91,11 @@ func (s *Scene) build(ctx context.Context, o SceneOptions) error {
 	if s.IRC, err = s.IRCUser(ctx, "mercutio", false); err != nil {
 		return err
 	}
-	s.Lockbridge, err = NewLockbridge(s.Bed, o.Binary, o.Dir, slot, Setup{Store: o.Store, SASL: o.SASL, Bridges: []Bridge{bridge}})
+	setup := Setup{Store: o.Store, SASL: o.SASL, OMEMO: o.OMEMO, Bridges: []Bridge{bridge}}
+	if o.Direct {
+		setup.Direct = []string{s.Bed.Host}
+	}
+	s.Lockbridge, err = NewLockbridge(s.Bed, o.Binary, o.Dir, slot, setup)
 	return err
 }
 
@@ -95,14 +112,26 @@ func (s *Scene) XMPPMember(ctx context.Context, name string, o XMPPOptions) (*XM
 	o.Transcript = s.Transcript
 	c, err := StartXMPP(ctx, s.Bed, o)
 	if err == nil {
-		s.closers = append(s.closers, func() { c.Close() })
+		s.atEnd(func() { c.Close() })
 	}
 	return c, err
 }
 
-// SecondDevice logs a member in once more, with keys of its own.
+// SecondDevice logs a member in once more, with keys of its own in the same versions.
 func (s *Scene) SecondDevice(ctx context.Context, of *XMPPClient, resource string) (*XMPPClient, error) {
-	return s.XMPPMember(ctx, "", XMPPOptions{JID: of.JID, Password: of.options.Password, Resource: resource, OMEMO: Legacy})
+	return s.XMPPMember(ctx, "", XMPPOptions{JID: of.JID, Password: of.options.Password, Resource: resource, OMEMO: of.options.OMEMO})
+}
+
+// RoomMember is XMPPMember for somebody who is made a member of the room and enters it.
+func (s *Scene) RoomMember(ctx context.Context, nick string, o XMPPOptions) (*XMPPClient, error) {
+	c, err := s.XMPPMember(ctx, strings.ToLower(nick), o)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.Owner.Affiliate(ctx, s.Room, c.JID, "member"); err != nil {
+		return nil, err
+	}
+	return c, c.Join(ctx, s.Room, nick)
 }
 
 // ProfanityMember makes an account of the domain and logs it in with Profanity, its keys published.
@@ -116,7 +145,7 @@ func (s *Scene) ProfanityMember(ctx context.Context, name, domain string) (*Prof
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, p.Close)
+	s.atEnd(p.Close)
 	return p, p.PublishOMEMO(ctx)
 }
 
@@ -132,7 +161,7 @@ func (s *Scene) MatrixUser(ctx context.Context, name string) (*Matrix, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, m.Close)
+	s.atEnd(m.Close)
 	return m, m.SetDisplayName(ctx, display)
 }
 
@@ -141,7 +170,7 @@ func (s *Scene) MatrixAgain(ctx context.Context) (*Matrix, error) {
 	name, _, _ := strings.Cut(s.Matrix.UserID[1:], ":")
 	m, err := LoginMatrix(ctx, s.Bed, name, "pw-"+name, s.Transcript)
 	if err == nil {
-		s.closers = append(s.closers, m.Close)
+		s.atEnd(m.Close)
 	}
 	return m, err
 }
@@ -152,7 +181,7 @@ func (s *Scene) IRCUser(ctx context.Context, nick string, secure bool) (*IRC, er
 	if err != nil {
 		return nil, err
 	}
-	s.closers = append(s.closers, c.Close)
+	s.atEnd(c.Close)
 	return c, c.Join(ctx, s.Channel)
 }
 
