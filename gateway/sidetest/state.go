@@ -59,19 +59,22 @@ func (s *State) Update(ctx context.Context, fn func(ctx context.Context) error) 
 }
 
 // view calls fn with the transaction's values over the stored ones.
-func (s *State) view(ctx context.Context, fn func(get func(string) []byte, keys map[string]bool)) {
+func (s *State) view(ctx context.Context, fn func(get func(string) []byte, keys func() map[string]bool)) {
 	t, inside := ctx.Value(txKey{}).(*tx)
 	if !inside {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		t = &tx{}
 	}
-	keys := map[string]bool{}
-	for k := range s.values {
-		keys[k] = true
-	}
-	for k := range t.staged {
-		keys[k] = true
+	keys := func() map[string]bool {
+		all := map[string]bool{}
+		for k := range s.values {
+			all[k] = true
+		}
+		for k := range t.staged {
+			all[k] = true
+		}
+		return all
 	}
 	fn(func(k string) []byte {
 		if v, ok := t.staged[k]; ok {
@@ -84,7 +87,7 @@ func (s *State) view(ctx context.Context, fn func(get func(string) []byte, keys 
 // GetMany implements gateway.State.
 func (s *State) GetMany(ctx context.Context, keys []string) (map[string][]byte, error) {
 	out := map[string][]byte{}
-	s.view(ctx, func(get func(string) []byte, _ map[string]bool) {
+	s.view(ctx, func(get func(string) []byte, _ func() map[string]bool) {
 		for _, k := range keys {
 			if v := get(k); v != nil {
 				out[k] = v
@@ -97,8 +100,8 @@ func (s *State) GetMany(ctx context.Context, keys []string) (map[string][]byte, 
 // List implements gateway.State.
 func (s *State) List(ctx context.Context, prefix string) (map[string][]byte, error) {
 	out := map[string][]byte{}
-	s.view(ctx, func(get func(string) []byte, keys map[string]bool) {
-		for k := range keys {
+	s.view(ctx, func(get func(string) []byte, keys func() map[string]bool) {
+		for k := range keys() {
 			if v := get(k); v != nil && strings.HasPrefix(k, prefix) {
 				out[k] = v
 			}
