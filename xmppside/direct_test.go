@@ -34,12 +34,17 @@ type town struct {
 	names map[string]string // by id; not there: nobody
 	asked []string
 	gate  chan struct{} // nil: answers at once
+	news  chan struct{} // gets a value for each question
 }
 
 func (w *town) find(ctx context.Context, who gateway.Person) (gateway.Person, error) {
 	w.mu.Lock()
 	w.asked = append(w.asked, who.ID)
 	gate := w.gate
+	select {
+	case w.news <- struct{}{}:
+	default:
+	}
 	name, there := w.names[who.ID]
 	w.mu.Unlock()
 	if gate != nil {
@@ -74,7 +79,7 @@ func startDirect(t *testing.T, f *fakeServer, encryption gateway.Encryption, roo
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
-	w := &town{names: map[string]string{"@alice:test": "Alice", "nick": ""}}
+	w := &town{names: map[string]string{"@alice:test": "Alice", "nick": ""}, news: make(chan struct{}, 1)}
 	side, inbox, _ := startWith(ctx, t, f.config(), sidetest.NewState(), gateway.Deps{Rooms: rooms, Direct: openDirect(encryption), Find: w.find})
 	return side, inbox, w
 }
@@ -145,6 +150,44 @@ func TestAnUnmetPuppetIsMetWhileMessagesWait(t *testing.T) {
 	card := f.answered("juliet@test/phone", fakePuppet, el(nsVCard, "vCard"))
 	if name := card.child(nsVCard, "vCard").child(nsVCard, "FN"); name == nil || name.text != "Alice" {
 		t.Errorf("the card is %s", card.bytes())
+	}
+}
+
+// TestWhatWaitsOutlastsTheConnection: a component's server keeps nothing for it.
+func TestWhatWaitsOutlastsTheConnection(t *testing.T) {
+	f := newFakeServer(t)
+	side, inbox, w := startDirect(t, f, gateway.EncryptionOff)
+	w.gate = make(chan struct{})
+	f.directly("juliet@test/phone", fakePuppet, "m1", body("before the cut"))
+	f.raw("<iq type='get' id='mark' from='juliet@test/phone' to='" + fakePuppet + "'><ping xmlns='urn:xmpp:ping'/></iq>")
+	for side.meetings.underWayWith(fakePuppet) < 2 {
+		f.answered("juliet@test/phone", fakeSelf, el(nsPing, "ping"))
+	}
+	<-w.news
+	f.drop()
+	<-w.news // asked again on the next connection
+	close(w.gate)
+	heard(t, inbox, "before the cut")
+	f.await("the answer", func(n *node) bool { return n.get("id") == "mark" })
+}
+
+// underWayWith is how many stanzas wait for an address.
+func (ms *meetings) underWayWith(own string) int {
+	m := ms.all()[own]
+	return len(m.items) + len(m.queries)
+}
+
+func TestASealedMessageInAVersionThatIsOffIsNotLostSilently(t *testing.T) {
+	f := newFakeServer(t)
+	side, inbox, _ := startDirect(t, f, gateway.EncryptionRequired)
+	must(t, side.meetAlice(t))
+	f.directly("juliet@test/phone", fakePuppet, "m1", el(nsOMEMOTwo, "encrypted").add(
+		el(nsOMEMOTwo, "header", "sid", "1").add(el(nsOMEMOTwo, "keys", "jid", fakePuppet).add(el(nsOMEMOTwo, "key", "rid", "2").say("AAAA"))),
+		el(nsOMEMOTwo, "payload").say("AAAA")))
+	f.directly("juliet@test/phone", fakePuppet, "m2", body("the end mark"))
+	heard(t, inbox, "the end mark")
+	if n := len(inbox.Unread()); n != 1 {
+		t.Errorf("%d unreadable", n)
 	}
 }
 

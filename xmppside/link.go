@@ -57,6 +57,16 @@ func (l *link) close() {
 	})
 }
 
+// isDown reports whether the link is of no use any more.
+func (l *link) isDown() bool {
+	select {
+	case <-l.down:
+		return true
+	default:
+		return false
+	}
+}
+
 // send writes stanzas, in order and together.
 func (l *link) send(stanzas ...*node) error {
 	raw := make([][]byte, len(stanzas))

@@ -184,7 +184,7 @@ func (s *Side) introduce(ctx context.Context, l *link, own string, person gatewa
 	err := s.makePuppet(ctx, own, person)
 	fault := ""
 	switch {
-	case err != nil && ctx.Err() != nil:
+	case l.isDown():
 		return // the next connection goes on with it
 	case errors.Is(err, gateway.ErrNobody), errors.Is(err, errOtherAddress):
 		fault = "item-not-found"

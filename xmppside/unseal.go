@@ -57,11 +57,14 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 		}
 	}
 	payload := false
-	err = omemo.ErrNotForUs
+	err = errVersionOff
 	for _, v := range s.versions {
 		sealed := u.message.sealedIn(v)
 		if sealed == nil {
 			continue
+		}
+		if errors.Is(err, errVersionOff) {
+			err = omemo.ErrNotForUs
 		}
 		msg, owns, bad := s.parseSealed(ctx, v, sealed, u.owns)
 		if errors.Is(bad, gateway.ErrStore) {
@@ -107,6 +110,9 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 	}
 	return nil, then, err
 }
+
+// errVersionOff: a message was sealed in a version of OMEMO that the config leaves out.
+var errVersionOff = errors.New("it is sealed in a version of OMEMO that is not spoken here")
 
 // keepWorst prefers to report a failure that is not benign.
 func keepWorst(a, b error) error {
