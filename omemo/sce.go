@@ -111,14 +111,13 @@ func parseEnvelope(xml []byte) (e Envelope, err error) {
 				err = s.sealedContent(&e)
 			}
 		case s.is(namespaceSCE, "from"):
-			e.From, err = s.affix(&seen.from, "jid")
+			e.From, err = s.affixJID(&seen.from)
 		case s.is(namespaceSCE, "to"):
-			e.To, err = s.affix(&seen.to, "jid")
+			e.To, err = s.affixJID(&seen.to)
 		case s.is(namespaceSCE, "time"):
-			var stamp string
-			stamp, err = s.affix(&seen.time, "stamp")
-			if t, bad := time.Parse(time.RFC3339, stamp); bad == nil && t.UTC().Year() >= 1970 && t.UTC().Year() <= 9999 {
-				e.Time = t.UTC() // else it tells nothing, and the message matters more
+			if err = s.first(&seen.time); err == nil {
+				e.Time = s.stamp()
+				err = s.skip()
 			}
 		case s.is(namespaceSCE, "rpad"):
 			if err = s.first(&seen.rpad); err == nil {
@@ -135,12 +134,15 @@ func parseEnvelope(xml []byte) (e Envelope, err error) {
 
 // legalText reports whether text is UTF-8 of characters that XML may contain.
 func legalText(text []byte) bool {
-	for _, c := range text {
-		if c < ' ' && c != '\t' && c != '\n' && c != '\r' {
+	if !utf8.Valid(text) {
+		return false
+	}
+	for _, r := range string(text) {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
 			return false
 		}
 	}
-	return utf8.Valid(text)
+	return true
 }
 
 // first notes that an element is there and refuses a second one.
@@ -152,17 +154,28 @@ func (s *scanner) first(seen *bool) error {
 	return nil
 }
 
-// affix reads an element that may occur once and has its value in an attribute.
-func (s *scanner) affix(seen *bool, attribute string) (string, error) {
+// affixJID reads an element that may occur once and names a JID.
+func (s *scanner) affixJID(seen *bool) (string, error) {
 	if err := s.first(seen); err != nil {
 		return "", err
 	}
-	value, _ := s.attr(attribute)
-	text := string(value)
-	if text == "" {
-		return "", fmt.Errorf("%w: %s without %s", errXML, s.local, attribute)
+	value, _ := s.attr("jid")
+	jid := string(value)
+	if jid == "" {
+		return "", fmt.Errorf("%w: %s without jid", errXML, s.local)
 	}
-	return text, s.skip()
+	return jid, s.skip()
+}
+
+// stamp reads the time in the current element (XEP-0082). A broken one tells
+// nothing, and the message matters more.
+func (s *scanner) stamp() time.Time {
+	value, _ := s.attr("stamp")
+	t, err := time.Parse(time.RFC3339, string(value))
+	if t = t.UTC(); err != nil || t.Year() < 1970 || t.Year() > 9999 {
+		return time.Time{}
+	}
+	return t
 }
 
 // sealedContent copies the children of the current element that may be in an

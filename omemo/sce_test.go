@@ -110,6 +110,7 @@ func TestEnvelopeRefuses(t *testing.T) {
 		"too long":          envelope(strings.Repeat("x", maxEnvelope), ""),
 		"declared too long": long,
 		"no text":           envelope("<body xmlns='jabber:client'>\x00</body>", ""),
+		"no character":      envelope("<body xmlns='jabber:client'>\uFFFF</body>", ""),
 		"no UTF-8":          envelope("<body xmlns='jabber:client'>\xff</body>", ""),
 		"cut off":           strings.TrimSuffix(envelope("", ""), ">"),
 		"cut off in body":   "<envelope xmlns='urn:xmpp:sce:1'><content><body>",
