@@ -20,7 +20,7 @@ func ok(t *testing.T, err error) {
 	}
 }
 
-// TestGajimTalks has somebody with Gajim talk in a sealed room.
+// TestGajimTalks has somebody with Gajim talk in a sealed room and in private.
 func TestGajimTalks(t *testing.T) {
 	ctx, cancel := context.WithTimeoutCause(t.Context(), 2*time.Minute, fmt.Errorf("2 minutes have passed"))
 	defer cancel()
@@ -28,7 +28,7 @@ func TestGajimTalks(t *testing.T) {
 	ok(t, err)
 	binary, err := peers.BuildLockbridge(ctx, bed, t.TempDir())
 	ok(t, err)
-	s, err := peers.NewScene(ctx, bed, peers.SceneOptions{Binary: binary, Dir: t.TempDir(), Sealed: true})
+	s, err := peers.NewScene(ctx, bed, peers.SceneOptions{Binary: binary, Dir: t.TempDir(), Sealed: true, Direct: true})
 	ok(t, err)
 	defer func() { ok(t, s.Close()) }()
 	name := peers.Unique("benvolio")
@@ -44,7 +44,8 @@ func TestGajimTalks(t *testing.T) {
 		`<conference xmlns="urn:xmpp:bookmarks:1" autojoin="true"><nick>Benvolio</nick></conference></item></publish></pubsub>`, s.Room))
 	ok(t, err)
 
-	gajim, err := peers.StartGajim(ctx, bed, jid, password, s.Transcript, peers.GajimChat{JID: s.Room, Room: true})
+	puppet := s.MatrixName(s.Matrix)
+	gajim, err := peers.StartGajim(ctx, bed, jid, password, s.Transcript, peers.GajimChat{JID: s.Room, Room: true}, peers.GajimChat{JID: puppet})
 	ok(t, err)
 	defer gajim.Close()
 	picture := func(name string) {
@@ -66,7 +67,24 @@ func TestGajimTalks(t *testing.T) {
 	ok(t, gajim.Say(ctx, s.Room, "Is the day so young?"))
 	_, err = s.Matrix.AwaitText(ctx, s.MatrixRoom, "Is the day so young?")
 	ok(t, err)
+	_, err = s.Matrix.Say(ctx, s.MatrixRoom, "But new struck nine")
+	ok(t, err)
+	ok(t, gajim.AwaitText(ctx, s.Room, "But new struck nine"))
 	picture("gajim-room")
+
+	ok(t, gajim.Say(ctx, puppet, "What sadness lengthens your hours?"))
+	room, err := s.Matrix.AwaitInvite(ctx, s.Lockbridge.Slot.UserPrefix+"xmpp_benvolio")
+	ok(t, err)
+	ok(t, s.Matrix.Join(ctx, room))
+	_, err = s.Matrix.AwaitText(ctx, room, "What sadness lengthens your hours?")
+	ok(t, err)
+	_, err = s.Matrix.Say(ctx, room, "Not having that which makes them short")
+	ok(t, err)
+	ok(t, gajim.AwaitText(ctx, puppet, "Not having that which makes them short"))
+	ok(t, gajim.Say(ctx, puppet, "In love?"))
+	_, err = s.Matrix.AwaitText(ctx, room, "In love?")
+	ok(t, err)
+	picture("gajim-private")
 }
 
 // output is the folder for what a test leaves behind.

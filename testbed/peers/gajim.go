@@ -256,18 +256,23 @@ func (g *Gajim) Say(ctx context.Context, to, text string) error {
 	}
 	mark := g.Mark()
 	g.transcript.add(Entry{Where: g.owner, Who: g.JID, Text: text, Said: true, Sealed: true})
-	out, err := g.call(gajimRemote, "org.gajim.dbus.RemoteInterface."+method, to, text, gajimAccount)
+	out, err := g.call(gajimRemote, "org.gajim.dbus.RemoteInterface."+method, variant(to), variant(text), variant(gajimAccount))
 	if err == nil && !strings.Contains(out, "true") {
 		err = errors.New("it did not")
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %s to %s: %w: %s", g.owner, method, to, err, out)
 	}
-	_, err = g.AwaitAfter(ctx, mark, "its own message", func(line string) bool { return strings.Contains(line, "MessageSent") && strings.Contains(line, text) })
+	_, err = g.AwaitAfter(ctx, mark, "its own message", func(line string) bool { return strings.Contains(line, "MessageSent") && strings.Contains(line, variant(text)) })
 	return err
 }
 
 const gajimRemote = "/org/gajim/dbus/RemoteObject"
+
+// variant writes a string as gdbus reads it.
+func variant(s string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
+}
 
 // call calls a method on Gajim's D-Bus interface.
 func (g *Gajim) call(object, method string, args ...string) (string, error) {
@@ -282,7 +287,7 @@ func (g *Gajim) run(name string, args ...string) (string, error) {
 
 // AwaitText waits until Gajim has opened and shown a message of the room or person.
 func (g *Gajim) AwaitText(ctx context.Context, from, text string) error {
-	_, err := g.AwaitLine(ctx, fmt.Sprintf("the message %q", text), "RemoteInterface.", "Message (", "'"+from, text)
+	_, err := g.AwaitLine(ctx, fmt.Sprintf("the message %q", text), "RemoteInterface.", "Message (", strings.TrimSuffix(variant(from), "'"), text)
 	return err
 }
 
