@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"maunium.net/go/mautrix/id"
 
@@ -30,14 +31,33 @@ type chat struct {
 	Gone      bool   `json:"gone,omitempty"`      // the user is neither in the room nor invited
 	Encrypted bool   `json:"encrypted,omitempty"` // nothing but one explanation is ever sent there
 	Over      bool   `json:"over,omitempty"`      // somebody else came in; the ghost is about to leave
+	Unseen    bool   `json:"unseen,omitempty"`    // it is not known whether the room was encrypted from the beginning
 }
 
 // current is the room that stands for a chat now. Before is the one that did until then: a delivery whose answer got
-// lost may be there. Made is the number of the last room that the ghost made, from 0.
+// lost may be there. Made is the number of the last room that the ghost made, from 0. Asked are the times (Unix, in
+// seconds) when the user was last invited.
 type current struct {
 	Room   id.RoomID `json:"room,omitempty"`
 	Before id.RoomID `json:"before,omitempty"`
 	Made   int       `json:"made,omitempty"`
+	Asked  []int64   `json:"asked,omitempty"`
+}
+
+const (
+	maxAsks   = 3 // invitations to one chat in askWindow: who keeps leaving does not want it
+	askWindow = time.Hour
+)
+
+// mayAsk reports whether the user may be invited once more.
+func (c *current) mayAsk(now time.Time) bool {
+	return len(c.Asked) < maxAsks || now.Unix()-c.Asked[len(c.Asked)-maxAsks] > int64(askWindow/time.Second)
+}
+
+// ask notes an invitation.
+func (c *current) ask(now time.Time) {
+	c.Asked = append(c.Asked, now.Unix())
+	c.Asked = c.Asked[max(len(c.Asked)-maxAsks, 0):]
 }
 
 // move makes room the chat's current one.

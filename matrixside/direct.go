@@ -48,7 +48,8 @@ func (d *direct) rooms(ctx context.Context) (current, chat, error) {
 		return current{}, chat{}, err
 	}
 	if c.At != d.at.ID || c.Over {
-		return current{Before: now.Before, Made: now.Made}, chat{}, nil
+		now.Room = ""
+		return *now, chat{}, nil
 	}
 	return *now, *c, nil
 }
@@ -129,6 +130,9 @@ func (d *direct) deliver(ctx context.Context, one gateway.Delivery) (id.EventID,
 // ghost is called name, or what it was called before.
 func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, error) {
 	now, c, err := d.rooms(ctx)
+	if err == nil && c.Unseen {
+		c, err = d.inspect(ctx, now.Room)
+	}
 	if err != nil {
 		return "", err
 	}
@@ -141,6 +145,9 @@ func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, 
 		}
 		if !c.Gone || !fresh {
 			return now.Room, nil
+		}
+		if !now.mayAsk(d.s.now()) {
+			return "", d.tired()
 		}
 		err := d.invite(ctx, now.Room)
 		if !isForbidden(err) {
@@ -159,12 +166,44 @@ func (d *direct) room(ctx context.Context, name string, fresh bool) (id.RoomID, 
 		}
 	}
 	if !c.Encrypted {
+		if !now.mayAsk(d.s.now()) {
+			return "", d.tired()
+		}
 		now.Room, c, err = d.open(ctx, name, now.Made)
 	}
 	if err == nil && c.Encrypted {
 		err = gateway.Dropf("the direct Matrix room is end-to-end encrypted, and such rooms are not bridged yet")
 	}
 	return now.Room, err
+}
+
+// tired is why nobody is invited any more who left again and again.
+func (d *direct) tired() error {
+	return gateway.Dropf("%s has left the direct chat again and again, and is not invited for now", d.user)
+}
+
+// inspect finds out of a room that was learnt from its invitation alone whether it is encrypted: a homeserver may do so
+// on its own account, before anybody is invited.
+func (d *direct) inspect(ctx context.Context, room id.RoomID) (chat, error) {
+	encrypted, err := d.s.isEncrypted(ctx, d.ghost, room)
+	if err != nil && !isForbidden(err) { // put out meanwhile: so nothing can be said there either
+		return chat{}, fmt.Errorf("ask whether a direct room is encrypted: %w", err)
+	}
+	var c chat
+	err = d.s.amend(ctx, func(ctx context.Context, l *ledger) error {
+		known, err := l.chat(ctx, room)
+		if err != nil || known.At != d.at.ID {
+			return err
+		}
+		known.Unseen, known.Encrypted = false, known.Encrypted || encrypted
+		c = *known
+		if !c.Encrypted {
+			return nil
+		}
+		return d.s.mustExplain(ctx, l, known, room, "")
+	})
+	d.s.wakeErrands()
+	return c, err
 }
 
 // open makes a room for the chat, its nth or the next, and writes it down. It is safe to repeat.
@@ -194,13 +233,14 @@ func (d *direct) open(ctx context.Context, name string, n int) (id.RoomID, chat,
 		if known.At == "" {
 			*known = chat{At: d.at.ID, Name: seen.name}
 		}
-		known.Own, known.Encrypted = true, known.Encrypted || seen.encrypted
+		known.Own, known.Unseen, known.Encrypted = true, false, known.Encrypted || seen.encrypted
 		c = *known
 		now, err := l.current(ctx, d.at.ID)
 		if err != nil {
 			return err
 		}
 		now.move(room)
+		now.ask(d.s.now())
 		now.Made = n
 		if !c.Encrypted {
 			return nil
@@ -291,8 +331,13 @@ func (d *direct) invite(ctx context.Context, room id.RoomID) error {
 	}
 	return d.s.amend(ctx, func(ctx context.Context, l *ledger) error {
 		c, err := l.chat(ctx, room)
+		if err != nil {
+			return err
+		}
+		c.Gone = false
+		now, err := l.current(ctx, d.at.ID)
 		if err == nil {
-			c.Gone = false
+			now.ask(d.s.now())
 		}
 		return err
 	})

@@ -64,13 +64,19 @@ func (s *Side) runErrands(ctx context.Context, in gateway.Inbox) error {
 	if err != nil {
 		return fmt.Errorf("list what is to be done in direct rooms: %w", err)
 	}
-	var failed error
+	var todo []errand
 	for _, key := range slices.Sorted(maps.Keys(stored)) {
 		var e errand
 		if err := json.Unmarshal(stored[key], &e); err != nil {
 			s.log.Error("something that is to be done in a direct room cannot be read", "key", key, "error", err)
 			continue
 		}
+		todo = append(todo, e)
+	}
+	// What failed comes last: a server that is slow to answer must not hold up what concerns others.
+	slices.SortStableFunc(todo, func(a, b errand) int { return a.Tries - b.Tries })
+	var failed error
+	for _, e := range todo {
 		try, cancel := context.WithTimeout(ctx, errandTime)
 		err := s.runErrand(try, e, in)
 		cancel()
@@ -218,6 +224,8 @@ func (s *Side) adopt(ctx context.Context, e errand, at gateway.Address, seen sig
 		if err != nil || c.At != at.ID || !c.Pending || c.Over {
 			return err
 		}
+		// What came while the room was looked at counts as well.
+		opened.Encrypted, opened.Gone = opened.Encrypted || c.Encrypted, opened.Gone || c.Gone
 		*c = *opened
 		now, err := l.current(ctx, at.ID)
 		if err != nil {

@@ -109,7 +109,7 @@ func (s *Side) followOwn(ctx context.Context, l *ledger, c *chat, ev *nativeEven
 	if err != nil {
 		return err
 	}
-	*c = chat{At: at, Own: true}
+	*c = chat{At: at, Own: true, Unseen: true}
 	now.move(ev.Room)
 	return nil
 }
@@ -131,11 +131,17 @@ func (s *Side) followGhost(ctx context.Context, l *ledger, c *chat, ev *nativeEv
 		if s.names.ours(ev.Sender) {
 			return nil
 		}
+		accept, answer := s.invitations.count(s.now(), ev.Sender, ev.ID, s.names.domain)
+		if !answer {
+			return nil
+		}
 		*todo = errand{Do: doAnswer, Room: ev.Room, Ghost: ghost, User: ev.Sender, Event: ev.ID}
 		remote, known, err := s.whose(ctx, ghost)
 		switch {
 		case err != nil:
 			return err
+		case !accept:
+			todo.decline("you have invited many people lately; try again later")
 		case !known:
 			todo.decline("this user stands for nobody")
 		case c.At != "" && !mine:

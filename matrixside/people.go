@@ -204,6 +204,14 @@ func (s *Side) invited(ctx context.Context, rm *room) error {
 			s.log.Info("an invited ghost stands for nobody that the room is bridged with", "room", rm.ID, "ghost", mxid)
 			continue
 		}
+		known, err := s.isRegistered(ctx, mxid)
+		if err != nil {
+			return err
+		}
+		if !known && !s.mayMeet() {
+			s.log.Info("an invited ghost is not made, as many others just were", "room", rm.ID, "ghost", mxid)
+			continue
+		}
 		if _, _, err := s.voice(ctx, rm, p); err != nil {
 			s.log.Warn("cannot bring in an invited ghost", "room", rm.ID, "ghost", mxid, "error", err)
 		}

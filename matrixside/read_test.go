@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"maunium.net/go/mautrix/id"
 
@@ -272,7 +273,7 @@ func FuzzTransaction(f *testing.F) {
 		rm.native = testRoom
 		close(rm.tried)
 		close(rm.resolved)
-		s := &Side{names: newNaming(cfg), log: slog.New(slog.NewTextHandler(io.Discard, nil)), turn: make(chan struct{}, 1)}
+		s := &Side{names: newNaming(cfg), log: slog.New(slog.NewTextHandler(io.Discard, nil)), now: time.Now, turn: make(chan struct{}, 1)}
 		s.deps = gateway.Deps{Network: "matrix", State: sidetest.NewState()}
 		must(t, s.put(t.Context(), chatKey(directRoom), []byte(`{"at":"`+directAt("@romeo:example.org").ID+`"}`)))
 		s.rooms, s.byNative = map[string]*room{testRoom: rm}, map[id.RoomID]*room{testRoom: rm}

@@ -32,7 +32,8 @@ type Side struct {
 	away atomic.Bool   // Ready was told that the homeserver does not answer
 	turn chan struct{} // held by the one transaction that is being accepted; while the side does not run, by nobody
 
-	errands chan struct{} // something is to be done in a direct room
+	errands     chan struct{} // something is to be done in a direct room
+	invitations invitations
 
 	mu       sync.Mutex
 	met      []time.Time      // when ghosts were made for people who never spoke
