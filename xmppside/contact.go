@@ -152,58 +152,56 @@ func (s *Side) available(own, to string) *node {
 }
 
 // readSubscription takes in a step of the handshake by which two addresses see each other's presence (RFC 6121, section
-// 3), and answers it once it is durable.
+// 3), and answers it once it is durable. Of strangers nothing is kept, and nothing asked.
 func (s *Side) readSubscription(l *link, own, who, kind string, b *batch) {
-	step := func(kind string) *node { return el("", "presence", "type", kind, "from", own, "to", who) }
+	admitted := s.admits(who, own)
 	var out []*node
-	answer := func(was contact) contact {
-		out = nil
-		now := was
-		switch kind {
-		case "subscribe":
-			out = []*node{step("subscribed"), s.available(own, who)}
-			if now.Follows = true; !was.Followed && !was.Asked {
-				out = append(out, step("subscribe").add(el(nsNick, "nick").say(s.nameOf(own))))
-				now.Asked = true
-			}
-		case "unsubscribe":
-			out = []*node{step("unsubscribed")}
-			if now.Follows = false; was.Followed || was.Asked {
-				out = append(out, step("unsubscribe"))
-				now.Followed, now.Asked = false, false
-			}
-		case "subscribed":
-			out = []*node{s.available(own, who)} // by its capabilities their server learns what to tell us
-			now.Followed = true
-		case "unsubscribed":
-			now.Followed, now.Asked = false, false
-		}
-		return now
-	}
-	if kind == "unsubscribe" || kind == "unsubscribed" {
-		b.then(func() { s.followers.set(own, who, false) })
-	}
-	if s.admits(who, own) {
+	if admitted || kind == "unsubscribe" || kind == "unsubscribed" {
 		b.arrivals = append(b.arrivals, s.stateArrival(who, func(ctx context.Context) error {
-			return s.editContact(ctx, own, who, func(c *contact) { *c = answer(*c) })
+			return s.editContact(ctx, own, who, func(c *contact) { out = s.handshake(own, who, kind, c) })
 		}))
 	} else {
-		answer(contact{Asked: true}) // nothing is kept of strangers, and nothing asked
+		out = s.handshake(own, who, kind, &contact{Asked: true})
 	}
 	b.then(func() {
-		if len(out) == 0 {
-			return
+		if len(out) > 0 {
+			if err := l.send(out...); err != nil {
+				s.log.Debug("presence could not be answered", "to", who, "err", err)
+			}
 		}
-		if err := l.send(out...); err != nil {
-			s.log.Debug("presence could not be answered", "to", who, "err", err)
+		switch kind {
+		case "subscribed":
+			s.followers.set(own, who, admitted)
+			l.later(func(ctx context.Context) { s.readAgain(ctx, who) })
+		case "unsubscribe", "unsubscribed":
+			s.followers.set(own, who, false)
 		}
 	})
-	if kind == "subscribed" {
-		if s.admits(who, own) {
-			b.then(func() { s.followers.set(own, who, true) })
+}
+
+// handshake is the answer to one step, which changes the contact.
+func (s *Side) handshake(own, who, kind string, c *contact) []*node {
+	step := func(kind string) *node { return el("", "presence", "type", kind, "from", own, "to", who) }
+	known := c.Followed || c.Asked
+	switch kind {
+	case "subscribe":
+		c.Follows, c.Asked = true, true
+		if known {
+			return []*node{step("subscribed"), s.available(own, who)}
 		}
-		b.then(func() { l.later(func(ctx context.Context) { s.readAgain(ctx, who) }) })
+		return []*node{step("subscribed"), s.available(own, who), step("subscribe").add(el(nsNick, "nick").say(s.nameOf(own)))}
+	case "subscribed":
+		c.Followed = true
+		return []*node{s.available(own, who)} // by its capabilities their server learns what to tell us
+	case "unsubscribe":
+		c.Follows, c.Followed, c.Asked = false, false, false
+		if known {
+			return []*node{step("unsubscribed"), step("unsubscribe")}
+		}
+		return []*node{step("unsubscribed")}
 	}
+	c.Followed, c.Asked = false, false // unsubscribed
+	return nil
 }
 
 // greetChunk is how many presences are written at once.

@@ -125,8 +125,8 @@ func (s *Side) helpText(ctx context.Context, to gateway.Person) string {
 	var b strings.Builder
 	b.WriteString("This is a gateway between XMPP and other networks; nobody reads what is written to this address.\n")
 	if s.deps.Direct.Allows(to) {
-		fmt.Fprintf(&b, "To write to somebody elsewhere, write to NAME%%NETWORK@%s. So nick%%libera@%s is nick on the network libera, and "+
-			`alice\3aexample.org%%matrix@%s is @alice:example.org on the network matrix (\3a stands for a colon).`+"\n", s.domain, s.domain, s.domain)
+		fmt.Fprintf(&b, "To write to somebody elsewhere, write to NAME%%NETWORK@%s. For example, nick%%libera@%s would be nick on a network libera, and "+
+			`alice\3aexample.org%%matrix@%s would be @alice:example.org on a network matrix (\3a stands for a colon).`+"\n", s.domain, s.domain, s.domain)
 	} else {
 		b.WriteString("Direct chats with people elsewhere are not open to you; ask whoever runs this gateway.\n")
 	}
