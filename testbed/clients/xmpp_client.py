@@ -111,11 +111,11 @@ class Commands:
             self.client.sealed[i].send()
 
     async def cmd_replay(self, id, to, type):
-        """Sends the ciphertext of an earlier message once more, under a new id and perhaps to somebody else."""
+        """Sends the ciphertext of a message, of our own or of somebody else, once more: under a new id and perhaps to another place."""
         c = self.client
         message = c.make_message(mto=to, mtype=type, mbody="This message is sealed with OMEMO.")
         message["id"] = c.new_id()
-        for sealed in c.sealed[id].xml:
+        for sealed in c.sealed[id].xml if id in c.sealed else c.seen[id]:
             if sealed.tag.endswith("}encrypted"):
                 message.xml.append(sealed)
         message.send()

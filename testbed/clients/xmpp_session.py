@@ -60,6 +60,7 @@ class Client(slixmpp.ClientXMPP):
         self.joining = {}               # room -> future of the join
         self.sent = {}                  # id of an own sealed message -> its text, for our own reflection
         self.sealed = {}                # id of an own sealed message -> the whole stanza
+        self.seen = {}                  # id of somebody's sealed message -> the stanza
         self.held = None                # while held: stanzas that came and were not handled
         self.inbox = asyncio.Queue()    # stanzas are handled one after the other: decryption must keep their order
         self.ready = asyncio.get_running_loop().create_future()
@@ -208,6 +209,8 @@ class Client(slixmpp.ClientXMPP):
             line["own"] = self.nicks.get(sender.bare) == sender.resource and sender.resource != ""
         sealed = [e for e in x if e.tag.endswith("}encrypted")]
         if sealed and kind != "error":
+            if not line["own"]:
+                self.seen[line["id"]] = x
             sealed = self.engine.for_us(sealed) if self.engine else sealed[0]
             line.update(encrypted=True, namespace=sealed.tag[1:].split("}")[0], body=None)
             if line["own"] and line["id"] in self.sent:

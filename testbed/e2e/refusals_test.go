@@ -119,6 +119,64 @@ func TestBrokenSealsDoNotStopTheConversation(t *testing.T) {
 	})
 }
 
+func TestCiphertextsThatAreSentOnceMoreAreNotCarriedAgain(t *testing.T) {
+	onEachStore(t, direct, func(ctx context.Context, t *testing.T, s *peers.Scene) {
+		var people []*peers.XMPPClient
+		for i, nick := range []string{"Romeo", "Tybalt", "Benvolio", "Paris"} {
+			o := peers.XMPPOptions{OMEMO: [][]string{peers.Legacy, peers.Two}[i/2]}
+			people = append(people, must[*peers.XMPPClient](t)(s.RoomMember(ctx, nick, o)))
+		}
+		ok(t, s.Start(ctx))
+		puppet := s.MatrixName(s.Matrix)
+		for i, versions := range [][]string{peers.Legacy, peers.Two} {
+			romeo, tybalt := people[2*i], people[2*i+1]
+			inRoom, alone := romeo.JID+" to all of you", romeo.JID+" to you alone"
+			ids := must[[]string](t)(romeo.Seal(ctx, s.Room, inRoom))
+			ok(t, romeo.Release(ctx, ids...))
+			arrivesOnMatrix(ctx, t, s, inRoom)
+			fromMatrix(ctx, t, s, "Montague is here, "+tybalt.JID, tybalt)
+			private := must[[]string](t)(romeo.Seal(ctx, puppet, alone))
+			ok(t, romeo.Release(ctx, private...))
+			chat := must[string](t)(s.Matrix.AwaitInvite(ctx, s.Lockbridge.Slot.UserPrefix+"xmpp_"+strings.Split(romeo.JID, "-")[0]))
+			ok(t, s.Matrix.Join(ctx, chat))
+			must[peers.MatrixEvent](t)(s.Matrix.AwaitText(ctx, chat, alone))
+
+			// By himself, and by somebody who saw it in the room.
+			seen := must[peers.XMPPEvent](t)(tybalt.AwaitSealed(ctx, s.Room, inRoom))
+			for _, again := range []struct {
+				by       *peers.XMPPClient
+				id       string
+				to, kind string
+			}{
+				{romeo, ids[0], s.Room, "groupchat"}, {romeo, ids[0], puppet, "chat"}, {romeo, ids[0], s.Lockbridge.Slot.JID(), "chat"},
+				{romeo, private[0], s.Room, "groupchat"}, {romeo, private[0], puppet, "chat"},
+				{tybalt, seen.ID, s.Room, "groupchat"}, {tybalt, seen.ID, puppet, "chat"},
+			} {
+				ok(t, again.by.Replay(ctx, again.id, again.to, again.kind))
+			}
+			for _, c := range []*peers.XMPPClient{romeo, tybalt} {
+				text := c.JID + " goes on"
+				ok(t, c.SaySealedIn(ctx, s.Room, text, versions...))
+				arrivesOnMatrix(ctx, t, s, text)
+				arrivesOnIRC(ctx, t, s, text)
+				ok(t, c.SaySealedIn(ctx, puppet, text+" in private", versions...))
+			}
+			must[peers.MatrixEvent](t)(s.Matrix.AwaitText(ctx, chat, romeo.JID+" goes on in private"))
+			once(t, s, inRoom)
+			copies := 0
+			for _, e := range s.Matrix.Events() {
+				if strings.Contains(e.Text(), alone) {
+					copies++
+				}
+			}
+			if copies != 1 {
+				t.Errorf("what was said in private came %d times", copies)
+			}
+		}
+		nothingCrossedInTheClear(t, s)
+	})
+}
+
 func TestStrangeTextArrivesSane(t *testing.T) {
 	onEachStore(t, sealed, func(ctx context.Context, t *testing.T, s *peers.Scene) {
 		ok(t, s.Start(ctx))

@@ -200,7 +200,7 @@ func (g *Gajim) writeSettings(ctx context.Context, b *Bed, password string) erro
 			kind, settings = "groupchat", rooms
 		}
 		settings[c.JID] = object{"encryption": "OMEMO"}
-		open = append(open, object{"account": gajimAccount, "jid": object{"__type": "JID", "value": c.JID}, "type": kind, "pinned": false, "position": i})
+		open = append(open, object{"account": gajimAccount, "jid": object{"__type": "JID", "value": c.JID}, "type": kind, "pinned": true, "position": i})
 	}
 	app := object{"use_keyring": false, "remote_control": true, "plugins_update_check": false, "check_for_update": false, "show_notifications": false,
 		"confirm_on_window_delete": false, "trayicon": "never"}
@@ -263,7 +263,9 @@ func (g *Gajim) Say(ctx context.Context, to, text string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %s to %s: %w: %s", g.owner, method, to, err, out)
 	}
-	_, err = g.AwaitAfter(ctx, mark, "its own message", func(line string) bool { return strings.Contains(line, "MessageSent") && strings.Contains(line, variant(text)) })
+	_, err = g.AwaitAfter(ctx, mark, "its own message", func(line string) bool {
+		return strings.Contains(line, "MessageSent") && strings.Contains(line, variant(text))
+	})
 	return err
 }
 

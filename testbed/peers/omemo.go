@@ -51,7 +51,8 @@ func (c *XMPPClient) Release(ctx context.Context, ids ...string) error {
 	return c.Call(ctx, "release", map[string]any{"ids": ids}, nil)
 }
 
-// Replay sends the ciphertext of an own sealed message once more, as a new stanza of the type chat or groupchat.
+// Replay sends the ciphertext of a sealed message, of its own or of one that it received, once more, as a new stanza of the type chat or
+// groupchat.
 func (c *XMPPClient) Replay(ctx context.Context, id, to, kind string) error {
 	return c.Call(ctx, "replay", map[string]any{"id": id, "to": to, "type": kind}, nil)
 }
