@@ -40,10 +40,16 @@ func openBed(t *testing.T) *bed {
 // login is a new person with an OMEMO device.
 func (b *bed) login(ctx context.Context, t *testing.T, name string) *peers.XMPPClient {
 	t.Helper()
+	return b.loginIn(ctx, t, name, peers.Legacy)
+}
+
+// loginIn is login with a device of some versions.
+func (b *bed) loginIn(ctx context.Context, t *testing.T, name string, versions []string) *peers.XMPPClient {
+	t.Helper()
 	name = peers.Unique(name)
 	password, err := b.XMPPAccount(ctx, name, b.Host)
 	must(t, err)
-	c, err := peers.StartXMPP(ctx, b.Bed, peers.XMPPOptions{JID: name + "@" + b.Host, Password: password, OMEMO: peers.Legacy})
+	c, err := peers.StartXMPP(ctx, b.Bed, peers.XMPPOptions{JID: name + "@" + b.Host, Password: password, OMEMO: versions})
 	must(t, err)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
