@@ -29,12 +29,13 @@ type conn struct {
 	said      map[string]*utterance // the last deliveries, by key
 	saidOrder []string
 	told      map[string]time.Time // until when something is not told again; see mayTell
+	sources   map[string]*source   // by user@host; see mayPair
 }
 
 func newConn(s *Side, who gateway.Person) *conn {
 	c := &conn{
 		side: s, who: who, away: errors.New("not connected yet"), casemap: casemapRFC1459,
-		said: map[string]*utterance{}, told: map[string]time.Time{},
+		said: map[string]*utterance{}, told: map[string]time.Time{}, sources: map[string]*source{},
 	}
 	for _, r := range s.deps.Rooms {
 		c.list = append(c.list, &room{Room: r})

@@ -15,6 +15,10 @@ const (
 	helpPause   = time.Minute // between two answers of one kind to one nick
 	nobodyPause = time.Hour   // the same where no direct chats are carried
 	awayPause   = time.Hour   // between two words in one chat that its nick is away
+
+	maxPairs   = 20 // chats that the nicks of one user@host write to in pairWindow
+	pairWindow = time.Hour
+	maxSources = 1024 // of them that are remembered; full of them, all are forgotten
 )
 
 // private handles what somebody says to us alone: "ADDRESS: text" goes to the person of that address on another
@@ -43,6 +47,10 @@ func (s *session) private(e *girc.Event) {
 	}
 	if reason = direct.Refuses(local, remote); reason != "" {
 		s.answer("refused", nick, helpPause, "nobody got that: "+reason)
+		return
+	}
+	if !s.c.mayPair(e.Source.Ident+"@"+e.Source.Host, at) {
+		s.answer("many", nick, helpPause, "nobody got that: you have written to many people lately; try again later")
 		return
 	}
 	m.Text.Plain = text
@@ -85,6 +93,31 @@ func (c *conn) mayTell(key string, pause time.Duration) bool {
 		clear(c.told)
 	}
 	c.told[key] = now.Add(pause)
+	return true
+}
+
+// source is whom the nicks of one user@host wrote to since its window began.
+type source struct {
+	until time.Time
+	chats map[gateway.Address]bool
+}
+
+// mayPair reports whether a user@host may write in a chat. A nick is changed in a moment, and every new one is a new
+// person to the gateway, whom it would make a puppet for.
+func (c *conn) mayPair(from string, chat gateway.Address) bool {
+	now := c.side.clock.now()
+	of := c.sources[from]
+	if of == nil || now.After(of.until) {
+		if of == nil && len(c.sources) >= maxSources {
+			clear(c.sources)
+		}
+		of = &source{until: now.Add(pairWindow), chats: map[gateway.Address]bool{}}
+		c.sources[from] = of
+	}
+	if !of.chats[chat] && len(of.chats) >= maxPairs {
+		return false
+	}
+	of.chats[chat] = true
 	return true
 }
 

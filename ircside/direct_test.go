@@ -282,9 +282,51 @@ func TestFindIsBounded(t *testing.T) {
 	if again, err := s.c.ask("bob"); again == first || err != nil {
 		t.Errorf("the old question is still open: %v", err)
 	}
+	for range 5 { // those that were given up still wait to be asked
+		for i := range 100 {
+			_, _ = s.c.ask("carl" + strings.Repeat("x", i))
+		}
+		hand.advance(s.c.side.timings.find)
+	}
+	if n := s.pace.queued("\x00find"); n > 64 {
+		t.Errorf("%d questions wait to be asked", n)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := s.c.side.Find(ctx, gateway.Person{ID: "bob"}); !errors.Is(err, context.Canceled) {
 		t.Errorf("ended with %v", err)
+	}
+}
+
+// A new nick is a new person, but not another source.
+func TestANickCyclerBeginsFewChats(t *testing.T) {
+	s := loose(t)
+	s.registered = true
+	heard, told := 0, 0
+	write := func(nick, host, to string) {
+		got := feedLine(t, s, ":"+nick+"!b@"+host+" PRIVMSG lockbridge :"+to+": hello")
+		if strings.HasPrefix(got, "  message") {
+			heard++
+		}
+		if strings.Contains(got, "many people") {
+			told++
+		}
+	}
+	for i := range 3 * maxPairs {
+		write("bob"+strings.Repeat("x", i), "h", "juliet@example.org")
+	}
+	if heard != maxPairs || told == 0 {
+		t.Errorf("heard %d, told %d", heard, told)
+	}
+	write("bobx", "h", "juliet@example.org")
+	write("carl", "elsewhere", "juliet@example.org")
+	if heard != maxPairs+2 {
+		t.Errorf("heard %d in all", heard)
+	}
+	for i := range 2 * maxSources {
+		s.c.mayPair(string(rune(i))+"@flood", chat("bob", juliet()))
+	}
+	if len(s.c.sources) > maxSources {
+		t.Errorf("%d sources are remembered", len(s.c.sources))
 	}
 }

@@ -14,6 +14,7 @@ import (
 // question asks the server whether somebody is there. The connection's mutex guards it until done is closed.
 type question struct {
 	due  time.Time // when its answer is not waited for any more
+	line *line     // that asks it
 	done chan struct{}
 	who  gateway.Person
 	err  error
@@ -70,6 +71,7 @@ func (c *conn) ask(nick string) (*question, error) {
 	for key, q := range s.questions {
 		if !now.Before(q.due) {
 			delete(s.questions, key)
+			s.pace.withdraw(lane, func(l *line) bool { return l == q.line })
 		}
 	}
 	if q := s.questions[id]; q != nil {
@@ -78,9 +80,9 @@ func (c *conn) ask(nick string) (*question, error) {
 	if len(s.questions) >= most {
 		return nil, errTooMany
 	}
-	q := &question{due: now.Add(c.side.timings.find), done: make(chan struct{})}
+	q := &question{due: now.Add(c.side.timings.find), line: &line{text: "WHOIS " + nick}, done: make(chan struct{})}
 	s.questions[id] = q
-	s.pace.push(lane, &line{text: "WHOIS " + nick})
+	s.pace.push(lane, q.line)
 	s.nudge()
 	return q, nil
 }
