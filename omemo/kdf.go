@@ -21,23 +21,6 @@ const hashBlock = 64
 // shaState is SHA-256 between two blocks: the words F E B A H G D C.
 type shaState [8]uint32
 
-// shaStart is SHA-256 before the first block (FIPS 180-4 section 5.3.3).
-func shaStart() shaState {
-	return shaState{0x9b05688c, 0x510e527f, 0xbb67ae85, 0x6a09e667, 0x5be0cd19, 0x1f83d9ab, 0xa54ff53a, 0x3c6ef372}
-}
-
-// put writes the hash.
-func (s *shaState) put(dst *[32]byte) {
-	binary.BigEndian.PutUint32(dst[0:], s[3])
-	binary.BigEndian.PutUint32(dst[4:], s[2])
-	binary.BigEndian.PutUint32(dst[8:], s[7])
-	binary.BigEndian.PutUint32(dst[12:], s[6])
-	binary.BigEndian.PutUint32(dst[16:], s[1])
-	binary.BigEndian.PutUint32(dst[20:], s[0])
-	binary.BigEndian.PutUint32(dst[24:], s[5])
-	binary.BigEndian.PutUint32(dst[28:], s[4])
-}
-
 // hmacKey is a key of HMAC-SHA256 (RFC 2104), made ready.
 type hmacKey struct {
 	inner, outer shaState // with accelerated: after the pads
@@ -49,9 +32,7 @@ func (k *hmacKey) set(key *[32]byte) {
 		k.key = *key
 		return
 	}
-	inner, outer := hmacPads(key)
-	k.inner, k.outer = shaStart(), shaStart()
-	shaTwo(&k.inner, &k.outer, &inner, &outer)
+	hmacStart(&k.inner, &k.outer, key)
 }
 
 // noSalt is the key of 32 zero bytes, which HKDF takes for no salt.
@@ -67,25 +48,20 @@ func (k *hmacKey) sum(message []byte) (sum [32]byte) {
 	if !accelerated {
 		return standardHMAC(&k.key, message)
 	}
-	state := k.inner
-	whole := len(message) / hashBlock
-	if whole > 0 {
-		shaBlocks(&state, &message[0], whole)
+	bits := uint64(hashBlock+len(message)) * 8
+	inner := k.inner
+	if whole := len(message) / hashBlock; whole > 0 {
+		shaBlocks(&inner, &message[0], whole)
+		message = message[whole*hashBlock:]
 	}
-	var last [2 * hashBlock]byte
-	rest := copy(last[:], message[whole*hashBlock:])
-	last[rest] = 0x80
-	blocks := 1
-	if rest > hashBlock-9 {
-		blocks = 2
+	var last [hashBlock]byte
+	last[copy(last[:], message)] = 0x80
+	if len(message) > hashBlock-9 { // no room for the length
+		shaBlocks(&inner, &last[0], 1)
+		clear(last[:])
 	}
-	binary.BigEndian.PutUint64(last[blocks*hashBlock-8:], uint64(hashBlock+len(message))*8)
-	shaBlocks(&state, &last[0], blocks)
-	var block [hashBlock]byte
-	putInner(&block, &state)
-	state = k.outer
-	shaBlocks(&state, &block[0], 1)
-	state.put(&sum)
+	binary.BigEndian.PutUint64(last[hashBlock-8:], bits)
+	hmacEnd(&sum, &inner, &k.outer, &last)
 	return sum
 }
 
@@ -94,29 +70,11 @@ func (k *hmacKey) sumBytes(a, b byte) (sumA, sumB [32]byte) {
 	if !accelerated {
 		return standardHMAC(&k.key, []byte{a}), standardHMAC(&k.key, []byte{b})
 	}
-	var blockA, blockB [hashBlock]byte
-	blockA[0], blockB[0] = a, b
-	for _, block := range []*[hashBlock]byte{&blockA, &blockB} {
-		block[1] = 0x80
-		binary.BigEndian.PutUint64(block[hashBlock-8:], (hashBlock+1)*8)
-	}
-	stateA, stateB := k.inner, k.inner
-	shaTwo(&stateA, &stateB, &blockA, &blockB)
-	putInner(&blockA, &stateA)
-	putInner(&blockB, &stateB)
-	stateA, stateB = k.outer, k.outer
-	shaTwo(&stateA, &stateB, &blockA, &blockB)
-	stateA.put(&sumA)
-	stateB.put(&sumB)
+	const bits = (hashBlock + 1) * 8
+	lastA := [hashBlock]byte{0: a, 1: 0x80, hashBlock - 2: bits >> 8, hashBlock - 1: bits & 0xff}
+	lastB := [hashBlock]byte{0: b, 1: 0x80, hashBlock - 2: bits >> 8, hashBlock - 1: bits & 0xff}
+	hmacEnds(&sumA, &sumB, &k.inner, &k.outer, &lastA, &lastB)
 	return sumA, sumB
-}
-
-// putInner makes the block that follows the outer pad.
-func putInner(block *[hashBlock]byte, inner *shaState) {
-	inner.put((*[32]byte)(block[:32]))
-	clear(block[32:])
-	block[32] = 0x80
-	binary.BigEndian.PutUint64(block[hashBlock-8:], (hashBlock+32)*8)
 }
 
 // hmacPads returns the two key blocks of HMAC-SHA256 (RFC 2104 section 2).

@@ -72,11 +72,12 @@ func (m *Manager) book(v Version, own string) *book {
 		own:    own,
 		root:   prefix[:len("omemo/")+len(own)+1],
 		prefix: prefix,
+		device: "omemo/" + own + "/device",
 		put:    make(map[string][]byte),
 	}
 }
 
-func (b *book) identityKey() string { return b.root + "device" }
+func (b *book) identityKey() string { return b.device }
 
 func (b *book) stockKey() string { return b.prefix + "stock" }
 

@@ -208,6 +208,7 @@ type book struct {
 	own    string
 	root   string // of all keys of the own device
 	prefix string // of its keys in the version's space
+	device string // the key of the own device itself
 	values map[string][]byte
 	pages  map[string]*page
 	put    map[string][]byte

@@ -22,8 +22,11 @@ type record struct {
 // marshal makes the value under "record". The current session's sending half
 // is not in it.
 func (rec *record) marshal() []byte {
-	const usual = 512 // one session, a few chains
-	dst := append(append(make([]byte, 0, usual), stateVersion), rec.identity[:]...)
+	size := 64 + len(rec.page) // enough for all but the sessions
+	for _, s := range rec.sessions {
+		size += s.size()
+	}
+	dst := append(append(make([]byte, 0, size), stateVersion), rec.identity[:]...)
 	if len(rec.sessions) == 0 {
 		return dst
 	}

@@ -94,6 +94,15 @@ func unmarshalIdentity(value []byte) (*identity, error) {
 	return id, err
 }
 
+// size is how many bytes a session takes at most.
+func (s *session) size() int {
+	n := 180
+	for i := range s.chains {
+		n += 71 + 36*len(s.chains[i].skipped)
+	}
+	return n
+}
+
 // appendReceiving appends what only receiving needs of a session.
 func (s *session) appendReceiving(dst []byte) []byte {
 	dst = append(dst, s.base[:]...)

@@ -12,10 +12,21 @@ func hasCrypto() bool
 //go:noescape
 func shaBlocks(s *shaState, p *byte, n int)
 
-// shaTwo takes a block into each of two states, in little more time than one.
+// hmacStart takes the pads of a key into two states.
 //
 //go:noescape
-func shaTwo(s, t *shaState, p, q *[64]byte)
+func hmacStart(inner, outer *shaState, key *[32]byte)
+
+// hmacEnd takes the last block of a message into inner, which it leaves as it is,
+// and the hash of the whole into outer.
+//
+//go:noescape
+func hmacEnd(sum *[32]byte, inner, outer *shaState, last *[64]byte)
+
+// hmacEnds is hmacEnd for two messages, in little more time than for one.
+//
+//go:noescape
+func hmacEnds(sum, other *[32]byte, inner, outer *shaState, last, otherLast *[64]byte)
 
 // base64Groups encodes n > 0 groups of 12 bytes; it reads 4 bytes beyond them.
 //

@@ -7,7 +7,11 @@ const accelerated = false
 
 func shaBlocks(*shaState, *byte, int) { panic("omemo: no SHA instructions") }
 
-func shaTwo(_, _ *shaState, _, _ *[64]byte) { panic("omemo: no SHA instructions") }
+func hmacStart(_, _ *shaState, _ *[32]byte) { panic("omemo: no SHA instructions") }
+
+func hmacEnd(_ *[32]byte, _, _ *shaState, _ *[64]byte) { panic("omemo: no SHA instructions") }
+
+func hmacEnds(_, _ *[32]byte, _, _ *shaState, _, _ *[64]byte) { panic("omemo: no SHA instructions") }
 
 func base64Groups(_, _ *byte, _ int) { panic("omemo: no SSSE3") }
 
