@@ -22,9 +22,12 @@ type record struct {
 // marshal makes the value under "record". The current session's sending half
 // is not in it.
 func (rec *record) marshal() []byte {
-	size := 64 + len(rec.page) // enough for all but the sessions
-	for _, s := range rec.sessions {
-		size += s.size()
+	size := 40 + len(rec.page) // all but the sessions
+	for i, s := range rec.sessions {
+		size += s.receivingSize()
+		if i > 0 {
+			size += 32 + 64 + 1 + 32 + 4*4 // see appendSession
+		}
 	}
 	dst := append(append(make([]byte, 0, size), stateVersion), rec.identity[:]...)
 	if len(rec.sessions) == 0 {

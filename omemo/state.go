@@ -94,9 +94,9 @@ func unmarshalIdentity(value []byte) (*identity, error) {
 	return id, err
 }
 
-// size is how many bytes a session takes at most.
-func (s *session) size() int {
-	n := 180
+// receivingSize is how many bytes appendReceiving appends.
+func (s *session) receivingSize() int {
+	n := 32 + 1 + 2
 	for i := range s.chains {
 		n += 71 + 36*len(s.chains[i].skipped)
 	}
