@@ -125,3 +125,33 @@ func TestCiphertextsDoNotTravel(t *testing.T) {
 		t.Errorf("heard %s", strings.TrimSuffix(texts, ", "))
 	}
 }
+
+// TestLegacyCiphertextsDoNotTravelBetweenRoomAndPuppet: nothing in them says where they belong, but their keys do.
+func TestLegacyCiphertextsDoNotTravelBetweenRoomAndPuppet(t *testing.T) {
+	w := newWorld(t, func(c *Config, d *gateway.Deps) {
+		both(c, d)
+		d.Direct = openDirect(gateway.EncryptionRequired)
+	}, omemo.Legacy)
+	must(t, deliver(t, w.side, delivery(keyA, "hello", true))) // of the puppet, which has a device from now on
+	private := w.juliet.seal(w.side, omemo.Legacy, []byte("private"), alicesPuppet)
+	w.fakeServer.juliet(private, body(fallbackBody))
+	w.unread(1)
+	for _, text := range []string{"first", "second"} { // the second begins no session
+		public := w.juliet.seal(w.side, omemo.Legacy, []byte(text), fakeSelf, alicesPuppet)
+		w.fakeServer.juliet(public, body(fallbackBody))
+		if ev := w.heard(text); ev.At != w.side.rooms[0].conf.Address {
+			t.Errorf("heard at %v", ev.At)
+		}
+		w.directly("juliet@test/x", alicesPuppet, "d"+text, public)
+	}
+	w.unread(3)
+	w.crossed("private")
+	if n := len(w.inbox.Heard()); n < 2 {
+		t.Errorf("%d events", n)
+	}
+	for _, ev := range w.inbox.Heard() {
+		if _, said := ev.Body.(gateway.Message); said && ev.At != w.side.rooms[0].conf.Address {
+			t.Errorf("heard at %v: %+v", ev.At, ev.Body)
+		}
+	}
+}

@@ -3,13 +3,15 @@ package xmppside
 import (
 	"crypto/sha256"
 	"sync"
+
+	"lockbridge/omemo"
 )
 
 // maxSeals is how many opened messages are remembered.
 const maxSeals = 4096
 
-// seals remembers which sealed elements were opened lately, by their hash: a message that comes twice is the same
-// bytes.
+// seals remembers which sealed elements were opened lately by which address of ours, by their hash: a message that comes
+// twice is the same bytes.
 type seals struct {
 	mu   sync.Mutex
 	set  map[[32]byte]bool
@@ -17,8 +19,15 @@ type seals struct {
 	next int
 }
 
-func (s *seals) add(sealed []byte) {
-	sum := sha256.Sum256(sealed)
+func sumOf(own omemo.Address, sealed []byte) [32]byte {
+	h := sha256.New()
+	h.Write([]byte(own.JID + "\x00"))
+	h.Write(sealed)
+	return [32]byte(h.Sum(nil))
+}
+
+func (s *seals) add(own omemo.Address, sealed []byte) {
+	sum := sumOf(own, sealed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.set[sum] {
@@ -37,8 +46,8 @@ func (s *seals) add(sealed []byte) {
 	s.set[sum] = true
 }
 
-func (s *seals) has(sealed []byte) bool {
-	sum := sha256.Sum256(sealed)
+func (s *seals) has(own omemo.Address, sealed []byte) bool {
+	sum := sumOf(own, sealed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.set[sum]

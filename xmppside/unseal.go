@@ -49,6 +49,9 @@ func (u *unsealed) sealing() gateway.Sealing {
 // that succeeds tells what it says, and the ratchets of the others move along. then is what is due once all of that is
 // durable. Without an error and without a result there is nothing to tell: it was opened before, or carries keys for
 // others only. An error of the database must be returned to Accept as it is.
+//
+// Nothing in a legacy message says where it was meant to be said, so its keys must: in a room only the gateway's own key
+// opens it, for what was said to a puppet alone has none, and what was said to one address has no keys for others.
 func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then func(), err error) {
 	var dues []func()
 	then = func() {
@@ -67,6 +70,9 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 			err = omemo.ErrNotForUs
 		}
 		msg, owns, bad := s.parseSealed(ctx, v, sealed, u.owns)
+		if bad == nil && u.room == nil && v == omemo.Legacy {
+			bad = s.sealedElsewhere(ctx, u, sealed)
+		}
 		if errors.Is(bad, gateway.ErrStore) {
 			return nil, nil, bad
 		}
@@ -77,26 +83,23 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 		payload = payload || msg.Payload != nil
 		all := u.all == nil || u.all(v, msg.SID)
 		for _, own := range owns {
-			if got != nil && !all && !hasExchange(msg, own) {
+			tells := got == nil && (own.JID == u.owns[0] || v != omemo.Legacy)
+			if !tells && !all && !hasExchange(msg, own) {
 				continue
 			}
-			opened, bad := s.omemo.Open(ctx, own.JID, u.senders, msg)
+			opened, due, bad := s.try(ctx, u, msg, own, sealed)
 			if errors.Is(bad, gateway.ErrStore) {
 				return nil, nil, bad
 			}
-			bad = s.rewound(bad, u.content.delayed, sealed)
-			due := s.afterOpen(attempt{
-				link: u.link, own: own.JID, senders: u.senders, version: v, device: msg.SID, room: u.room, nick: u.nick, late: u.content.delayed, opened: opened, err: bad,
-			})
 			if due != nil {
 				dues = append(dues, due)
 			}
 			switch {
+			case !tells:
 			case bad != nil:
 				err = keepWorst(err, bad)
-			case got == nil:
+			default:
 				got = &unsealed{Opened: opened, version: v}
-				s.opened.add(sealed) // harmless if this is rolled back: it keeps a session from being mended
 			}
 		}
 	}
@@ -111,6 +114,41 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 	return nil, then, err
 }
 
+// try opens a message for one of our addresses.
+func (s *Side) try(ctx context.Context, u unsealing, msg *omemo.Message, own omemo.Address, sealed []byte) (opened omemo.Opened, due func(), err error) {
+	opened, err = s.omemo.Open(ctx, own.JID, u.senders, msg)
+	if errors.Is(err, gateway.ErrStore) {
+		return opened, nil, err
+	}
+	err = s.rewound(err, u.content.delayed, own, sealed)
+	if err == nil {
+		s.opened.add(own, sealed) // harmless if this is rolled back: it keeps a session from being mended
+	}
+	return opened, s.afterOpen(attempt{
+		link: u.link, own: own.JID, senders: u.senders, version: msg.Version, device: msg.SID, room: u.room, nick: u.nick, late: u.content.delayed, opened: opened, err: err,
+	}), err
+}
+
+// sealedElsewhere says whether a direct message holds keys for other addresses of ours, as those do that are said in
+// rooms.
+func (s *Side) sealedElsewhere(ctx context.Context, u unsealing, sealed []byte) error {
+	others := []string{s.self}
+	for _, p := range s.people.all() {
+		if p.Device {
+			others = append(others, p.JID)
+		}
+	}
+	others = slices.DeleteFunc(others, func(own string) bool { return slices.Contains(u.owns, own) })
+	if len(others) == 0 {
+		return nil
+	}
+	_, found, err := s.parseSealed(ctx, omemo.Legacy, sealed, others)
+	if err == nil && len(found) > 0 {
+		return fmt.Errorf("%w: it has keys for others", errEnvelope)
+	}
+	return err
+}
+
 // errVersionOff: a message was sealed in a version of OMEMO that the config leaves out.
 var errVersionOff = errors.New("it is sealed in a version of OMEMO that is not spoken here")
 
@@ -123,8 +161,8 @@ func keepWorst(a, b error) error {
 }
 
 // rewound tells a device that was reset to an old state from one whose message came twice: by what was opened lately.
-func (s *Side) rewound(err error, late bool, sealed []byte) error {
-	if errors.Is(err, omemo.ErrDuplicate) && !late && !s.opened.has(sealed) {
+func (s *Side) rewound(err error, late bool, own omemo.Address, sealed []byte) error {
+	if errors.Is(err, omemo.ErrDuplicate) && !late && !s.opened.has(own, sealed) {
 		return errRewound
 	}
 	return err
