@@ -330,7 +330,7 @@ func (a *acceptance) enqueue(ev *Event) error {
 		to = nil
 	}
 	if reason != "" {
-		if !a.may(reportKey{ev.At, ev.Sender.ID, reason}, reportPause) {
+		if !a.may(reportKey{ev.At, ev.Sender.ID, reason}, reportPause(ev.At)) {
 			a.entries = append(a.entries, Entry{Links: links(ev.At, ev.Native, nil, ID{}, "")})
 			return nil
 		}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"lockbridge/gateway"
 )
@@ -20,9 +22,14 @@ func chatted(m *mouth, who string, to gateway.Person, native, text string) gatew
 func newChatWorld(t *testing.T) *world {
 	w := newWorld(t)
 	w.a.caps.Reply = true
-	w.direct = gateway.Direct{Allow: []string{"example.org"}, Encryption: gateway.EncryptionOff}.
-		WithKinds(map[string]gateway.NetworkKind{"a": {Kind: "xmpp"}, "b": {Kind: "matrix"}, "c": {Kind: "irc"}})
+	w.direct = openToAll()
 	return w.start()
+}
+
+// openToAll lets everybody chat with those of example.org, on network a.
+func openToAll() gateway.Direct {
+	return gateway.Direct{Allow: []string{"example.org"}, Encryption: gateway.EncryptionOff}.
+		WithKinds(map[string]gateway.NetworkKind{"a": {Kind: "xmpp"}, "b": {Kind: "matrix"}, "c": {Kind: "irc"}})
 }
 
 func TestADirectChatGoesBothWays(t *testing.T) {
@@ -144,4 +151,35 @@ func TestABounceNamesWhatWasDeliveredThere(t *testing.T) {
 	}
 	w.accept(w.a, chatted(w.a, juliet.ID, alice, "9", "the end"))
 	w.wantNext(w.b, "the end")
+}
+
+func TestEachMinuteAChatIsToldWhatDidNotArrive(t *testing.T) {
+	w := newWorld(t)
+	var by atomic.Int64 // minutes
+	w.now = func() time.Time { return time.Now().Add(time.Duration(by.Load()) * time.Minute) }
+	w.direct = openToAll()
+	w.start()
+	alice := gateway.Person{Network: "b", ID: "@alice:hs"}
+	w.b.answer(func(d gateway.Delivery) gateway.Outcome {
+		if text(d) == "hello" {
+			return gateway.Failed(gateway.Dropf("they left"))
+		}
+		return gateway.Sent()
+	})
+	say := func(native string) {
+		w.accept(w.a, chatted(w.a, "juliet@example.org", alice, native, "hello"))
+		for i := range 2 { // the second run begins when the first one is settled
+			w.accept(w.a, chatted(w.a, "juliet@example.org", alice, fmt.Sprint(native, "/", i), "mark"))
+			w.wantNext(w.b, "mark")
+		}
+	}
+	say("1")
+	first := w.next(w.a).Event.Body.(gateway.Receipt)
+	say("2")
+	by.Store(2)
+	say("3")
+	second := w.next(w.a).Event.Body.(gateway.Receipt)
+	if first.Target.Native != "1" || second.Target.Native != "3" {
+		t.Errorf("told of %q and %q", first.Target.Native, second.Target.Native)
+	}
 }

@@ -329,7 +329,7 @@ func (s *settlement) report(row *Queued, ev *Event, reason string) {
 	if s.told == nil {
 		s.told = map[any]time.Duration{}
 	}
-	s.told[key] = reportPause
+	s.told[key] = reportPause(ev.At)
 	s.reports = append(s.reports, &Event{
 		At: ev.At, Time: s.g.now(), own: true,
 		Body: Receipt{Target: Ref{ID: ev.ID, Author: ev.Sender}, State: Undeliverable, Reason: reason},

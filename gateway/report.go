@@ -5,8 +5,20 @@ import (
 	"time"
 )
 
-// reportPause is how long a sender is spared a second report for the same reason in the same room.
-const reportPause = 10 * time.Minute
+const (
+	// roomReportPause is how long a sender is spared a second report for the same reason in the same room.
+	roomReportPause = 10 * time.Minute
+	// chatReportPause is the same in a direct chat, where nobody else tells that a message did not arrive. It keeps the
+	// gateway from talking with a machine that answers everything.
+	chatReportPause = time.Minute
+)
+
+func reportPause(at Address) time.Duration {
+	if _, _, direct := at.Direct(); direct {
+		return chatReportPause
+	}
+	return roomReportPause
+}
 
 // reportKey is what a report is about.
 type reportKey struct {
