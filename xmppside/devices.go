@@ -10,8 +10,10 @@ import (
 )
 
 const (
-	listAge     = time.Hour // how old a cached device list may be when something is sealed
-	firstBroken = time.Hour // how long a device whose bundle is unusable is left out; doubles
+	listAge     = time.Hour        // how old a cached device list may be when something is sealed
+	untoldAge   = 10 * time.Minute // the same where no news of it comes
+	expirePause = 10 * time.Second // between two occasions to read somebody's lists earlier
+	firstBroken = time.Hour        // how long a device whose bundle is unusable is left out; doubles
 	lastBroken  = 24 * time.Hour
 	silentPause = 5 * time.Minute // the same for one whose server did not answer
 	perDomain   = 8               // queries at a time
@@ -27,6 +29,7 @@ type directory struct {
 	own     map[string]omemo.Device
 	broken  map[deviceName]brokenDevice
 	silent  map[listName]time.Time   // lists that could not be read, and until when that is not tried again
+	expired map[string]time.Time     // bare JIDs whose lists are to be read anew if they are older
 	limits  map[string]chan struct{} // by domain
 	clients map[string][]string      // by capability hash: the nodes of ours that it wants to hear of
 }
@@ -44,7 +47,7 @@ type brokenDevice struct {
 
 func newDirectory(s *Side) *directory {
 	return &directory{
-		side: s, own: map[string]omemo.Device{}, broken: map[deviceName]brokenDevice{}, silent: map[listName]time.Time{},
+		side: s, own: map[string]omemo.Device{}, broken: map[deviceName]brokenDevice{}, silent: map[listName]time.Time{}, expired: map[string]time.Time{},
 		limits: map[string]chan struct{}{}, clients: map[string][]string{},
 	}
 }

@@ -25,6 +25,16 @@ type published struct {
 	Forbidden bool      `json:"forbidden,omitempty"`
 	// Subscribed: the person's server was asked to tell us of changes.
 	Subscribed bool `json:"subscribed,omitempty"`
+	// Told: it does so. ejabberd takes subscriptions of strangers and sends them nothing.
+	Told bool `json:"told,omitempty"`
+}
+
+// age is how old the list may be when something is sealed.
+func (p *published) age() time.Duration {
+	if p.Told {
+		return listAge
+	}
+	return untoldAge
 }
 
 // of is the list of a version.
@@ -157,12 +167,25 @@ func (d *directory) outdated(jids []string, known map[string]*deviceList) []list
 	var old []listName
 	for _, j := range jids {
 		for _, v := range d.side.versions {
-			if name := (listName{j, v}); now.Sub(known[j].of(v).Read) >= listAge && !now.Before(d.silent[name]) {
+			if name, list := (listName{j, v}), known[j].of(v); (now.Sub(list.Read) >= list.age() || list.Read.Before(d.expired[j])) && !now.Before(d.silent[name]) {
 				old = append(old, name)
 			}
 		}
 	}
 	return old
+}
+
+// expire has somebody's lists read anew before the next message: they came with a client that may be new.
+func (d *directory) expire(jid string) {
+	if !d.side.lately.free("expire/"+jid, d.side.now(), expirePause) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.expired) >= maxBroken {
+		clear(d.expired)
+	}
+	d.expired[jid] = d.side.now()
 }
 
 func (d *directory) markSilent(name listName) {
@@ -299,7 +322,7 @@ func (s *Side) readListEvent(m *message, b *batch) {
 	for _, v := range s.versions {
 		name := listName{jid, v}
 		if sub := event.child(nsEvent, "subscription"); sub.get("node") == listNode(v) && sub.get("subscription") == "none" {
-			s.changeList(name, b, func(list *published) bool { list.Subscribed = false; return true })
+			s.changeList(name, b, func(list *published) bool { list.Subscribed, list.Told = false, false; return true })
 		}
 		items := event.child(nsEvent, "items")
 		if items.get("node") != listNode(v) {
@@ -320,6 +343,7 @@ func (s *Side) readListEvent(m *message, b *batch) {
 				return false // somebody we never asked about
 			}
 			list.take(ids, s.now())
+			list.Told = true
 			return true
 		})
 		b.then(func() { s.devices.pardon(jid) })

@@ -18,6 +18,7 @@ const (
 type occupant struct {
 	nick        string
 	real        string // real bare JID, "" where the room hides it
+	full        string // the same with its resource
 	id          string // occupant-id (XEP-0421), "" where the room gives none
 	affiliation string
 	role        string
@@ -99,13 +100,16 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 		return
 	}
 	o := &occupant{
-		nick: nick, real: real, id: r.occupantIDLocked(p),
+		nick: nick, real: real, full: item.get("jid"), id: r.occupantIDLocked(p),
 		affiliation: item.get("affiliation"), role: item.get("role"),
 	}
 	if domainOf(real) == r.side.domain {
 		r.ours[nick] = real
 	} else if r.mine[r.ours[nick]] != nick {
 		delete(r.ours, nick)
+	}
+	if old := r.occupants[nick]; r.conf.Seal && r.staged == nil && real != "" && (old == nil || old.full != o.full) {
+		r.side.devices.expire(real)
 	}
 	for _, table := range []map[string]*occupant{r.occupants, r.staged} {
 		if table != nil && len(table) < maxOccupants {

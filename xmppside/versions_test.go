@@ -163,3 +163,21 @@ func TestBothListsAndBundlesAreServed(t *testing.T) {
 		}
 	}
 }
+
+func TestWhoComesWithAnotherClientIsAskedForDevices(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	must(t, deliver(t, w.side, delivery(keyA, "to one device", true)))
+	w.sealedBy(alicesPuppet, 1)
+	second := newDevice(t, w.fakeServer, "juliet@test", omemo.Legacy)
+	w.set(func() {
+		w.answers["juliet@test "+nodeList] = string(omemo.AppendDeviceList(nil, omemo.Legacy, w.juliet.ID, second.ID))
+	})
+	w.clock.move(2 * expirePause)
+	w.enter("Juliet", "juliet@test/tablet", "owner")
+	r := w.side.rooms[0]
+	must(t, r.await(t.Context(), func() bool { return r.occupants["Juliet"].full == "juliet@test/tablet" }))
+	must(t, deliver(t, w.side, delivery(strings.Repeat("b", 32), "to two devices", true)))
+	if o, ok := second.open(omemo.Legacy, w.sealedBy(alicesPuppet, 2)); !ok || string(o.Plain) != "to two devices" {
+		t.Errorf("the new device opened %q, %v", o.Plain, ok)
+	}
+}
