@@ -8,8 +8,8 @@ MAKEFLAGS   += --no-print-directory
 export CGO_ENABLED := 0
 
 GO_E2E := go test -json -tags 'goolm e2e' -count=1 -timeout 20m
-# Scenarios about what only Prosody does, or about all servers but the XMPP one.
-NOT_ON_EJABBERD := TestAMemberWhoseServerHidesHerKeys|TestADeviceIsAddedAndTakenAway|TestAnAdminSetsLockbridgeUp
+# Scenarios about what only Prosody does, about all servers but the XMPP one, or about great numbers, which take long.
+NOT_ON_EJABBERD := TestAMemberWhoseServerHidesHerKeys|TestADeviceIsAddedAndTakenAway|TestAnAdminSetsLockbridgeUp|TestFiveHundred|TestTenMembers|TestFiftyPuppets|TestTheStockOfPrekeys
 LINTER := bin/golangci-lint
 # Tests and benchmarks have test beds of their own, so that they never touch the one of a demo that is running.
 TEST_BED  := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-26000}
@@ -80,7 +80,7 @@ build: ## one static binary: bin/lockbridge
 lint: $(LINTER) ## vet, and what .golangci.yml asks for
 	@echo 'test: vet and lint'
 	@go vet -tags 'goolm e2e desktop' ./...
-	@$(LINTER) run
+	@$(LINTER) run --allow-serial-runners
 
 $(LINTER): tools/go.mod tools/go.sum
 	@echo 'lint: building golangci-lint (about a minute, once)'
