@@ -31,7 +31,7 @@ type directory struct {
 	silent  map[listName]time.Time   // lists that could not be read, and until when that is not tried again
 	expired map[string]time.Time     // bare JIDs whose lists are to be read anew if they are older
 	limits  map[string]chan struct{} // by domain
-	clients map[string][]string      // by capability hash: the nodes of ours that it wants to hear of
+	clients map[string][]string      // by person and capability hash: the nodes of ours that the client wants to hear of
 }
 
 // deviceName names what a device publishes in a version.

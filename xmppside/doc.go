@@ -19,7 +19,11 @@
 // # Guarantees
 //
 // A message of a room is accepted in the order of the stream and at most once: its seen-key is the stanza-id that the
-// room itself gave it (XEP-0359). After a lost connection the rooms are entered again with the history since then.
+// room itself gave it (XEP-0359). After a lost connection the rooms are entered again, and their archives read.
+//
+// What comes sealed and cannot be opened is told to the others, at most once a minute, and its session is mended: with
+// people whom we know, within limits that keep two peers from mending each other for ever, and after history only once
+// it is read. What was sealed for one place does not cross from another.
 //
 // What is delivered carries the delivery's key as origin-id. It counts as sent when the room has reflected it, and a
 // repetition writes the same bytes, so that a message key is never used twice.

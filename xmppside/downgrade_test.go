@@ -155,3 +155,15 @@ func TestLegacyCiphertextsDoNotTravelBetweenRoomAndPuppet(t *testing.T) {
 		}
 	}
 }
+
+// TestOnlyTheRoomTellsHistory: who writes a time of long ago into a live message hides nothing by it.
+func TestOnlyTheRoomTellsHistory(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	past := el(nsDelay, "delay", "from", fakeRoom, "stamp", "2020-01-01T00:00:00Z")
+	w.juliet.say(w.side, omemo.Legacy, "long ago", past)
+	if ev := w.heard("long ago"); ev.Time.Year() == 2020 {
+		t.Errorf("said at %v", ev.Time)
+	}
+	w.fakeServer.juliet(body("in the clear"), past)
+	w.report("was not")
+}

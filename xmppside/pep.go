@@ -359,14 +359,18 @@ func (s *Side) announceDevice(ctx context.Context, l *link, r *room, own string)
 const maxCaps = 1000
 
 // sendLastItem sends an address's name and device lists to a resource of a contact that came online and wants them
-// (XEP-0163, section 4.3.4). What a client wants is asked once per capability hash.
+// (XEP-0163, section 4.3.4). What a client wants is asked once per person and capability hash.
 func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
 	c, from := p.child(nsCaps, "c"), p.get("from")
 	if c == nil {
 		return
 	}
+	if !s.knows(bare(from)) {
+		return // a stranger might never answer
+	}
 	ver := c.get("node") + "#" + c.get("ver")
-	wants, known := s.devices.caps(ver)
+	of := bare(from) + " " + ver // what somebody's client answers holds for nobody else's
+	wants, known := s.devices.caps(of)
 	if !known {
 		iq, err := l.ask(ctx, "get", own+"/"+resource, from, el(nsDiscoInfo, "query", "node", ver))
 		if err != nil {
@@ -377,7 +381,7 @@ func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
 				wants = append(wants, name)
 			}
 		}
-		s.devices.setCaps(ver, wants)
+		s.devices.setCaps(of, wants)
 	}
 	last := []string{nsNick}
 	for _, v := range s.versions {

@@ -165,6 +165,9 @@ func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 	if !old && !r.has(&r.givesStanzaIDs) {
 		c.stanzaID = ""
 	}
+	if !old && !r.has(&r.tellsHistory) { // then whoever wrote this of its time was not the room
+		c.delayed, c.time = false, time.Time{}
+	}
 	if resourceOf(m.get("from")) == "" && !c.subject || c.subject && old {
 		return // the room itself speaks, or a subject of long ago
 	}

@@ -28,19 +28,21 @@ type room struct {
 
 	gapped atomic.Bool // messages were left out since the last join
 
-	mu         sync.Mutex
-	joined     bool   // the gateway's occupant is in
-	ready      bool   // and has read the history since it was last there
-	nick       string // its nick
-	rank       string // its affiliation
-	outBy      []string
-	occupants  map[string]*occupant // by nick
-	staged     map[string]*occupant // those of a join under way
-	ours       map[string]string    // nick to our bare JID
-	mine       map[string]string    // our bare JID to nick
-	realOf     map[string]string    // occupant-id to real bare JID
-	affiliated map[string]string    // real bare JID to owner, admin, member
-	learning   map[string]string    // the same, while the lists are read anew
+	mu     sync.Mutex
+	joined bool // the gateway's occupant is in
+	ready  bool // and has read the history since it was last there
+	// tellsHistory: from a join on, until the subject ends it.
+	tellsHistory bool
+	nick         string // its nick
+	rank         string // its affiliation
+	outBy        []string
+	occupants    map[string]*occupant // by nick
+	staged       map[string]*occupant // those of a join under way
+	ours         map[string]string    // nick to our bare JID
+	mine         map[string]string    // our bare JID to nick
+	realOf       map[string]string    // occupant-id to real bare JID
+	affiliated   map[string]string    // real bare JID to owner, admin, member
+	learning     map[string]string    // the same, while the lists are read anew
 
 	flagsKnown   bool
 	membersOnly  bool
@@ -244,7 +246,7 @@ func (r *room) fullSelf() string { return r.side.self + "/" + resource }
 func (r *room) joinGateway(ctx context.Context, l *link, history *node) error {
 	nick := r.side.cfg.Nick
 	r.mu.Lock()
-	r.staged = map[string]*occupant{}
+	r.staged, r.tellsHistory = map[string]*occupant{}, true
 	r.mu.Unlock()
 	for {
 		err := r.join(ctx, l, r.side.self, nick, history)
@@ -362,6 +364,7 @@ func (r *room) remain(ctx context.Context, l *link) error {
 func (r *room) setReady() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tellsHistory = false
 	if r.joined && !r.ready {
 		r.ready = true
 		r.changedLocked()
