@@ -42,6 +42,7 @@ type errand struct {
 	Reason string     `json:"reason,omitempty"`
 	Event  id.EventID `json:"event,omitempty"` // what asked for it
 	Tries  int        `json:"tries,omitempty"`
+	Again  int        `json:"again,omitempty"` // how often it was asked for while it stood there: it may be under way
 }
 
 func errandKey(room id.RoomID, ghost id.UserID) string {

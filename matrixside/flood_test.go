@@ -242,3 +242,42 @@ func TestMadeUpGhostsInABridgedRoomAreFew(t *testing.T) {
 		t.Errorf("%d registrations", n)
 	}
 }
+
+// meddler is a State after whose updates something else happens.
+type meddler struct {
+	gateway.State
+	after func()
+}
+
+func (m *meddler) Update(ctx context.Context, fn func(ctx context.Context) error) error {
+	defer m.after()
+	return m.State.Update(ctx, fn)
+}
+
+func TestAnInvitationThatComesAgainWhileItsErrandEndsIsNotLost(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	raw := memberEvent("$i", directRoom, romeoUser, rosalineGhost, "invite")
+	invite, err := parseEvent([]byte(raw))
+	must(t, err)
+	var once sync.Once
+	side, inbox, _ := startDirect(ctx, t, hs, sidetest.NewState(), func(s *Side) {
+		s.deps.State.(*watched).State = &meddler{s.deps.State.(*watched).State, func() {
+			c, err := s.newLedger().chat(ctx, id.RoomID(directRoom))
+			if err != nil || c.At == "" || c.Pending {
+				return
+			}
+			once.Do(func() { // the ghost is in, and its errand not struck off yet
+				if _, err := s.directArrivals(ctx, []*nativeEvent{invite}); err != nil {
+					t.Error(err)
+				}
+			})
+		}}
+	})
+	hs.script(directMembers, joined(rosalineGhost, romeoUser), joined(rosalineGhost, romeoUser))
+	hs.push(ctx, raw)
+	hs.await(ctx, rosalineGhost+" "+directJoin, 2)
+	awaitChat(ctx, t, side, directRoom, func(c chat) bool { return c.At != "" && !c.Pending })
+	hs.push(ctx, in(directRoom, message("$1", "hello")))
+	awaitText(ctx, t, inbox, "hello")
+}

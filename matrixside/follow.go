@@ -135,7 +135,11 @@ func (s *Side) followGhost(ctx context.Context, l *ledger, c *chat, ev *nativeEv
 		if !answer {
 			return nil
 		}
-		*todo = errand{Do: doAnswer, Room: ev.Room, Ghost: ghost, User: ev.Sender, Event: ev.ID}
+		again := 0
+		if todo.Do != "" {
+			again = todo.Again + 1
+		}
+		*todo = errand{Do: doAnswer, Room: ev.Room, Ghost: ghost, User: ev.Sender, Event: ev.ID, Again: again}
 		remote, known, err := s.whose(ctx, ghost)
 		switch {
 		case err != nil:
