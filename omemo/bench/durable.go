@@ -23,7 +23,7 @@ import (
 const (
 	roomDevices = 1000
 	recordBytes = 600 // of a session record of libsignal-protocol-c, with few receiving chains
-	perSide     = 3   // messages in a row of one side; their mean is its figure
+	perSide     = 9   // messages of one side in a pair; their median is its figure
 )
 
 // onDisk measures one message to a room of 1000 devices, durable before it may leave: ours with package store, and the
@@ -83,28 +83,23 @@ func durablePairs(ctx context.Context, c config, report *report, name, url strin
 		return err
 	}
 	defer own.store.Close()
-	mean := func(seal func(context.Context) (time.Duration, error)) func() (float64, error) {
+	one := func(seal func(context.Context) (time.Duration, error)) func() (float64, error) {
 		return func() (float64, error) {
-			total := time.Duration(0)
-			for range perSide {
-				spent, err := seal(ctx)
-				if err != nil {
-					return 0, err
-				}
-				total += spent
+			spent, err := seal(ctx)
+			return float64(spent), err
+		}
+	}
+	theirSeal, ourSeal := one(plain.seal), one(own.seal)
+	for number := -1; number < c.pairs; number++ { // the first one warms
+		fmt.Fprintf(os.Stderr, "\r%s: pair %d of %d     ", name, number+1, c.pairs)
+		messages := make([]pair, perSide)
+		for i := range messages { // what else the machine does comes in bursts: they should meet both sides
+			if messages[i], err = measurePair(number+1+i, theirSeal, ourSeal); err != nil {
+				return err
 			}
-			return float64(total) / perSide, nil
 		}
-	}
-	for _, warm := range []func() (float64, error){mean(plain.seal), mean(own.seal)} {
-		if _, err := warm(); err != nil {
-			return err
-		}
-	}
-	for pair := range c.pairs {
-		fmt.Fprintf(os.Stderr, "\r%s: pair %d of %d     ", name, pair+1, c.pairs)
-		if err := report.pair(name, pair, mean(plain.seal), mean(own.seal)); err != nil {
-			return err
+		if number >= 0 {
+			report.add(name, pair{spreadOf(messages, theirs).median * 1000, spreadOf(messages, ours).median * 1000})
 		}
 	}
 	fmt.Fprintln(os.Stderr)

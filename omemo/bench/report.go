@@ -33,9 +33,25 @@ func newReport(c config) *report { return &report{only: c.only, pairs: make(map[
 
 func (r *report) wants(name string) bool { return strings.Contains(name, r.only) }
 
-// pair measures both sides, the second one first in every other pair.
+// pair measures both sides and notes the result.
 func (r *report) pair(name string, number int, theirs, ours func() (float64, error)) error {
-	var p pair
+	p, err := measurePair(number, theirs, ours)
+	if err != nil {
+		return err
+	}
+	r.add(name, p)
+	return nil
+}
+
+func (r *report) add(name string, p pair) {
+	if r.pairs[name] == nil {
+		r.order = append(r.order, name)
+	}
+	r.pairs[name] = append(r.pairs[name], p)
+}
+
+// measurePair measures one side and then the other, the second one first in every other pair.
+func measurePair(number int, theirs, ours func() (float64, error)) (p pair, err error) {
 	sides := []struct {
 		measure func() (float64, error)
 		result  *float64
@@ -44,16 +60,11 @@ func (r *report) pair(name string, number int, theirs, ours func() (float64, err
 		slices.Reverse(sides)
 	}
 	for _, s := range sides {
-		var err error
 		if *s.result, err = s.measure(); err != nil {
-			return err
+			return p, err
 		}
 	}
-	if r.pairs[name] == nil {
-		r.order = append(r.order, name)
-	}
-	r.pairs[name] = append(r.pairs[name], p)
-	return nil
+	return p, nil
 }
 
 // spread is the least, the middle and the greatest of some figures.
