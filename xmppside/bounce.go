@@ -16,7 +16,9 @@ func (s *Side) readRefusal(r *room, m *message, b *batch) {
 		return
 	}
 	refused := errorOf(m.node)
-	s.waits.end(key, refused)
+	if r != nil && resourceOf(m.get("from")) == "" { // what a member writes is not the room's word
+		s.waits.end(key, refused)
+	}
 	p, ours := s.people.ofJID(bare(m.get("to")))
 	if !ours || part != "" {
 		return

@@ -98,6 +98,7 @@ func (s *Side) openChat(ctx context.Context, local, remote gateway.Person) (chat
 // directJob turns a delivery into a message of the puppet. A report is one, too, under an id that no delivery has: that
 // it comes back means nothing to anybody.
 func (s *Side) directJob(to chat, d *gateway.Delivery) *job {
+	d.Seal = d.Seal || s.deps.Direct.Seals(s.deps.Network) // the config may have changed while it waited
 	j := &job{Delivery: d, voice: voice{jid: to.own, name: s.nameOf(to.own)}}
 	switch b := d.Event.Body.(type) {
 	case gateway.Message:

@@ -66,6 +66,10 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 	if in.from.ID == "" {
 		return
 	}
+	if in.with.IsZero() && !s.knows(in.from.ID) { // nothing is opened for strangers, or they would fill State
+		b.then(func() { in.help(false) })
+		return
+	}
 	if reason := in.turnsAway(); reason != "" {
 		s.sendAfter(l, b, in.sendBack(reason))
 		return

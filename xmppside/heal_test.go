@@ -156,34 +156,52 @@ func TestTwoPeersThatLoseEverythingDoNotLoop(t *testing.T) {
 	}
 }
 
-func TestStrangersAreNotHealed(t *testing.T) {
+func TestNothingIsOpenedForStrangers(t *testing.T) {
 	w := newWorld(t, nil, omemo.Legacy)
 	mallory := newDevice(t, w.fakeServer, "mallory@test", omemo.Legacy)
-	chat := func(n int, kids ...*node) {
-		w.directly("mallory@test/x", fakeSelf, fmt.Sprint("m", n), kids...)
+	for i := range 3 {
+		w.directly("mallory@test/x", fakeSelf, fmt.Sprint("m", i), mallory.seal(w.side, omemo.Legacy, []byte("hello"), fakeSelf))
 	}
-	chat(1, mallory.seal(w.side, omemo.Legacy, []byte("hello"), fakeSelf))
-	mallory.transport(1)
-	w.await("the gateway's help", func(n *node) bool {
-		return n.get("to") == "mallory@test" && n.child(nsLegacy, "encrypted").child(nsLegacy, "payload") != nil
-	})
-	w.forget(fakeSelf, mallory)
-	chat(2, mallory.seal(w.side, omemo.Legacy, []byte("hello"), fakeSelf))
-	w.unread(1)
-	w.forget(fakeSelf, w.juliet)
+	w.message("help", fakeSelf, "")
 	w.juliet.say(w.side, omemo.Legacy, "hello")
 	w.heard("hello")
 	w.juliet.transport(1)
-	if n := len(w.transports("mallory@test")); n != 1 {
+	if n := len(w.transports("mallory@test")); n != 0 {
 		t.Errorf("%d empty messages to a stranger", n)
 	}
 	w.set(func() {
 		for _, n := range w.seen {
-			if name, _ := bundleNode(omemo.Legacy, mallory.ID); n.child(nsPubSub, "pubsub").child(nsPubSub, "items").get("node") == name {
-				t.Error("a stranger's bundle was asked for")
+			if n.name == "iq" && n.get("to") == "mallory@test" {
+				t.Errorf("a stranger is asked: %s", n.bytes())
 			}
 		}
 	})
+	all, err := w.own.List(t.Context(), "")
+	must(t, err)
+	for key := range all {
+		if strings.Contains(key, "mallory") {
+			t.Errorf("kept: %s", key)
+		}
+	}
+}
+
+func TestAForgedErrorEndsNoDelivery(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	wait := w.side.waits.expect(keyA)
+	for _, from := range []string{"mallory@evil.test/x", fakeRoom + "/Juliet"} {
+		w.raw("<message type='error' id='" + keyA + "' from='" + from + "' to='" + fakeSelf + "'><error type='cancel'><forbidden xmlns='" + nsStanzas + "'/></error></message>")
+	}
+	w.juliet.say(w.side, omemo.Legacy, "after it")
+	w.heard("after it")
+	select {
+	case err := <-wait:
+		t.Errorf("it ended with %v", err)
+	default:
+	}
+	w.raw("<message type='error' id='" + keyA + "' from='" + fakeRoom + "' to='" + fakeSelf + "'><error type='cancel'><forbidden xmlns='" + nsStanzas + "'/></error></message>")
+	if err := <-wait; condition(err) != "forbidden" {
+		t.Errorf("it ended with %v", err)
+	}
 }
 
 func TestTheHistoryIsMendedOnceItIsRead(t *testing.T) {
