@@ -330,3 +330,17 @@ func TestANickCyclerBeginsFewChats(t *testing.T) {
 		t.Errorf("%d sources are remembered", len(s.c.sources))
 	}
 }
+
+// In the case mapping of RFC 1459 "~" is the lower case of "^".
+func TestWhatCouldBeANick(t *testing.T) {
+	for _, nick := range []string{casemapRFC1459.fold("^Bob^"), "bob", "[x]", "Ωmega", "0x"} {
+		if !couldBeNick(nick) {
+			t.Errorf("%q could be no nick", nick)
+		}
+	}
+	for _, name := range []string{"", "#x", "&x", "+x", "~#x", "@#x", "~&x", "%#x", "$*.org", "=x", "!abcdeX", "nick!user@host", "nick@server", "irc.test", "b*b", "a b", "a,b", ":a"} {
+		if couldBeNick(name) {
+			t.Errorf("%q could be a nick", name)
+		}
+	}
+}

@@ -75,9 +75,10 @@ func validNick(nick string) bool {
 }
 
 // couldBeNick reports whether name can be somebody's nick on some server, and not a channel, a service at a server or
-// a mask: what is for one person must not reach others. Servers allow more than RFC 2812 does.
+// a mask: what is for one person must not reach others. Servers allow more than RFC 2812 does, and "~" begins a nick with
+// "^" in the case mapping of RFC 1459.
 func couldBeNick(name string) bool {
-	return validTarget(name) && gateway.CleanName(name) == name && !strings.ContainsAny(name, "!@.*?") && !strings.ContainsAny(name[:1], "#&+%~$=")
+	return validTarget(name) && gateway.CleanName(name) == name && !strings.ContainsAny(name, "!@.*?#&") && !strings.ContainsAny(name[:1], "+%$=")
 }
 
 // validTarget reports whether a nick or channel can stand as a middle parameter of a command: nothing in it ends the
