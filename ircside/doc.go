@@ -12,7 +12,8 @@
 // "<juliet@example.org> text". Nothing else that is said to the relay alone crosses.
 //
 // Who is who on IRC is a matter of nicks: a chat belongs to whoever has the nick just then, so it does not follow a
-// change of nick, and after a quit it may be somebody else's. Accounts (account-tag, WHOX) are not asked for.
+// change of nick, and after a quit it may be somebody else's. Accounts (account-tag, WHOX) are not asked for. Since each
+// new nick is a new person, how many chats begin is counted by user and host as well.
 //
 // Guarantees. Lines of one channel leave in order, and never faster than the pace of the config, so that no server cuts
 // us off for flooding; channels and chats share the pace fairly. What leaves is always one line, valid UTF-8, and short

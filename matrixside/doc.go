@@ -4,7 +4,8 @@
 // Policy: what people elsewhere say is said by ghosts, users of a reserved namespace that are made when somebody
 // first speaks or is asked for; what the gateway itself has to say is said by one bot. A room is entered only if the
 // configuration names it, or as a direct chat: by one ghost, for one user, and for as long as the two are alone. A
-// room that is itself end-to-end encrypted is not bridged: nothing but one explanation is ever sent there.
+// room that is itself end-to-end encrypted is not bridged: nothing but one explanation is ever sent there. Anybody may
+// invite a ghost, so invitations are counted, by user and by server.
 //
 // Guarantees: a transaction of the homeserver is acknowledged only after everything in it is durable, and events are
 // recognised by their event id alone, since homeservers reuse transaction ids for other events. An invitation is
