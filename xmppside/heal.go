@@ -150,19 +150,24 @@ func (s *Side) reportIdentity(a attempt) {
 	}
 	s.log.Warn("a device shows another identity key than before; what it says is refused", "of", who, "device", a.device, "to", a.own,
 		"remedy", "if its owner confirms the new key, run: lockbridge trust verify "+who+" FINGERPRINT")
-	if a.room == nil || !s.lately.free(fmt.Sprintf("identity/%s/%s/%d", a.room.jid, who, a.device), s.now(), namePause) {
-		return // each of our addresses in a room finds the same
-	}
-	tell := map[string]string{a.nick: fmt.Sprintf("Your device %d shows another key than before, so nothing that it says is carried until whoever runs this bridge has verified the new key.", a.device)}
-	for _, nick := range a.room.admins() {
-		if nick != a.nick {
-			tell[nick] = fmt.Sprintf("Device %d of %s shows another key than before, so nothing that it says is carried until whoever runs this bridge has verified the new key.", a.device, who)
+	const what = " shows another key than before, so nothing that it says is carried until whoever runs this bridge has verified the new key."
+	yours := fmt.Sprintf("Your device %d%s", a.device, what)
+	var out []*node
+	switch {
+	case a.room == nil:
+		out = append(out, el("", "message", "type", "chat", "from", a.own+"/"+resource, "to", who).add(el("", "body").say(yours)))
+	case s.lately.free(fmt.Sprintf("identity/%s/%s/%d", a.room.jid, who, a.device), s.now(), namePause): // each of ours in a room finds the same
+		out = append(out, privateMessage(a.room.fullSelf(), a.room.jid+"/"+a.nick, yours))
+		for _, nick := range a.room.admins() {
+			if nick != a.nick {
+				out = append(out, privateMessage(a.room.fullSelf(), a.room.jid+"/"+nick, fmt.Sprintf("Device %d of %s%s", a.device, who, what)))
+			}
 		}
+	default:
+		return
 	}
-	for nick, text := range tell {
-		if err := a.link.send(privateMessage(a.room.fullSelf(), a.room.jid+"/"+nick, text)); err != nil {
-			s.log.Debug("a changed key could not be reported", "to", nick, "err", err)
-		}
+	if err := a.link.send(out...); err != nil {
+		s.log.Debug("a changed key could not be reported", "of", who, "err", err)
 	}
 }
 

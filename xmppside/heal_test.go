@@ -325,3 +325,19 @@ func TestAChangedIdentityIsRefusedAndReported(t *testing.T) {
 		t.Errorf("told %d times", count)
 	}
 }
+
+func TestAChangedIdentityInAChatIsTold(t *testing.T) {
+	w := newWorld(t, func(c *Config, d *gateway.Deps) { d.Direct = openDirect(gateway.EncryptionRequired) }, omemo.Legacy)
+	must(t, deliver(t, w.side, delivery(keyA, "hello", true))) // there is a puppet now
+	w.directly("juliet@test/x", alicesPuppet, "d1", w.juliet.seal(w.side, omemo.Legacy, []byte("it is me"), alicesPuppet))
+	w.heard("it is me")
+	imposter := newDevice(t, w.fakeServer, "juliet@test", omemo.Legacy)
+	sealed := string(imposter.seal(w.side, omemo.Legacy, []byte("me, too"), alicesPuppet).raw)
+	sealed = strings.Replace(sealed, fmt.Sprintf("sid='%d'", imposter.ID), fmt.Sprintf("sid='%d'", w.juliet.ID), 1)
+	w.directly("juliet@test/x", alicesPuppet, "d2", rawNode([]byte(sealed)))
+	if told := w.message("a word to Juliet", alicesPuppet, "another key"); told.get("to") != "juliet@test" {
+		t.Errorf("told %s", told.get("to"))
+	}
+	w.unread(1)
+	w.crossed("me, too")
+}
