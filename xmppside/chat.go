@@ -3,6 +3,7 @@ package xmppside
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"lockbridge/gateway"
@@ -11,12 +12,13 @@ import (
 // chat is how a person is written to by an address of ours.
 type chat struct {
 	audience
-	own string // bare
+	own    string // bare
+	sealed bool   // nothing may be said in the clear
 }
 
 // chat answers people the way they wrote last: by private messages where they used those of a room and are still there.
 func (s *Side) chat(own, who, room string) chat {
-	c := chat{audience{jid: who, to: who, log: s.log}, own}
+	c := chat{audience: audience{jid: who, to: who, log: s.log}, own: own}
 	r := s.byJID[room]
 	if r == nil || r.nickIn(own) == "" {
 		return c
@@ -56,7 +58,7 @@ func (s *Side) deliverDirect(ctx context.Context, run []gateway.Delivery, local,
 	}
 	jobs := make([]*job, 0, len(run))
 	for i := range run {
-		jobs = append(jobs, s.directJob(to, &run[i]))
+		jobs = append(jobs, s.directJob(to, run[i]))
 	}
 	if err := s.recall(ctx, jobs); err != nil {
 		return all(run[:1], err)
@@ -92,34 +94,42 @@ func (s *Side) openChat(ctx context.Context, local, remote gateway.Person) (chat
 		}
 	}
 	k, err := s.contactOf(ctx, p.JID, local.ID)
-	return s.chat(p.JID, local.ID, k.Room), err
+	c := s.chat(p.JID, local.ID, k.Room)
+	c.sealed = k.Sealed || s.deps.Direct.Seals(local.Network)
+	return c, err
 }
 
 // directJob turns a delivery into a message of the puppet. A report is one, too, under an id that no delivery has: that
 // it comes back means nothing to anybody.
-func (s *Side) directJob(to chat, d *gateway.Delivery) *job {
-	d.Seal = d.Seal || s.deps.Direct.Seals(s.deps.Network) // the config may have changed while it waited
-	j := &job{Delivery: d, voice: voice{jid: to.own, name: s.nameOf(to.own)}}
+func (s *Side) directJob(to chat, d gateway.Delivery) *job {
+	d.Seal = d.Seal || to.sealed // since it was accepted the config may have changed, or how the other one writes
+	j := &job{Delivery: &d, voice: voice{jid: to.own, name: s.nameOf(to.own)}}
 	switch b := d.Event.Body.(type) {
 	case gateway.Message:
 	case gateway.Receipt:
-		note := *d
 		event := *d.Event
-		event.Body = gateway.Message{Style: gateway.StyleNotice, Text: gateway.Text{Plain: reportText(b)}}
-		note.Event = &event
-		j.Delivery, j.about = &note, &b
+		event.Body = gateway.Message{Style: gateway.StyleNotice, Text: gateway.Text{Plain: reportText(yourMessage, b.Reason)}}
+		d.Event, j.about = &event, &b
 	default:
 		j.err = gateway.Dropf("a direct chat on XMPP cannot show this")
 	}
 	return j
 }
 
-// reportText tells somebody that what they said was not carried.
-func reportText(b gateway.Receipt) string {
-	if b.Reason == "" {
-		return "Your message was not delivered."
+const yourMessage = "Your message"
+
+// reportText tells somebody that what they said was not carried. The gateway's own reasons begin by whom it did not reach.
+func reportText(what, reason string) string {
+	text := what + " was not delivered"
+	if where, ok := strings.CutPrefix(reason, "not delivered "); ok {
+		text += " " + where
+	} else if reason != "" {
+		text += ": " + reason
 	}
-	return "Your message was not delivered: " + b.Reason + "."
+	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "!") {
+		return text
+	}
+	return text + "."
 }
 
 // prepareDirect makes the bytes of each job that has none yet.
@@ -157,11 +167,11 @@ func (s *Side) reportInClear(to chat, j *job) {
 	j.err = nil
 	id, from, ok := parseDirectNative(j.about.Target.Native)
 	if !ok || to.to != to.jid || from == "" {
-		j.raw = to.message(j, el("", "body").say(reportText(*j.about))).bytes()
+		j.raw = to.message(j, el("", "body").say(reportText(yourMessage, j.about.Reason))).bytes()
 		return
 	}
 	j.raw = el("", "message", "type", "error", "id", id, "from", to.own, "to", to.jid+"/"+from).
-		add(errorNode("cancel", "not-acceptable", el(nsStanzas, "text").say(reportText(*j.about)))).bytes()
+		add(errorNode("cancel", "not-acceptable", el(nsStanzas, "text").say(reportText(yourMessage, j.about.Reason)))).bytes()
 }
 
 // writeDirect sends what was prepared. Nobody confirms a direct message, but our server reads the stream in order: when

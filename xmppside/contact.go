@@ -19,6 +19,8 @@ type contact struct {
 	Asked    bool `json:"asked,omitempty"`    // for that
 	// Room is the room through which they wrote last; "" if they wrote directly.
 	Room string `json:"room,omitempty"`
+	// Sealed: what they wrote last came sealed.
+	Sealed bool `json:"sealed,omitempty"`
 }
 
 func contactKey(own, who string) string { return stateContact + own + "/" + who }

@@ -346,11 +346,7 @@ func (s *Side) tell(l *link, r *room, b gateway.Receipt) error {
 	if !there {
 		return nil
 	}
-	text := "Your message in " + r.jid + " did not reach everybody."
-	if b.Reason != "" {
-		text = "Your message in " + r.jid + " did not reach everybody: " + b.Reason + "."
-	}
-	return l.send(privateMessage(r.fullSelf(), r.jid+"/"+nick, text))
+	return l.send(privateMessage(r.fullSelf(), r.jid+"/"+nick, reportText(yourMessage+" in "+r.jid, b.Reason)))
 }
 
 // follow lets puppets come, go and change their names with their people.

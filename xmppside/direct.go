@@ -151,7 +151,12 @@ func (in *incomingDirect) read(ctx context.Context) (*gateway.Event, error) {
 	if !in.refused(ev) {
 		in.then(in.confirm)
 	}
-	return ev, s.editContact(ctx, in.own, in.from.ID, func(k *contact) { k.Room = in.way() })
+	return ev, s.editContact(ctx, in.own, in.from.ID, func(k *contact) {
+		k.Room = in.way()
+		if _, takesBack := ev.Body.(gateway.Retract); !takesBack { // many clients do so in the clear, whatever they took back
+			k.Sealed = ev.Sealed.Protection != gateway.Plain
+		}
+	})
 }
 
 func (in *incomingDirect) then(f func()) { in.due = append(in.due, f) }
