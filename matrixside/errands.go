@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -42,7 +43,12 @@ type errand struct {
 	Reason string     `json:"reason,omitempty"`
 	Event  id.EventID `json:"event,omitempty"` // what asked for it
 	Tries  int        `json:"tries,omitempty"`
-	Again  int        `json:"again,omitempty"` // how often it was asked for while it stood there: it may be under way
+	Mark   uint64     `json:"mark,omitempty"` // random: what is asked for again while it is under way is done again
+}
+
+// newErrand is one in a room for a ghost, which an event asks for.
+func newErrand(what string, room id.RoomID, ghost id.UserID, why id.EventID) errand {
+	return errand{Do: what, Room: room, Ghost: ghost, Event: why, Mark: rand.Uint64()}
 }
 
 func errandKey(room id.RoomID, ghost id.UserID) string {
@@ -220,6 +226,11 @@ func (s *Side) adopt(ctx context.Context, e errand, at gateway.Address, seen sig
 			return fmt.Errorf("accept what was said in a direct room so far: %w", err)
 		}
 	}
+	return s.settleIn(ctx, e, at, opened)
+}
+
+// settleIn writes down that a ghost has come into a room, and how it found it.
+func (s *Side) settleIn(ctx context.Context, e errand, at gateway.Address, opened *chat) error {
 	return s.amend(ctx, func(ctx context.Context, l *ledger) error {
 		c, err := l.chat(ctx, e.Room)
 		if err != nil || c.At != at.ID || !c.Pending || c.Over {
@@ -237,7 +248,7 @@ func (s *Side) adopt(ctx context.Context, e errand, at gateway.Address, seen sig
 		if err != nil || !c.Encrypted {
 			return err
 		}
-		*todo = errand{Do: doExplain, Room: e.Room, Ghost: e.Ghost, Event: e.Event}
+		*todo = newErrand(doExplain, e.Room, e.Ghost, e.Event)
 		s.wakeErrands()
 		return nil
 	})

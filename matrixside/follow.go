@@ -135,11 +135,8 @@ func (s *Side) followGhost(ctx context.Context, l *ledger, c *chat, ev *nativeEv
 		if !answer {
 			return nil
 		}
-		again := 0
-		if todo.Do != "" {
-			again = todo.Again + 1
-		}
-		*todo = errand{Do: doAnswer, Room: ev.Room, Ghost: ghost, User: ev.Sender, Event: ev.ID, Again: again}
+		*todo = newErrand(doAnswer, ev.Room, ghost, ev.ID)
+		todo.User = ev.Sender
 		remote, known, err := s.whose(ctx, ghost)
 		switch {
 		case err != nil:
@@ -185,7 +182,7 @@ func (s *Side) disband(ctx context.Context, l *ledger, c *chat, ev *nativeEvent)
 	}
 	now.drop(ev.Room)
 	c.Over = true
-	*todo = errand{Do: doLeave, Room: ev.Room, Ghost: ghost, Event: ev.ID}
+	*todo = newErrand(doLeave, ev.Room, ghost, ev.ID)
 	return nil
 }
 
@@ -215,7 +212,7 @@ func (s *Side) mustExplain(ctx context.Context, l *ledger, c *chat, room id.Room
 	ghost := s.ghostOf(c.At)
 	todo, err := l.errand(ctx, room, ghost)
 	if err == nil && todo.Do == "" && !c.Pending {
-		*todo = errand{Do: doExplain, Room: room, Ghost: ghost, Event: why}
+		*todo = newErrand(doExplain, room, ghost, why)
 	}
 	return err
 }
