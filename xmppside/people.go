@@ -131,13 +131,7 @@ func (s *Side) load(ctx context.Context) error {
 	if err := s.loadContacts(ctx); err != nil {
 		return err
 	}
-	for _, r := range s.rooms {
-		if r.conf.Seal { // others seal for the gateway as soon as it is a member
-			_, err := s.device(ctx, s.self)
-			return err
-		}
-	}
-	return nil
+	return s.loadDevices(ctx)
 }
 
 // editPuppet changes a person's puppet, which it makes if there is none, and keeps it.

@@ -3,7 +3,6 @@ package xmppside
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -48,24 +47,6 @@ func (s *Side) listVersion(name string) (omemo.Version, bool) {
 		}
 	}
 	return 0, false
-}
-
-// device returns the OMEMO device of one of our addresses, which it makes if there is none. It is durable before
-// anybody hears of it.
-func (s *Side) device(ctx context.Context, own string) (omemo.Device, error) {
-	if dev, ok := s.devices.ownDevice(own); ok {
-		return dev, nil
-	}
-	var dev omemo.Device
-	err := s.deps.State.Update(ctx, func(ctx context.Context) (err error) {
-		dev, err = s.omemo.EnsureDevice(ctx, own)
-		return err
-	})
-	if err != nil {
-		return dev, fmt.Errorf("make the device of %s: %w", own, err)
-	}
-	s.devices.setOwnDevice(dev)
-	return dev, nil
 }
 
 // pubsub answers for the account that one of our bare JIDs is to others, as its server would (XEP-0163).
@@ -185,19 +166,6 @@ func (s *Side) item(ctx context.Context, own, name string) (id string, payload *
 		return id, payload, err
 	}
 	return "", nil, nil
-}
-
-// bundle is what an address of ours publishes of its keys.
-func (s *Side) bundle(ctx context.Context, v omemo.Version, own string) (*node, error) {
-	var b *omemo.Bundle
-	err := s.deps.State.Update(ctx, func(ctx context.Context) (err error) {
-		b, err = s.omemo.Bundle(ctx, v, own)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return rawNode(b.AppendXML(nil)), nil
 }
 
 // subKey is where it is kept that who hears of own's list; of all who do, if who is empty.
