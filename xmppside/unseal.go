@@ -51,7 +51,7 @@ func (u *unsealed) sealing() gateway.Sealing {
 // others only. An error of the database must be returned to Accept as it is.
 //
 // Nothing in a legacy message says where it was meant to be said, so its keys must: in a room only the gateway's own key
-// opens it, for what was said to a puppet alone has none, and what was said to one address has no keys for others.
+// opens it, and what has that key was not said to a puppet alone.
 func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then func(), err error) {
 	var dues []func()
 	then = func() {
@@ -129,22 +129,15 @@ func (s *Side) try(ctx context.Context, u unsealing, msg *omemo.Message, own ome
 	}), err
 }
 
-// sealedElsewhere says whether a direct message holds keys for other addresses of ours, as those do that are said in
-// rooms.
+// sealedElsewhere says whether a direct message for a puppet holds a key for the gateway, as each one does that is said
+// in a room.
 func (s *Side) sealedElsewhere(ctx context.Context, u unsealing, sealed []byte) error {
-	others := []string{s.self}
-	for _, p := range s.people.all() {
-		if p.Device {
-			others = append(others, p.JID)
-		}
-	}
-	others = slices.DeleteFunc(others, func(own string) bool { return slices.Contains(u.owns, own) })
-	if len(others) == 0 {
+	if slices.Contains(u.owns, s.self) {
 		return nil
 	}
-	_, found, err := s.parseSealed(ctx, omemo.Legacy, sealed, others)
+	_, found, err := s.parseSealed(ctx, omemo.Legacy, sealed, []string{s.self})
 	if err == nil && len(found) > 0 {
-		return fmt.Errorf("%w: it has keys for others", errEnvelope)
+		return fmt.Errorf("%w: it has a key for the gateway", errEnvelope)
 	}
 	return err
 }
