@@ -187,8 +187,8 @@ func (s *Side) take(what said, b *batch) {
 		})
 		return
 	}
-	if key, part, ok := parseOriginID(c.origin); ok && (what.from.ours != "" || c.delayed && s.spokeAs(r, what.from.nick)) {
-		s.readEcho(r, m, c, key, part, b)
+	if key, part, ok := parseOriginID(c.origin); ok && s.saidByUs(what) {
+		s.readEcho(what, key, part, b)
 	} else if what.from.ours == "" && c.says() {
 		in := &incoming{side: s, said: what}
 		in.unfit, _ = r.unfit()
@@ -200,6 +200,12 @@ func (s *Side) take(what said, b *batch) {
 	if !c.delayed {
 		r.noteStay(what.at, b)
 	}
+}
+
+// saidByUs reports whether one of our occupants said something. In the history of a room that does not show whose words
+// they were, their nick tells.
+func (s *Side) saidByUs(what said) bool {
+	return what.from.ours != "" || what.content.delayed && what.from.real == "" && s.spokeAs(what.room, what.from.nick)
 }
 
 // spokeAs reports whether one of our occupants had that nick when we were last in the room.
@@ -215,12 +221,19 @@ func (s *Side) spokeAs(r *room, nick string) bool {
 	return false
 }
 
+// maxRecalled is how many echoes that nobody vouches for are noted after a join: more than can be under way at a crash.
+const maxRecalled = 256
+
 // readEcho takes in the room's reflection of what one of our occupants said. That it came is noted in State as well:
 // after a crash Deliver asks there before it says anything again.
-func (s *Side) readEcho(r *room, m *message, c content, key, part string, b *batch) {
+func (s *Side) readEcho(what said, key, part string, b *batch) {
+	r := what.room
 	b.arrivals = append(b.arrivals, gateway.Arrival{
-		At: r.conf.Address, Native: c.native(m),
+		At: r.conf.Address, Native: what.content.native(what.message),
 		Read: func(ctx context.Context) (*gateway.Event, error) {
+			if what.from.ours == "" && !r.recalls() {
+				return nil, nil
+			}
 			if err := s.deps.State.PutMany(ctx, map[string][]byte{stateOut + key: {outReflected}}); err != nil {
 				return nil, err
 			}
@@ -228,6 +241,14 @@ func (s *Side) readEcho(r *room, m *message, c content, key, part string, b *bat
 		},
 	})
 	b.then(func() { s.waits.end(key, nil) })
+}
+
+// recalls counts an echo that nobody vouches for, and reports whether it is to be noted.
+func (r *room) recalls() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.recalled++
+	return r.recalled <= maxRecalled
 }
 
 // incoming is a room's message between its arrival and what has to be done about it afterwards.

@@ -33,6 +33,7 @@ type room struct {
 	ready  bool // and has read the history since it was last there
 	// tellsHistory: from a join on, until the subject ends it.
 	tellsHistory bool
+	recalled     int    // echoes since a join that only a nick vouches for
 	nick         string // its nick
 	rank         string // its affiliation
 	outBy        []string
@@ -246,7 +247,7 @@ func (r *room) fullSelf() string { return r.side.self + "/" + resource }
 func (r *room) joinGateway(ctx context.Context, l *link, history *node) error {
 	nick := r.side.cfg.Nick
 	r.mu.Lock()
-	r.staged, r.tellsHistory = map[string]*occupant{}, true
+	r.staged, r.tellsHistory, r.recalled = map[string]*occupant{}, true, 0
 	r.mu.Unlock()
 	for {
 		err := r.join(ctx, l, r.side.self, nick, history)

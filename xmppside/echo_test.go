@@ -1,0 +1,43 @@
+package xmppside
+
+import (
+	"fmt"
+	"testing"
+
+	"lockbridge/gateway"
+)
+
+// TestNobodyElseEchoesUs: an origin-id can be written by anybody, and a nick like ours be taken by anybody.
+func TestNobodyElseEchoesUs(t *testing.T) {
+	f := newFakeServer(t)
+	f.features = append(f.features, nsOccupantID)
+	side, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	r := side.rooms[0]
+	must(t, r.await(t.Context(), func() bool { return r.ready }))
+	mark := el(nsOccupantID, "occupant-id", "id", "o9")
+	f.set(func() {
+		for full := range f.room {
+			f.write(f.occupant("lockbridge_", "none", "mallory@evil.test/x", full, false).add(mark))
+		}
+	})
+	must(t, r.await(t.Context(), func() bool { return r.occupants["lockbridge_"] != nil }))
+	f.set(func() {
+		f.mute = true // it stands in the history only
+		f.say("lockbridge_", "m1", body("not our words"), mark, el(nsSID, "origin-id", "id", keyB))
+		for i := range 2 * maxRecalled {
+			f.say("lockbridge_", "m2", body("nor these"), el(nsSID, "origin-id", "id", fmt.Sprintf("%032x", i)))
+		}
+		f.say("Juliet", "m3", body("the end mark"))
+		f.mute = false
+	})
+	f.drop()
+	if ev := heard(t, inbox, "not our words"); ev.Sender.ID != "mallory@evil.test" {
+		t.Errorf("heard %+v", ev)
+	}
+	heard(t, inbox, "the end mark")
+	kept, err := side.deps.State.List(t.Context(), stateOut)
+	must(t, err)
+	if len(kept) > maxRecalled || kept[stateOut+keyB] != nil {
+		t.Errorf("%d echoes are kept, forged: %q", len(kept), kept[stateOut+keyB])
+	}
+}
