@@ -1,6 +1,7 @@
 package xmppside
 
 import (
+	"strings"
 	"testing"
 
 	"lockbridge/gateway"
@@ -73,4 +74,42 @@ func TestThePuppetAsksBack(t *testing.T) {
 	if k, err := side.contactOf(t.Context(), fakePuppet, "juliet@test"); err != nil || k != (contact{}) {
 		t.Errorf("what is left is %+v, %v", k, err)
 	}
+}
+
+// TestWhatAClientWantsIsAskedOfPeopleWeKnow: what somebody's client answers counts for their own clients alone.
+func TestWhatAClientWantsIsAskedOfPeopleWeKnow(t *testing.T) {
+	f := newFakeServer(t)
+	side, _, _ := startDirect(t, f, gateway.EncryptionOff)
+	must(t, side.meetAlice(t))
+	f.set(func() { f.deaf = true }) // the test answers
+	online := func(from, ver string) {
+		f.raw(string(el("", "presence", "from", from, "to", fakePuppet).add(el(nsCaps, "c", "hash", "sha-1", "node", "urn:client", "ver", ver)).bytes()))
+	}
+	asked := func(to string) *node {
+		t.Helper()
+		return f.await("a question for "+to, func(n *node) bool { return n.name == "iq" && n.get("to") == to })
+	}
+	online("mallory@elsewhere/x", "v1")
+	online("juliet@test/huge", strings.Repeat("v", 2*maxCapsName))
+	online("juliet@test/phone", "v1")
+	iq := asked("juliet@test/phone")
+	f.raw(string(result(iq, el(nsDiscoInfo, "query").add(el(nsDiscoInfo, "feature", "var", nsNick+"+notify"))).bytes()))
+	hears := func(to string) {
+		t.Helper()
+		f.await("the name for "+to, func(n *node) bool {
+			return n.name == "message" && n.get("to") == to && n.child(nsEvent, "event").child(nsEvent, "items").get("node") == nsNick
+		})
+	}
+	hears("juliet@test/phone")
+	online("juliet@test/tablet", "v1")
+	hears("juliet@test/tablet")
+	online("romeo@test/phone", "v1")
+	asked("romeo@test/phone")
+	f.set(func() {
+		for _, n := range f.seen {
+			if to := n.get("to"); n.name == "iq" && (to == "mallory@elsewhere/x" || to == "juliet@test/huge" || to == "juliet@test/tablet") {
+				t.Errorf("%s was asked", to)
+			}
+		}
+	})
 }

@@ -323,8 +323,10 @@ func (s *Side) announceDevice(ctx context.Context, l *link, r *room, own string)
 	}
 }
 
-// maxCaps is how many clients' capabilities are remembered.
-const maxCaps = 1000
+const (
+	maxCaps     = 1000 // clients whose capabilities are remembered
+	maxCapsName = 1000 // bytes of what such capabilities are called
+)
 
 // sendLastItem sends an address's name and device lists to a resource of a contact that came online and wants them
 // (XEP-0163, section 4.3.4). What a client wants is asked once per person and capability hash.
@@ -337,6 +339,9 @@ func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
 		return // a stranger might never answer
 	}
 	ver := c.get("node") + "#" + c.get("ver")
+	if len(ver) > maxCapsName {
+		return
+	}
 	of := bare(from) + " " + ver // what somebody's client answers holds for nobody else's
 	wants, known := s.devices.caps(of)
 	if !known {
