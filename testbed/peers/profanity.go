@@ -328,8 +328,12 @@ func (p *Profanity) OpenSealed(ctx context.Context, jid string) error {
 	return p.AwaitScreen(ctx, `\[OMEMO\]|OMEMO.*session started|OMEMO encryption enabled`)
 }
 
-// AwaitSession waits until there is an OMEMO session with one of the person's devices: text typed earlier is not sealed for them.
+// AwaitSession waits until text is sealed for one of the person's devices: their list is known, and there is a session with one of them, which
+// the other side may have begun earlier. Text typed before that is sealed for others only, or not sent at all.
 func (p *Profanity) AwaitSession(ctx context.Context, jid string) error {
+	if err := p.awaitDebug(ctx, 0, "the devices of "+jid, `\[OMEMO\] Setting device list for `+regexp.QuoteMeta(jid)+`$`); err != nil {
+		return err
+	}
 	return p.awaitDebug(ctx, 0, "a session with "+jid, `\[OMEMO\]\[STORE\] Store session for `+regexp.QuoteMeta(jid)+` `)
 }
 
