@@ -23,7 +23,8 @@ const (
 
 // directory finds other people's devices. What it remembers itself is how to spare others needless questions.
 type directory struct {
-	side *Side
+	side  *Side
+	spent spent
 
 	mu      sync.Mutex
 	own     map[string]omemo.Device
@@ -203,7 +204,7 @@ func (d *directory) bundle(ctx context.Context, l *link, a deviceName) *omemo.Bu
 	defer d.mu.Unlock()
 	if err == nil {
 		delete(d.broken, a)
-		return b
+		return d.spent.fresh(a, b)
 	}
 	if ctx.Err() != nil {
 		return nil

@@ -119,7 +119,8 @@ func (s *Side) sealOne(ctx context.Context, meant audience, j *job, to map[omemo
 		if err != nil && !errors.Is(err, omemo.ErrNoDevices) {
 			return err
 		}
-		for _, built := range report.Built { // two sessions on one prekey lose the second
+		for _, built := range report.Built {
+			s.devices.spent.use(deviceName{built.Address, v}, built.PreKey)
 			if b := bundles[v][built.Address]; b != nil {
 				bundles[v][built.Address] = b.Without(built.PreKey)
 			}

@@ -242,6 +242,7 @@ func (s *Side) repair(ctx context.Context, l *link, ss session) {
 	if bundle == nil || !s.empties.free(ss.String(), s.now(), emptyDaily) {
 		return
 	}
+	bundle = s.devices.spent.one(deviceName{ss.peer, ss.version}, bundle)
 	err := s.transport(ctx, l, ss, bundle, func(ctx context.Context) error {
 		next, err := due(ctx)
 		if err != nil {
