@@ -330,3 +330,63 @@ func TestIdentityForms(t *testing.T) {
 		}
 	}
 }
+
+// TestMadeUpDevices: there is an end to the devices that somebody makes up, and
+// those that are sealed for are not forgotten for new ones.
+func TestMadeUpDevices(t *testing.T) {
+	bob, store := newParty(t, Legacy, "bob@example.org"), newMapStore()
+	bob.store, bob.manager = store, NewManager(store, Options{})
+	b := bob.manager.book(Legacy, bob.jid)
+	const devices = 20 * maxOfJID
+	for i := range uint32(devices) {
+		b.values, b.pages, b.put = nil, nil, make(map[string][]byte)
+		a := Address{"mallory@example.org", i + 1}
+		found, err := b.locate(t.Context(), nil, map[Address]struct{}{a: {}})
+		if err != nil || len(found) > 0 {
+			t.Fatal(found, err)
+		}
+		p, err := b.insert(a, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b.keep(p, &record{sessions: []*session{{}}})
+		if err := b.save(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	records, slots := 0, 0
+	for key, value := range store.values {
+		if strings.Contains(key, "/record/") {
+			records++
+		}
+		if strings.Contains(key, "/send/") {
+			var p page
+			if err := p.unmarshalSend(value); err != nil {
+				t.Fatal(err)
+			}
+			for i := range p.slots {
+				if p.slots[i].address.JID != "" {
+					slots++
+				}
+			}
+		}
+	}
+	if records != maxOfJID || slots != records {
+		t.Errorf("%d records and %d places on pages for %d devices", records, slots, devices)
+	}
+	// All that are there are being sealed for.
+	b.values, b.pages, b.put = nil, nil, make(map[string][]byte)
+	found := make(map[Address]place)
+	if _, err := b.locate(t.Context(), nil, map[Address]struct{}{{"mallory@example.org", devices + 1}: {}}); err != nil {
+		t.Fatal(err)
+	}
+	for i, s := range b.pages[""].slots {
+		found[s.address] = place{b.pages[""], i}
+	}
+	if _, err := b.insert(Address{"mallory@example.org", devices + 1}, found); !errors.Is(err, ErrTooManyDevices) {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := b.insert(Address{"other@example.org", 1}, found); err != nil {
+		t.Errorf("somebody else's: %v", err)
+	}
+}

@@ -35,8 +35,9 @@
 //   - Bundles may be old: a signed prekey is offered for 7 days and kept for 30
 //     more. A one-time prekey serves once, and no id is offered twice.
 //   - Remote input never panics, and what it can make the package store is
-//     bounded: 1000 skipped keys a session, 9 sessions a device. What parsing
-//     costs is in proportion to the input, of which there are 4 MiB at most.
+//     bounded: 1000 skipped keys a session, 9 sessions a device, some 2000
+//     devices of a JID at the very worst. What parsing costs is in proportion
+//     to the input, of which there are 4 MiB at most.
 //   - Sealing for any number of devices is one read and one write of the
 //     store as long as the own device knows at most some 4000 remote devices,
 //     and one read more for each sixteenfold of that.
@@ -83,6 +84,7 @@ var (
 	ErrNoPreKey = errors.New("omemo: no one-time prekey")
 	// ErrIdentityChanged: the device shows another identity key than the one
 	// pinned. Only an operator can settle it, by Manager.Forget or Manager.Decide.
+	// It comes as an *IdentityError.
 	ErrIdentityChanged = errors.New("omemo: identity key of the device changed")
 	// ErrUntrusted: the device's key is undecided or distrusted, so it gets no
 	// content.
@@ -109,6 +111,19 @@ var (
 	ErrNoOwnDevice = errors.New("omemo: no own device for this JID")
 	// ErrVersion: a name is no version's.
 	ErrVersion = errors.New("omemo: unknown version")
+	// ErrTooManyDevices: there is no room for the device.
+	ErrTooManyDevices = errors.New("omemo: too many devices")
 	// ErrState: a stored value is damaged or was written by a newer program.
 	ErrState = errors.New("omemo: damaged state")
 )
+
+// IdentityError is ErrIdentityChanged with the key that is shown now, for which
+// nothing speaks but the device's own word or its server's.
+type IdentityError struct{ Now IdentityKey }
+
+func (e *IdentityError) Error() string {
+	return ErrIdentityChanged.Error() + " to " + e.Now.Fingerprint()
+}
+
+// Unwrap returns ErrIdentityChanged.
+func (e *IdentityError) Unwrap() error { return ErrIdentityChanged }

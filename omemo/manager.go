@@ -253,7 +253,6 @@ func (b *book) forget(ctx context.Context, device Address) error {
 	if p, ok := found[device]; ok {
 		p.free()
 	}
-	b.put[b.deviceKey("record", device)] = nil
-	b.put[b.deviceKey("ratchet", device)] = nil
+	b.put[b.deviceKey("record", device)], b.put[b.deviceKey("ratchet", device)] = nil, nil
 	return nil
 }

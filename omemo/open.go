@@ -210,10 +210,7 @@ func (o *opening) tryExchange(peers []peer, data []byte) error {
 		return err
 	}
 	identity := IdentityKey(w.curve(&x.identity))
-	failure := ErrSenderUnknown
-	if len(peers) == 1 {
-		failure = ErrIdentityChanged
-	}
+	var failure error
 	for i := range peers {
 		p := &peers[i]
 		known := p.pinned && p.pin == identity
@@ -240,7 +237,13 @@ func (o *opening) tryExchange(peers []peer, data []byte) error {
 			failure = err
 		}
 	}
-	return failure
+	switch {
+	case failure != nil:
+		return failure
+	case len(peers) == 1:
+		return &IdentityError{identity}
+	}
+	return ErrSenderUnknown
 }
 
 // commit stores what the message has changed.
@@ -253,50 +256,54 @@ func (o *opening) commit(ctx context.Context, m *Manager) error {
 		}
 		b.put[b.stockKey()] = o.stock.marshal()
 	}
+	if err := o.keep(ctx); err != nil {
+		return err
+	}
 	if o.changed {
 		if err := m.dropOther(ctx, b, o.peer.address); err != nil {
 			return err
 		}
 	}
-	if o.session == o.previous {
-		return o.commitCurrent(ctx)
+	return b.save(ctx)
+}
+
+// keep puts down what has become of the device's sessions: in the usual case one
+// value.
+func (o *opening) keep(ctx context.Context) error {
+	b, rec := o.book, o.peer.record
+	if o.session == o.previous && !o.turned {
+		b.put[o.peer.recordKey] = rec.marshal()
+		return nil
 	}
-	// Another session has become current: the sending halves change places.
+	if o.session == o.previous {
+		if err := b.read(ctx, nil, []string{rec.page}); err != nil {
+			return err
+		}
+		if p := b.pages[rec.page]; rec.slot < len(p.slots) && p.slots[rec.slot].address == o.peer.address {
+			b.put[o.peer.recordKey], b.put[o.peer.ratchetKey] = rec.marshal(), o.session.marshalRatchet()
+			place{p, rec.slot}.setDue(o.session)
+			return nil
+		}
+	}
+	// Another session has become current: the sending halves change places. Or
+	// one of record and page was lost.
 	found, err := b.locate(ctx, nil, map[Address]struct{}{o.peer.address: {}})
 	if err != nil {
 		return err
 	}
 	p, ok := found[o.peer.address]
 	switch {
-	case ok && o.previous != nil:
+	case ok && o.previous != nil && o.previous != o.session:
 		p.load(o.previous)
-	case ok: // a lost record is replaced
-	case o.previous == nil:
-		if p, err = b.insert(o.peer.address); err != nil {
-			return err
-		}
+	case ok:
 	default:
-		return fmt.Errorf("%w: a device has a record and is on no page", ErrState)
-	}
-	b.keep(p, o.peer.record)
-	return b.save(ctx)
-}
-
-// commitCurrent stores a message in the session that was current already: in
-// the usual case one value.
-func (o *opening) commitCurrent(ctx context.Context) error {
-	b, rec := o.book, o.peer.record
-	b.put[o.peer.recordKey] = rec.marshal()
-	if o.turned {
-		b.put[o.peer.ratchetKey] = o.session.marshalRatchet()
-		if err := b.read(ctx, nil, []string{rec.page}); err != nil {
+		// Without its sending half a session must not become current again, or
+		// it would send with a key of zeros. One that is due to turn makes a new one.
+		rec.sessions = slices.DeleteFunc(rec.sessions, func(s *session) bool { return s == o.previous && s != o.session })
+		if p, err = b.insert(o.peer.address, nil); err != nil {
 			return err
 		}
-		p := b.pages[rec.page]
-		if rec.slot >= len(p.slots) || p.slots[rec.slot].address != o.peer.address {
-			return fmt.Errorf("%w: record of a device names a wrong page", ErrState)
-		}
-		place{p, rec.slot}.setDue(o.session)
 	}
-	return b.save(ctx)
+	b.keep(p, rec)
+	return nil
 }

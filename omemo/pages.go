@@ -25,6 +25,9 @@ const (
 	hotSlot   = 36
 	maxDepth  = 8    // hex digits of a path; what hashes alike beyond it is refused
 	maxJID    = 3071 // bytes (RFC 6122 section 2.1)
+	// maxOfJID is how many devices of a JID may be on a device's way through the
+	// tree: there is no end to those that somebody can make up.
+	maxOfJID = 128
 )
 
 // sendSlot is what sealing needs to know of a device and seldom changes. A slot
@@ -318,10 +321,14 @@ func (b *book) locate(ctx context.Context, keys []string, want map[Address]struc
 	}
 }
 
-// insert gives a device that locate did not find a slot.
-func (b *book) insert(a Address) (place, error) {
+// insert gives a device that locate did not find a slot: where there are too
+// many of its JID, that of another one, which is forgotten. inUse are not.
+func (b *book) insert(a Address, inUse map[Address]place) (place, error) {
 	if a.JID == "" || len(a.JID) > maxJID {
 		return place{}, fmt.Errorf("%w: JID of %d bytes", ErrMalformed, len(a.JID))
+	}
+	if err := b.makeRoom(a, inUse); err != nil {
+		return place{}, err
 	}
 	path := hashPath(addressHash(a), maxDepth)
 	for depth := 0; depth <= maxDepth; depth++ {
@@ -344,7 +351,41 @@ func (b *book) insert(a Address) (place, error) {
 			p.spilled, p.sendChanged, p.hotChanged = true, true, true
 		}
 	}
-	return place{}, fmt.Errorf("%w: too many devices", ErrState)
+	return place{}, ErrTooManyDevices
+}
+
+// makeRoom forgets a device when there are maxOfJID of a's JID on a's way.
+func (b *book) makeRoom(a Address, inUse map[Address]place) error {
+	path := hashPath(addressHash(a), maxDepth)
+	var others []place
+	all := 0
+	for depth := 0; depth <= maxDepth && b.pages[path[:depth]] != nil; depth++ {
+		p := b.pages[path[:depth]]
+		for i := range p.slots {
+			if p.slots[i].address.JID != a.JID {
+				continue
+			}
+			all++
+			if _, used := inUse[p.slots[i].address]; !used {
+				others = append(others, place{p, i})
+			}
+		}
+	}
+	switch {
+	case all < maxOfJID:
+		return nil
+	case len(others) == 0:
+		return ErrTooManyDevices
+	}
+	b.drop(others[addressHash(a)%uint32(len(others))])
+	return nil
+}
+
+// drop forgets the device at p.
+func (b *book) drop(p place) {
+	a := p.send().address
+	b.put[b.deviceKey("record", a)], b.put[b.deviceKey("ratchet", a)] = nil, nil
+	p.free()
 }
 
 // save writes what changed, in one call.

@@ -29,7 +29,7 @@ func TestPages(t *testing.T) {
 			t.Fatalf("%d found before they are there, %v", len(found), err)
 		}
 		for i := from; i < from+step; i++ {
-			p, err := b.insert(address(i))
+			p, err := b.insert(address(i), nil)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -76,7 +76,7 @@ func TestPages(t *testing.T) {
 	if found, err = b.locate(ctx, nil, map[Address]struct{}{{}: {}}); err != nil || len(found) != 0 {
 		t.Fatalf("a free slot is taken for a device: %v, %v", found, err)
 	}
-	if p, err := b.insert(address(0)); err != nil || p.path != "" {
+	if p, err := b.insert(address(0), nil); err != nil || p.path != "" {
 		t.Fatalf("inserted on page %q, %v", p.path, err)
 	}
 }

@@ -14,7 +14,7 @@ import (
 type Skip struct {
 	Address Address
 	// Err wraps ErrNoSession, ErrUntrusted, ErrIdentityChanged, ErrBundle (and
-	// ErrNoPreKey), ErrOwnDevice or, for no JID, ErrMalformed.
+	// ErrNoPreKey), ErrOwnDevice, ErrTooManyDevices or, for no JID, ErrMalformed.
 	Err error
 }
 
@@ -203,7 +203,7 @@ func (s *sealer) sealFor(a Address, found map[Address]place, bundle *Bundle, mat
 	if err != nil {
 		return err
 	}
-	if p, err = s.insert(a); err != nil {
+	if p, err = s.insert(a, found); err != nil {
 		s.skip(a, err)
 		return nil
 	}
@@ -227,7 +227,7 @@ func (s *sealer) accept(a Address, bundle *Bundle) (changed bool, err error) {
 		return false, err
 	}
 	if s.judge.ofKey(a.JID, bundle.Identity) != Verified {
-		return false, ErrIdentityChanged
+		return false, &IdentityError{bundle.Identity}
 	}
 	return true, nil
 }
@@ -344,7 +344,7 @@ func (m *Manager) sealAnew(ctx context.Context, v Version, own string, to Addres
 	p, ok := found[to]
 	switch {
 	case !ok:
-		if p, err = b.insert(to); err != nil {
+		if p, err = b.insert(to, found); err != nil {
 			return nil, err
 		}
 	case b.values[recordKey] != nil: // a lost one is replaced
@@ -352,7 +352,7 @@ func (m *Manager) sealAnew(ctx context.Context, v Version, own string, to Addres
 		if err != nil {
 			return nil, err
 		}
-		if old.identity == rec.identity { // else its sessions are another key's
+		if old.identity == rec.identity && len(old.sessions) > 0 { // else its sessions are another key's, or lost
 			rec = old
 			p.load(rec.sessions[0])
 		}

@@ -8,10 +8,11 @@ import (
 )
 
 // record is everything about one remote device: its pinned identity and the
-// sessions with it, of which there may be none (see Manager.Renew). The first one is current: we send in it. The others are
-// the archive, the latest used first; what arrives in one of them makes it
-// current, as libsignal does, so that two parties who began sessions at the
-// same time, or one of whom began anew, end up in the same session.
+// sessions with it, of which there may be none (see Manager.Renew). The first
+// one is current: we send in it. The others are the archive, the latest used
+// first; what arrives in one of them makes it current, as libsignal does, so
+// that two parties who began sessions at the same time, or one of whom began
+// anew, end up in the same session.
 type record struct {
 	identity [32]byte // in the version's form
 	page     string   // where the current session's sending chain is
@@ -66,6 +67,10 @@ func unmarshalRecord(value, ratchet []byte) (*record, error) {
 	}
 	if err := r.end("record of a device"); err != nil {
 		return nil, err
+	}
+	if ratchet == nil { // lost, and with it the record's half of the page
+		rec.sessions = nil
+		return rec, nil
 	}
 	return rec, current.unmarshalRatchet(ratchet)
 }

@@ -22,6 +22,9 @@ const (
 	// long it is kept after that for exchanges made with an older bundle.
 	signedLife  = 7 * 24 * time.Hour
 	signedGrace = 30 * 24 * time.Hour
+	// maxSigned is how many are kept, whatever the clock says: more than become
+	// of age in that time.
+	maxSigned = 8
 )
 
 // stock is the private side of an own device's bundle.
@@ -81,13 +84,14 @@ type signedPreKey struct {
 // tend makes a new signed prekey when it is time, forgets those whose grace is
 // over, and makes one-time prekeys until the stock is full.
 func (s *stock) tend(rand io.Reader, w *wire, id *identity, now time.Time) (changed bool, err error) {
-	if n := len(s.signed); n == 0 || now.Sub(s.signed[n-1].created) >= signedLife {
+	// One from the future was made while the clock was wrong.
+	if n := len(s.signed); n == 0 || now.Sub(s.signed[n-1].created).Abs() >= signedLife {
 		if err := s.rotate(rand, w, id, now); err != nil {
 			return false, err
 		}
 		changed = true
 	}
-	for len(s.signed) > 1 && now.Sub(s.signed[1].created) >= signedGrace {
+	for len(s.signed) > 1 && (now.Sub(s.signed[1].created) >= signedGrace || len(s.signed) > maxSigned) {
 		s.signed = s.signed[1:]
 		changed = true
 	}

@@ -246,3 +246,29 @@ func testPeerRestored(t *testing.T, v Version) {
 	reply(t, bob, alice)
 	reply(t, alice, bob)
 }
+
+// TestWrongClock: a clock that was far ahead, or jumps about, neither keeps an
+// old signed prekey nor lets them pile up.
+func TestWrongClock(t *testing.T) {
+	bob := newParty(t, Legacy, "bob@example.org")
+	pass := bob.clock()
+	const year = 365 * 24 * time.Hour
+	first := bob.bundle(t)
+	pass(10 * year)
+	ahead := bob.bundle(t)
+	pass(-10 * year)
+	back := bob.bundle(t)
+	if ahead.SignedPreKey == first.SignedPreKey || back.SignedPreKey == ahead.SignedPreKey {
+		t.Error("a signed prekey is not renewed")
+	}
+	if again := bob.bundle(t); again.SignedPreKey != back.SignedPreKey {
+		t.Error("it is renewed again and again")
+	}
+	for range 50 {
+		pass(signedLife)
+		bob.bundle(t)
+	}
+	if n := len(bob.stock(t).signed); n > maxSigned {
+		t.Errorf("%d signed prekeys", n)
+	}
+}

@@ -38,11 +38,13 @@ func testIdentityChanged(t *testing.T, v Version) {
 	other := impostor(t, v, bob)
 	msg := other.seal(t, alice, "it is me")
 	before := alice.store.snapshot()
-	if _, err := alice.open(bob, msg); !errors.Is(err, ErrIdentityChanged) {
-		t.Fatalf("error %v, want ErrIdentityChanged", err)
-	}
-	if _, err := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), other.bundle(t)); !errors.Is(err, ErrIdentityChanged) {
-		t.Fatalf("error %v, want ErrIdentityChanged", err)
+	_, opened := alice.open(bob, msg)
+	_, sealed := alice.manager.SealEmpty(t.Context(), v, alice.jid, bob.address(), other.bundle(t))
+	for _, err := range []error{opened, sealed} {
+		var changed *IdentityError
+		if !errors.Is(err, ErrIdentityChanged) || !errors.As(err, &changed) || changed.Now != other.device.Identity {
+			t.Fatalf("error %v, want ErrIdentityChanged to %s", err, other.device.Identity.Fingerprint())
+		}
 	}
 	alice.store.mustEqual(t, before)
 	if err := alice.manager.Forget(t.Context(), alice.jid, bob.address()); err != nil {

@@ -123,7 +123,7 @@ func (p *player) buildFromSecret(x *vectorSecret, ratchet []byte) {
 	if _, err := b.locate(p.t.Context(), nil, map[Address]struct{}{p.address(): {}}); err != nil {
 		p.t.Fatal(err)
 	}
-	at, err := b.insert(p.address())
+	at, err := b.insert(p.address(), nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
