@@ -20,8 +20,13 @@ func (b *bed) puppet() string { return `alice\3alocalhost%matrix@` + b.cfg.Compo
 // direct runs a side with direct chats for everybody on the bed's host; Alice exists.
 func (b *bed) direct(ctx context.Context, t *testing.T, rooms ...gateway.Room) (*Side, *sidetest.Inbox) {
 	t.Helper()
+	return b.directBy(ctx, t, gateway.EncryptionRequired, rooms...)
+}
+
+func (b *bed) directBy(ctx context.Context, t *testing.T, encryption gateway.Encryption, rooms ...gateway.Room) (*Side, *sidetest.Inbox) {
+	t.Helper()
 	w := &town{names: map[string]string{e2eAlice.ID: e2eAlice.Name}}
-	allowed := gateway.Direct{Allow: []string{b.Host, "stock." + b.Host}, Encryption: gateway.EncryptionRequired, Clear: []string{"matrix", "libera"}}.WithKinds(fakeKinds)
+	allowed := gateway.Direct{Allow: []string{b.Host, "stock." + b.Host}, Encryption: encryption, Clear: []string{"matrix", "libera"}}.WithKinds(fakeKinds)
 	side, inbox, _ := startWith(ctx, t, b.cfg, sidetest.NewState(), gateway.Deps{Rooms: rooms, Direct: allowed, Find: w.find})
 	return side, inbox
 }
@@ -118,7 +123,7 @@ func TestAPersonWithoutADeviceGetsNothingInTheClear(t *testing.T) {
 
 func TestWhatAnUnknownAccountSendsBackIsReported(t *testing.T) {
 	ctx, b := within(t), openBed(t)
-	side, inbox := b.direct(ctx, t)
+	side, inbox := b.directBy(ctx, t, gateway.EncryptionOff)
 	nobody := "nobody-" + peers.Unique("x") + "@" + b.Host
 	at := gateway.DirectAddress(gateway.Person{Network: "xmpp", ID: nobody}, e2eAlice)
 	out := side.Deliver(ctx, []gateway.Delivery{{Key: keyNumber(1), Room: at, Event: &gateway.Event{Sender: e2eAlice, Body: gateway.Message{Text: gateway.Text{Plain: "hello?"}}}}})
