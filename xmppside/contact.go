@@ -174,6 +174,9 @@ func (s *Side) readSubscription(l *link, own, who, kind string, b *batch) {
 		switch kind {
 		case "subscribed":
 			s.followers.set(own, who, admitted)
+			if admitted {
+				s.learnName(l, who) // before the first message, most times
+			}
 			l.later(func(ctx context.Context) { s.readAgain(ctx, who) })
 		case "unsubscribe", "unsubscribed":
 			s.followers.set(own, who, false)

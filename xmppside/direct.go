@@ -150,6 +150,9 @@ func (in *incomingDirect) read(ctx context.Context) (*gateway.Event, error) {
 	}
 	if !in.refused(ev) {
 		in.then(in.confirm)
+		if ev.Sender.Name, err = in.name(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return ev, s.editContact(ctx, in.own, in.from.ID, func(k *contact) {
 		k.Room = in.way()

@@ -215,6 +215,9 @@ func (f *fakeServer) reply(iq *node) *node {
 			return result(iq, el(nsPubSub, "pubsub").add(items))
 		}
 	}
+	if card := f.answers[iq.get("to")+" "+q.space]; card != "" {
+		return result(iq, rawNode([]byte(card)))
+	}
 	return refusal(iq, "cancel", "item-not-found")
 }
 

@@ -176,4 +176,5 @@ const (
 	stateTold    = "told/"    // + room + "/" + person (+ what of): when they were last told that plain text does not cross
 	stateRepair  = "repair/"  // + own + "/" + bare JID + "/" + device: when a session was last rebuilt
 	stateContact = "contact/" // + own + "/" + bare JID: contact
+	stateName    = "name/"    // + bare JID: called
 )
