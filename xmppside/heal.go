@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"lockbridge/gateway"
@@ -17,6 +18,8 @@ const (
 	repairLast  = 16 * 24 * time.Hour // the longest such pause
 	emptyPause  = time.Minute         // between two empty messages to one device
 	emptyDaily  = 20                  // empty messages to one device a day
+	repairDaily = 200                 // repairs that one person can cause a day: there is no end to the devices they may name
+	changeDaily = 10                  // changed keys of one person that are reported a day
 	maxMends    = 1000                // sessions of a room that its history turns out to need something
 	directQuiet = 30 * time.Second    // after a late direct message: others of the same absence may follow it
 )
@@ -145,13 +148,15 @@ func (s *Side) mend(ctx context.Context, l *link, ss session, need mend) {
 // owner and to those who run the room, once a day.
 func (s *Side) reportIdentity(a attempt) {
 	who := a.senders[0]
-	if !s.lately.free("identity/"+a.session().String(), s.now(), namePause) {
+	var changed *omemo.IdentityError
+	if !errors.As(a.err, &changed) || !s.lately.free("identity/"+a.session().String(), s.now(), namePause) || !s.rations.free("identity/"+who, s.now(), changeDaily) {
 		return
 	}
+	remedy := verifyCommand(who, changed.Now)
 	s.log.Warn("a device shows another identity key than before; what it says is refused", "of", who, "device", a.device, "to", a.own,
-		"remedy", "if its owner confirms the new key, run: lockbridge trust verify "+who+" FINGERPRINT")
-	const what = " shows another key than before, so nothing that it says is carried until whoever runs this bridge has verified the new key."
-	yours := fmt.Sprintf("Your device %d%s", a.device, what)
+		"key", changed.Now.Fingerprint(), "remedy", "if its owner confirms that the key is theirs, run: "+remedy)
+	what := " shows another key than before, so nothing that it says is carried until whoever runs this bridge has verified the new key (" + changed.Now.Fingerprint() + ")"
+	yours := fmt.Sprintf("Your device %d%s.", a.device, what)
 	var out []*node
 	switch {
 	case a.room == nil:
@@ -160,7 +165,7 @@ func (s *Side) reportIdentity(a attempt) {
 		out = append(out, privateMessage(a.room.fullSelf(), a.room.jid+"/"+a.nick, yours))
 		for _, nick := range a.room.admins() {
 			if nick != a.nick {
-				out = append(out, privateMessage(a.room.fullSelf(), a.room.jid+"/"+nick, fmt.Sprintf("Device %d of %s%s", a.device, who, what)))
+				out = append(out, privateMessage(a.room.fullSelf(), a.room.jid+"/"+nick, fmt.Sprintf("Device %d of %s%s, by: %s", a.device, who, what, remedy)))
 			}
 		}
 	default:
@@ -171,9 +176,24 @@ func (s *Side) reportIdentity(a attempt) {
 	}
 }
 
+// verifyCommand is what an operator runs once a key was compared. It is made to be copied into a shell, and anybody may
+// have chosen the address.
+func verifyCommand(who string, key omemo.IdentityKey) string {
+	plain := func(r rune) bool {
+		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("@._-", r)
+	}
+	if strings.ContainsFunc(who, func(r rune) bool { return !plain(r) }) {
+		who = "'" + strings.ReplaceAll(who, "'", `'\''`) + "'"
+	}
+	if strings.HasPrefix(who, "-") { // no option
+		who = "-- " + who
+	}
+	return "lockbridge trust verify " + who + " " + strings.ReplaceAll(key.Fingerprint(), " ", "")
+}
+
 // sendEmpty answers a new session, so that the peer stops wrapping its messages as key exchanges, or a long chain.
 func (s *Side) sendEmpty(ctx context.Context, l *link, ss session) {
-	if !s.lately.free("empty/"+ss.String(), s.now(), emptyPause) || !s.empties.free(ss.String(), s.now(), emptyDaily) {
+	if !s.lately.free("empty/"+ss.String(), s.now(), emptyPause) || !s.rations.free(ss.String(), s.now(), emptyDaily) {
 		return
 	}
 	err := s.transport(ctx, l, ss, nil, nil)
@@ -205,6 +225,7 @@ type repaired struct {
 // next is what to keep of one more repair now; false: it is too early.
 func (p repaired) next(now time.Time) (repaired, bool) {
 	switch since := now.Sub(p.At); {
+	case since < 0: // by a clock that was wrong
 	case since < p.Pause:
 		return p, false
 	case since < 2*p.Pause: // the last one did not help for long
@@ -235,11 +256,11 @@ func (s *Side) repair(ctx context.Context, l *link, ss session) {
 		}
 		return next, nil
 	}
-	if _, err := due(ctx); err != nil {
+	if _, err := due(ctx); err != nil || !s.rations.free("repair/"+ss.peer.JID, s.now(), repairDaily) {
 		return
 	}
 	bundle := s.devices.bundles(ctx, l, ss.version, []omemo.Address{ss.peer})[ss.peer]
-	if bundle == nil || !s.empties.free(ss.String(), s.now(), emptyDaily) {
+	if bundle == nil || !s.rations.free(ss.String(), s.now(), emptyDaily) {
 		return
 	}
 	bundle = s.devices.spent.one(deviceName{ss.peer, ss.version}, bundle)

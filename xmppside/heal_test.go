@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -121,6 +123,9 @@ func TestRepairsHaveLimits(t *testing.T) {
 		if ok {
 			start, p = start.Add(c.after), next
 		}
+	}
+	if next, ok := (repaired{At: start.AddDate(10, 0, 0), Pause: day}).next(start); !ok || next.Pause != day {
+		t.Errorf("after a repair in the future, by a wrong clock: %v with a pause of %v", ok, next.Pause)
 	}
 	var tl tally
 	now := time.Now()
@@ -295,7 +300,10 @@ func parsed(t *testing.T, b *omemo.Bundle) *omemo.Bundle {
 }
 
 func TestAChangedIdentityIsRefusedAndReported(t *testing.T) {
+	log := &lines{}
 	w := newWorld(t, nil, omemo.Legacy)
+	w.edit = func(s *Side) { s.log = slog.New(slog.NewTextHandler(io.MultiWriter(log, t.Output()), nil)) }
+	w.restart(nil)
 	w.juliet.say(w.side, omemo.Legacy, "it is me")
 	w.heard("it is me")
 	// Another key under the same device id: the id is where its state is stored.
@@ -309,8 +317,11 @@ func TestAChangedIdentityIsRefusedAndReported(t *testing.T) {
 		t.Errorf("unreadable because of %v", err)
 	}
 	told := w.await("a word to Juliet", func(n *node) bool { return n.get("to") == fakeRoom+"/Juliet" && n.name == "message" })
-	if !strings.Contains(told.child("", "body").text, "another key") {
-		t.Errorf("told %q", told.child("", "body").text)
+	if text := told.child("", "body").text; !strings.Contains(text, "another key") || !strings.Contains(text, imposter.Identity.Fingerprint()) {
+		t.Errorf("told %q", text)
+	}
+	if n := log.count("lockbridge trust verify juliet@test " + strings.ReplaceAll(imposter.Identity.Fingerprint(), " ", "")); n != 1 {
+		t.Errorf("%d lines of the log name the remedy", n)
 	}
 	w.crossed("it is me, too")
 	count := 0
@@ -340,4 +351,48 @@ func TestAChangedIdentityInAChatIsTold(t *testing.T) {
 	}
 	w.unread(1)
 	w.crossed("me, too")
+}
+
+func TestVerifyCommandsAreFitForAShell(t *testing.T) {
+	key := strings.Repeat("0", 64)
+	for who, want := range map[string]string{
+		"juliet@example.org":     "juliet@example.org",
+		"$(reboot)@evil.test":    "'$(reboot)@evil.test'",
+		"a;reboot;@evil.test":    "'a;reboot;@evil.test'",
+		"o'neill@example.org":    `'o'\''neill@example.org'`,
+		"-f@example.org":         "-- -f@example.org",
+		"j\u00falia@example.org": "'j\u00falia@example.org'",
+	} {
+		if got := verifyCommand(who, omemo.IdentityKey{}); got != "lockbridge trust verify "+want+" "+key {
+			t.Errorf("%s: %s", who, got)
+		}
+	}
+}
+
+// Somebody may name as many devices as they like, each of which would be repaired for the first time.
+func TestMadeUpDevicesAreNotAllRepaired(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	sealed := string(w.juliet.seal(w.side, omemo.Legacy, []byte("hello"), fakeSelf).raw)
+	sealed = strings.Replace(sealed, " prekey='true'", "", 1)
+	const devices = repairDaily + 50
+	for i := range devices {
+		other := strings.Replace(sealed, fmt.Sprintf("sid='%d'", w.juliet.ID), fmt.Sprintf("sid='%d'", i+1), 1)
+		w.fakeServer.juliet(rawNode([]byte(other)), body(fallbackBody))
+	}
+	w.unread(devices)
+	w.juliet.say(w.side, omemo.Legacy, "after it")
+	w.heard("after it")
+	w.juliet.transport(1) // what was due before it is done
+	asked := 0
+	w.set(func() {
+		for _, n := range w.seen {
+			name := n.child(nsPubSub, "pubsub").child(nsPubSub, "items").get("node")
+			if own, _ := bundleNode(omemo.Legacy, w.juliet.ID); strings.HasPrefix(name, nodeBundles) && name != own {
+				asked++
+			}
+		}
+	})
+	if asked == 0 || asked > repairDaily {
+		t.Errorf("%d bundles are asked for", asked)
+	}
 }

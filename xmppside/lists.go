@@ -167,7 +167,7 @@ func (d *directory) outdated(jids []string, known map[string]*deviceList) []list
 	var old []listName
 	for _, j := range jids {
 		for _, v := range d.side.versions {
-			if name, list := (listName{j, v}), known[j].of(v); (now.Sub(list.Read) >= list.age() || list.Read.Before(d.expired[j])) && !now.Before(d.silent[name]) {
+			if name, list := (listName{j, v}), known[j].of(v); (now.Sub(list.Read).Abs() >= list.age() || list.Read.Before(d.expired[j])) && !now.Before(d.silent[name]) {
 				old = append(old, name)
 			}
 		}

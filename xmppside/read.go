@@ -322,7 +322,7 @@ func stamp(t time.Time) []byte { return []byte(t.UTC().Format(time.RFC3339)) }
 
 func stale(v []byte, now time.Time, pause time.Duration) bool {
 	t, err := time.Parse(time.RFC3339, string(v))
-	return err != nil || now.Sub(t) >= pause
+	return err != nil || now.Sub(t).Abs() >= pause
 }
 
 // retract lets people take back their own words only: the id that a retraction names is the room's, and anybody can

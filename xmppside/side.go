@@ -40,7 +40,7 @@ type Side struct {
 	devices  *directory
 	polite   pauses // who got help lately
 	lately   pauses // what was logged or asked for lately
-	empties  tally  // empty messages, by session
+	rations  tally  // what may happen only so often a day
 	agenda   agenda
 	opened   seals
 	// patience is held by those who wait for the database on behalf of a client.
