@@ -5,7 +5,6 @@ package xmppside
 import (
 	"context"
 	"fmt"
-	"strings"
 	"testing"
 
 	"lockbridge/gateway"
@@ -99,33 +98,5 @@ func TestALostSessionHealsWithinOneExchange(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-func TestFiftyPuppetsInARoom(t *testing.T) {
-	ctx, b := within(t), openBed(t)
-	juliet := b.login(ctx, t, "juliet")
-	room := b.room(ctx, t, juliet, true, gateway.PuppetsActive)
-	room.MaxPuppets = 60
-	side, inbox, _ := start(ctx, t, b.cfg, sidetest.NewState(), room)
-	for i := range 50 {
-		must(t, say(ctx, t, side, room, fmt.Sprintf("Person %d", i), fmt.Sprintf("here is %d", i)))
-	}
-	_, err := juliet.AwaitSealed(ctx, room.ID, "here is 49")
-	must(t, err)
-	for i := range 3 {
-		text := fmt.Sprint("to you all ", i)
-		must(t, juliet.SaySealedAnew(ctx, room.ID, text))
-		awaitText(ctx, t, inbox, text)
-		who := fmt.Sprintf("Person %d", 17*i)
-		must(t, say(ctx, t, side, room, who, "answer "+text))
-		e, err := juliet.AwaitSealed(ctx, room.ID, "answer "+text)
-		must(t, err)
-		if strings.Contains(e.Real, b.slot.Nick) {
-			t.Errorf("%s speaks for %s", e.Real, who)
-		}
-	}
-	if bad := inbox.Unread(); len(bad) > 0 {
-		t.Errorf("unreadable: %v", bad)
 	}
 }
