@@ -396,3 +396,35 @@ func TestMadeUpDevicesAreNotAllRepaired(t *testing.T) {
 		t.Errorf("%d bundles are asked for", asked)
 	}
 }
+
+func TestWhatNobodyCanOpenCostsLittle(t *testing.T) {
+	w := newWorld(t, both, omemo.Legacy)
+	msg := omemo.Message{Version: omemo.Two, SID: 7, Payload: []byte("x")}
+	var owns []string
+	must(t, w.own.Update(t.Context(), func(ctx context.Context) error {
+		for i := range 3 * maxFailed {
+			own := fmt.Sprintf("p%d@%s", i, w.side.domain)
+			dev, err := w.side.omemo.EnsureDevice(ctx, own)
+			if err != nil {
+				return err
+			}
+			owns = append(owns, own)
+			msg.Keys = append(msg.Keys, omemo.Key{JID: own, RID: dev.ID, Data: []byte("x")})
+		}
+		_, then, err := w.side.unseal(ctx, unsealing{
+			message: &message{node: el("", "message"), sealed: []sealedElement{{omemo.Two, msg.AppendXML(nil)}}},
+			content: content{delayed: true}, owns: owns, senders: []string{"juliet@test"}, to: owns[0],
+			all: func(omemo.Version, uint32) bool { return false },
+		})
+		if !errors.Is(err, omemo.ErrNoSession) {
+			t.Errorf("it fails by %v", err)
+		}
+		then()
+		return nil
+	}))
+	w.side.agenda.mu.Lock()
+	defer w.side.agenda.mu.Unlock()
+	if n := len(w.side.agenda.items); n != maxFailed {
+		t.Errorf("%d of ours have tried", n)
+	}
+}

@@ -59,7 +59,7 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 			due()
 		}
 	}
-	payload := false
+	payload, failed := false, 0
 	err = errVersionOff
 	for _, v := range s.versions {
 		sealed := u.message.sealedIn(v)
@@ -83,7 +83,7 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 		payload = payload || msg.Payload != nil
 		all := u.all == nil || u.all(v, msg.SID)
 		for _, own := range owns {
-			tells := got == nil && (own.JID == u.owns[0] || v != omemo.Legacy)
+			tells := got == nil && failed < maxFailed && (own.JID == u.owns[0] || v != omemo.Legacy)
 			if !tells && !all && !hasExchange(msg, own) {
 				continue
 			}
@@ -97,7 +97,7 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 			switch {
 			case !tells:
 			case bad != nil:
-				err = keepWorst(err, bad)
+				err, failed = keepWorst(err, bad), failed+1
 			default:
 				got = &unsealed{Opened: opened, version: v}
 			}
@@ -113,6 +113,10 @@ func (s *Side) unseal(ctx context.Context, u unsealing) (got *unsealed, then fun
 	}
 	return nil, then, err
 }
+
+// maxFailed is how many of our addresses fail to open a message before no further one tries: whoever makes such messages
+// has us work for each.
+const maxFailed = 8
 
 // try opens a message for one of our addresses.
 func (s *Side) try(ctx context.Context, u unsealing, msg *omemo.Message, own omemo.Address, sealed []byte) (opened omemo.Opened, due func(), err error) {
