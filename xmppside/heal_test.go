@@ -428,3 +428,28 @@ func TestWhatNobodyCanOpenCostsLittle(t *testing.T) {
 		t.Errorf("%d of ours have tried", n)
 	}
 }
+
+// A puppet is in five rooms, where a device speaks in turn, and somebody else by the device's id in between.
+func TestNoChainRunsAheadInManyRooms(t *testing.T) {
+	s := &Side{}
+	var rooms []*room
+	for range 5 {
+		rooms = append(rooms, &room{side: s, sealedBy: map[sealer]int{}})
+	}
+	behind, most, all := 0, 0, 0
+	for i := range 20 * everyNth {
+		r := rooms[i%len(rooms)]
+		if i%everyNth > everyNth/2 {
+			r = rooms[i/everyNth%len(rooms)]
+		}
+		r.countSealed(sealer{"mallory@test", omemo.Legacy, 7})
+		if behind++; r.countSealed(sealer{"juliet@test", omemo.Legacy, 7}) {
+			behind = 0
+			all++
+		}
+		most = max(most, behind)
+	}
+	if most >= everyNth || all > 5*20 {
+		t.Errorf("%d behind, and %d times all keys", most, all)
+	}
+}

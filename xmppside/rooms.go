@@ -58,7 +58,7 @@ type room struct {
 
 	joins       map[string]chan error // by our bare JID
 	first       time.Time             // when the room was first entered, ever
-	sealedBy    map[sealer]int        // sealed messages of each device
+	sealedBy    map[sealer]int        // of each device: its count when all keys were worked through last
 	holding     bool
 	held        []said            // while holding
 	query       string            // of the archive, now or last

@@ -43,6 +43,7 @@ type Side struct {
 	rations  tally  // what may happen only so often a day
 	agenda   agenda
 	opened   seals
+	sealed   sealedCounts
 	// patience is held by those who wait for the database on behalf of a client.
 	patience chan struct{}
 

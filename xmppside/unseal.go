@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"lockbridge/gateway"
@@ -240,7 +241,7 @@ func hasExchange(msg *omemo.Message, own omemo.Address) bool {
 func (in *incoming) open(ctx context.Context) (*gateway.Event, error) {
 	s, r := in.side, in.room
 	u := unsealing{
-		link: in.link, message: in.message, content: in.content, owns: s.ownersIn(r), all: r.countSealed,
+		link: in.link, message: in.message, content: in.content, owns: s.ownersIn(r), all: func(v omemo.Version, sid uint32) bool { return r.countSealed(sealer{in.from.real, v, sid}) },
 		senders: []string{in.from.real}, to: r.jid, room: r, nick: in.from.nick,
 	}
 	if in.from.real == "" {
@@ -321,20 +322,41 @@ const everyNth = 256
 
 // sealer is a device, by what it calls itself.
 type sealer struct {
+	jid     string // "" where the room hides it
 	version omemo.Version
 	device  uint32
 }
 
-// countSealed counts the sealed messages of a device and reports the first one since we started and each everyNth.
-func (r *room) countSealed(v omemo.Version, sid uint32) bool {
-	by := sealer{v, sid}
+// sealedCounts counts the sealed messages of devices, over all rooms: a puppet's chain runs on in each of them.
+type sealedCounts struct {
+	mu sync.Mutex
+	of map[sealer]int
+}
+
+func (c *sealedCounts) next(by sealer) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.of == nil || len(c.of) >= maxOccupants {
+		c.of = map[sealer]int{}
+	}
+	c.of[by]++
+	return c.of[by]
+}
+
+// countSealed counts the sealed messages of a device and reports the first one in the room since we started, and each
+// that comes everyNth messages after the last one reported, wherever they were said.
+func (r *room) countSealed(by sealer) bool {
+	n := r.side.sealed.next(by)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if last, known := r.sealedBy[by]; known && n > last && n-last < everyNth {
+		return false
+	}
 	if len(r.sealedBy) >= maxOccupants {
 		clear(r.sealedBy)
 	}
-	r.sealedBy[by]++
-	return r.sealedBy[by]%everyNth == 1
+	r.sealedBy[by] = n
+	return true
 }
 
 // remindPause is how long a client that left our device out has to find it by itself.
