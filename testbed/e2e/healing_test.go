@@ -63,48 +63,29 @@ func TestAMemberWhoseClientLostItsKeysComesBack(t *testing.T) {
 	})
 }
 
-// restored plays a scenario up to where romeo's client comes back with an old copy of its state and enters the room.
-func restored(ctx context.Context, t *testing.T, s *peers.Scene) *peers.XMPPClient {
-	t.Helper()
-	romeo := romeoWithState(ctx, t, s)
-	ok(t, s.Start(ctx))
-	fromXMPP(ctx, t, s, romeo, "Before the copy")
-	fromMatrix(ctx, t, s, "Before the copy, from Montague", s.Owner, romeo)
-	fromXMPP(ctx, t, s, romeo, "Just before the copy")
-	copied := must[string](t)(romeo.CopyState())
-	for n := range 3 {
-		fromXMPP(ctx, t, s, romeo, fmt.Sprintf("After the copy %d", n))
-		fromMatrix(ctx, t, s, fmt.Sprintf("After the copy %d, from Montague", n), s.Owner, romeo)
-	}
-	again := must[*peers.XMPPClient](t)(s.Restored(ctx, romeo, copied))
-	ok(t, again.Join(ctx, s.Room, "Romeo"))
-	return again
-}
-
-// What the client says first uses keys of the gateway's for the second time. Its copy for a puppet can still be opened, so nothing is lost.
+// What the client says first uses keys for the second time, so it is lost, and said to be; the client gets a new session at once.
 func TestAMemberWhoseClientWasRestoredFromAnOldCopyIsHealed(t *testing.T) {
 	onEachStore(t, sealed, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-		romeo := restored(ctx, t, s)
-		mark := romeo.Mark()
-		fromXMPP(ctx, t, s, romeo, "Said with old keys")
-		repaired(ctx, t, romeo, mark, s.Lockbridge.Slot.JID())
-		fromXMPP(ctx, t, s, romeo, "Healed")
-		fromMatrix(ctx, t, s, "And heard", s.Owner, romeo)
-		fromIRC(ctx, t, s, "By Mercutio, too", s.Owner, romeo)
-		once(t, s, "Just before the copy")
-		nothingCrossedInTheClear(t, s)
-	})
-}
-
-func TestAMessageThatNobodyCanReadIsReportedAndTheSessionIsHealed(t *testing.T) {
-	onEachStore(t, peers.SceneOptions{Sealed: true, Puppets: "none"}, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-		romeo := restored(ctx, t, s)
+		before := romeoWithState(ctx, t, s)
+		ok(t, s.Start(ctx))
+		fromXMPP(ctx, t, s, before, "Before the copy")
+		fromMatrix(ctx, t, s, "Before the copy, from Montague", s.Owner, before)
+		fromXMPP(ctx, t, s, before, "Just before the copy")
+		copied := must[string](t)(before.CopyState())
+		for n := range 3 {
+			fromXMPP(ctx, t, s, before, fmt.Sprintf("After the copy %d", n))
+			fromMatrix(ctx, t, s, fmt.Sprintf("After the copy %d, from Montague", n), s.Owner, before)
+		}
+		romeo := must[*peers.XMPPClient](t)(s.Restored(ctx, before, copied))
+		ok(t, romeo.Join(ctx, s.Room, "Romeo"))
 		mark := romeo.Mark()
 		ok(t, romeo.SaySealed(ctx, s.Room, "Said with old keys"))
 		toldUnreadable(ctx, t, s, "omeo")
 		repaired(ctx, t, romeo, mark, s.Lockbridge.Slot.JID())
 		fromXMPP(ctx, t, s, romeo, "Healed")
 		fromMatrix(ctx, t, s, "And heard", s.Owner, romeo)
+		fromIRC(ctx, t, s, "By Mercutio, too", s.Owner, romeo)
+		once(t, s, "Just before the copy")
 		neverCarried(t, s, "Said with old keys")
 		nothingCrossedInTheClear(t, s)
 	})
