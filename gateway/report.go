@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"strings"
 	"sync"
 	"time"
 )
@@ -66,4 +67,19 @@ func (t *told) mark(keys map[any]time.Duration) {
 	for key, pause := range keys {
 		t.until[key] = now.Add(pause)
 	}
+}
+
+// ReportText tells somebody that what they said was not carried, in a sentence; what is "Your message" or the like. The
+// gateway's own reasons begin with whom it did not reach.
+func ReportText(what, reason string) string {
+	text := what + " was not delivered"
+	if where, ok := strings.CutPrefix(reason, "not delivered "); ok {
+		text += " " + where
+	} else if reason != "" {
+		text += ": " + reason
+	}
+	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "!") {
+		return text
+	}
+	return text + "."
 }

@@ -118,7 +118,7 @@ func TestRefusals(t *testing.T) {
 	report := delivery("k4", "")
 	report.Event.Body = gateway.Receipt{State: gateway.Undeliverable, Reason: "full", Target: gateway.Ref{Author: gateway.Person{Network: "net", ID: "gone"}}}
 	got = r.deliver(report)
-	l.expect("@label=k4/ NOTICE gone :your message to #lobby was not delivered: full")
+	l.expect("@label=k4/ NOTICE gone :your message in #lobby was not delivered: full.")
 	l.send("@label=k4/ :irc.test 401 lb gone :No such nick")
 	if out := r.outcomes(got); len(out) != 1 || !gateway.IsDrop(out[0].Err) {
 		t.Errorf("outcomes %+v", out)

@@ -68,7 +68,7 @@ func TestADirectChat(t *testing.T) {
 	report := toBob("k2", "")
 	report.Event = &gateway.Event{Body: gateway.Receipt{State: gateway.Undeliverable, Target: gateway.Ref{Native: "m1"}, Reason: "they have no device"}}
 	got = r.deliver(report)
-	label := l.expect("@label=k2/ NOTICE bob :your message to juliet@example.org was not delivered: they have no device")
+	label := l.expect("@label=k2/ NOTICE bob :your message to juliet@example.org was not delivered: they have no device.")
 	l.send("@label=k2/;msgid=n3 :lb!lb@host NOTICE bob :x" + label)
 	if o := r.one(got); o.Err != nil || len(o.Parts) != 0 {
 		t.Errorf("outcome %+v", o)

@@ -1,7 +1,7 @@
 package ircside
 
 import (
-	"fmt"
+	"strings"
 
 	"lockbridge/gateway"
 )
@@ -106,10 +106,14 @@ func encodeReceipt(to place, network string, r gateway.Receipt, lim limits) (out
 	case author.Network != network || author.ID == "":
 		return outgoing{}, gateway.Dropf("its author is not on this network")
 	}
-	text := fmt.Sprintf("your message to %s was not delivered", to.name)
-	if r.Reason != "" {
-		text += ": " + oneLine(r.Reason)
+	what := "your message in " + to.name
+	switch {
+	case to.chat && strings.HasPrefix(r.Reason, "not delivered "): // it says to whom
+		what = "your message"
+	case to.chat:
+		what = "your message to " + to.name
 	}
+	text := gateway.ReportText(what, oneLine(r.Reason))
 	out.lines = spoken("", text, lim.payload(out.command, out.target), 2)
 	return out, nil
 }

@@ -55,10 +55,7 @@ func encodeMessage(msg gateway.Message, speaker string) content {
 
 // encodeFailure tells the author of a message that it did not arrive. It never repeats the message.
 func encodeFailure(r gateway.Receipt) content {
-	text := "Your message was not delivered."
-	if r.Reason != "" {
-		text = "Your message: " + gateway.Shorten(gateway.Clean(r.Reason), 500)
-	}
+	text := gateway.ReportText("Your message", gateway.Shorten(gateway.Clean(r.Reason), 500))
 	c := content{MsgType: event.MsgNotice, Body: text, Mentions: &event.Mentions{}}
 	if saneID(r.Target.Author.ID, '@') {
 		c.Mentions.Add(id.UserID(r.Target.Author.ID))

@@ -26,7 +26,7 @@ func TestEncodeMessage(t *testing.T) {
 func TestEncodeFailure(t *testing.T) {
 	checkEncode(t, encodeFailure(gateway.Receipt{
 		Target: gateway.Ref{Author: romeo, Parts: []gateway.Part{{Native: "$said"}, {Native: "$more"}}}, Reason: "not delivered to #lobby (irc): the line is too long",
-	}), `{"msgtype":"m.notice","body":"Your message: not delivered to #lobby (irc): the line is too long","m.mentions":{"user_ids":["@romeo:example.org"]},`+
+	}), `{"msgtype":"m.notice","body":"Your message was not delivered to #lobby (irc): the line is too long.","m.mentions":{"user_ids":["@romeo:example.org"]},`+
 		`"m.relates_to":{"m.in_reply_to":{"event_id":"$said"}},"org.lockbridge.key":{"key":"k","part":""}}`)
 	checkEncode(t, encodeFailure(gateway.Receipt{Target: gateway.Ref{Author: gateway.Person{ID: "no user id"}, Native: "no event id"}}),
 		`{"msgtype":"m.notice","body":"Your message was not delivered.","m.mentions":{},"org.lockbridge.key":{"key":"k","part":""}}`)

@@ -3,7 +3,6 @@ package xmppside
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"lockbridge/gateway"
@@ -108,7 +107,7 @@ func (s *Side) directJob(to chat, d gateway.Delivery) *job {
 	case gateway.Message:
 	case gateway.Receipt:
 		event := *d.Event
-		event.Body = gateway.Message{Style: gateway.StyleNotice, Text: gateway.Text{Plain: reportText(yourMessage, b.Reason)}}
+		event.Body = gateway.Message{Style: gateway.StyleNotice, Text: gateway.Text{Plain: gateway.ReportText(yourMessage, b.Reason)}}
 		d.Event, j.about = &event, &b
 	default:
 		j.err = gateway.Dropf("a direct chat on XMPP cannot show this")
@@ -117,20 +116,6 @@ func (s *Side) directJob(to chat, d gateway.Delivery) *job {
 }
 
 const yourMessage = "Your message"
-
-// reportText tells somebody that what they said was not carried. The gateway's own reasons begin by whom it did not reach.
-func reportText(what, reason string) string {
-	text := what + " was not delivered"
-	if where, ok := strings.CutPrefix(reason, "not delivered "); ok {
-		text += " " + where
-	} else if reason != "" {
-		text += ": " + reason
-	}
-	if strings.HasSuffix(text, ".") || strings.HasSuffix(text, "!") {
-		return text
-	}
-	return text + "."
-}
 
 // prepareDirect makes the bytes of each job that has none yet.
 func (s *Side) prepareDirect(ctx context.Context, l *link, to chat, jobs []*job) error {
@@ -167,11 +152,11 @@ func (s *Side) reportInClear(to chat, j *job) {
 	j.err = nil
 	id, from, ok := parseDirectNative(j.about.Target.Native)
 	if !ok || to.to != to.jid || from == "" {
-		j.raw = to.message(j, el("", "body").say(reportText(yourMessage, j.about.Reason))).bytes()
+		j.raw = to.message(j, el("", "body").say(gateway.ReportText(yourMessage, j.about.Reason))).bytes()
 		return
 	}
 	j.raw = el("", "message", "type", "error", "id", id, "from", to.own, "to", to.jid+"/"+from).
-		add(errorNode("cancel", "not-acceptable", el(nsStanzas, "text").say(reportText(yourMessage, j.about.Reason)))).bytes()
+		add(errorNode("cancel", "not-acceptable", el(nsStanzas, "text").say(gateway.ReportText(yourMessage, j.about.Reason)))).bytes()
 }
 
 // writeDirect sends what was prepared. Nobody confirms a direct message, but our server reads the stream in order: when

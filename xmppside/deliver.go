@@ -346,7 +346,7 @@ func (s *Side) tell(l *link, r *room, b gateway.Receipt) error {
 	if !there {
 		return nil
 	}
-	return l.send(privateMessage(r.fullSelf(), r.jid+"/"+nick, reportText(yourMessage+" in "+r.jid, b.Reason)))
+	return l.send(privateMessage(r.fullSelf(), r.jid+"/"+nick, gateway.ReportText(yourMessage+" in "+r.jid, b.Reason)))
 }
 
 // follow lets puppets come, go and change their names with their people.
