@@ -197,6 +197,9 @@ func (s *Side) introduce(ctx context.Context, l *link, own string, person gatewa
 }
 
 func (s *Side) makePuppet(ctx context.Context, own string, person gateway.Person) error {
+	if _, met := s.people.ofJID(own); met {
+		return nil // settled while the stanza was on its way here
+	}
 	finding, cancel := context.WithTimeout(ctx, findLimit)
 	defer cancel()
 	found, err := s.deps.Find(finding, person)
