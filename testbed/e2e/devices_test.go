@@ -93,19 +93,36 @@ func TestAMemberWhoJoinsLaterReadsWhatIsSaidFromThenOn(t *testing.T) {
 	})
 }
 
-func TestADeviceIsAddedAndTakenAway(t *testing.T) {
+func sealedFor(e peers.XMPPEvent, device int64) bool {
+	return strings.Contains(e.XML, fmt.Sprintf(`rid="%d"`, device))
+}
+
+// withPhone logs the owner in on a second device, and returns it once it is sealed for. Nobody pushes a stranger's device list to a puppet, so
+// it may take a message or two until the new one is known.
+func withPhone(ctx context.Context, t *testing.T, s *peers.Scene) *peers.XMPPClient {
+	t.Helper()
+	fromMatrix(ctx, t, s, "To one device")
+	phone := must[*peers.XMPPClient](t)(s.SecondDevice(ctx, s.Owner, "phone"))
+	ok(t, phone.Join(ctx, s.Room, "Juliet"))
+	sayUntil(ctx, t, s, "the new device is sealed for", func(e peers.XMPPEvent) bool { return sealedFor(e, phone.Device) })
+	return phone
+}
+
+func TestADeviceIsAdded(t *testing.T) {
 	onEachStore(t, sealed, func(ctx context.Context, t *testing.T, s *peers.Scene) {
 		ok(t, s.Start(ctx))
-		fromMatrix(ctx, t, s, "To one device")
-		phone := must[*peers.XMPPClient](t)(s.SecondDevice(ctx, s.Owner, "phone"))
-		ok(t, phone.Join(ctx, s.Room, "Juliet"))
-		// Nobody pushes a stranger's device list to a puppet, so it may take a message or two until the new one is known.
-		sealedFor := func(e peers.XMPPEvent, device int64) bool {
-			return strings.Contains(e.XML, fmt.Sprintf(`rid="%d"`, device))
-		}
-		sayUntil(ctx, t, s, "the new device is sealed for", func(e peers.XMPPEvent) bool { return sealedFor(e, phone.Device) })
+		phone := withPhone(ctx, t, s)
 		fromMatrix(ctx, t, s, "To both devices", s.Owner, phone)
 		fromXMPP(ctx, t, s, phone, "From the phone")
+		fromXMPP(ctx, t, s, s.Owner, "From the first device")
+		nothingCrossedInTheClear(t, s)
+	})
+}
+
+func TestADeviceIsTakenAway(t *testing.T) {
+	onEachStore(t, sealed, func(ctx context.Context, t *testing.T, s *peers.Scene) {
+		ok(t, s.Start(ctx))
+		phone := withPhone(ctx, t, s)
 		ok(t, phone.RemoveDevice(ctx, 0))
 		sayUntil(ctx, t, s, "the removed device is no longer sealed for", func(e peers.XMPPEvent) bool { return !sealedFor(e, phone.Device) })
 		fromMatrix(ctx, t, s, "To one device again")
