@@ -31,9 +31,9 @@ type Key struct {
 	Data   []byte // nil if it was not base64
 }
 
-// isFor reports whether the key is for a device of ours. Our JID is normalised,
+// IsFor reports whether the key is for a device of ours. Our JID is normalised,
 // the one in the key may be written with other capitals.
-func (k *Key) isFor(own Address) bool {
+func (k *Key) IsFor(own Address) bool {
 	return k.RID == own.Device && (k.JID == "" || k.JID == own.JID || strings.EqualFold(k.JID, own.JID))
 }
 
@@ -247,7 +247,7 @@ func (p *messageParser) passKeys() {
 func (p *messageParser) key(jid, preKey string) error {
 	rid, ok := p.id("rid", 1)
 	key := Key{JID: jid, RID: rid}
-	if !ok || len(p.own) > 0 && !slices.ContainsFunc(p.own, key.isFor) {
+	if !ok || len(p.own) > 0 && !slices.ContainsFunc(p.own, key.IsFor) {
 		return p.skip()
 	}
 	if len(p.msg.Keys) == maxKeys {

@@ -56,7 +56,7 @@ func fuzzMessage(t *testing.T, v Version, xml []byte) {
 	for _, k := range msg.Keys {
 		own := Address{k.JID, k.RID}
 		one, err := ParseMessage(v, xml, own)
-		want := slices.DeleteFunc(slices.Clone(msg.Keys), func(k Key) bool { return !k.isFor(own) })
+		want := slices.DeleteFunc(slices.Clone(msg.Keys), func(k Key) bool { return !k.IsFor(own) })
 		if err != nil || len(one.Keys) != len(want) {
 			t.Fatalf("for one device: %+v, %v; want %+v", one, err, want)
 		}

@@ -95,7 +95,7 @@ func (m *Manager) openKey(ctx context.Context, own string, senders []string, msg
 	failure, tried := ErrNotForUs, 0
 	for i := range msg.Keys {
 		key := &msg.Keys[i]
-		if !key.isFor(Address{own, id.device}) || tried == maxKeysTried {
+		if !key.IsFor(Address{own, id.device}) || tried == maxKeysTried {
 			continue
 		}
 		tried++

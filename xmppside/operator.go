@@ -70,13 +70,9 @@ type OwnDevice struct {
 
 // Device returns the device of an address of ours. It makes none: that is the running gateway's.
 func (o *Operator) Device(ctx context.Context, own string) (OwnDevice, error) {
-	_, err := o.omemo.Missing(ctx, omemo.Legacy, own, nil)
+	d, err := o.omemo.Device(ctx, own)
 	if errors.Is(err, omemo.ErrNoOwnDevice) {
 		return OwnDevice{}, ErrNoDevice
-	}
-	var d omemo.Device
-	if err == nil {
-		d, err = o.omemo.EnsureDevice(ctx, own) // there is one, so this reads it
 	}
 	if err != nil {
 		return OwnDevice{}, fmt.Errorf("read the device of %s: %w", own, err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -222,18 +221,13 @@ func (s *Side) parseSealed(ctx context.Context, v omemo.Version, xml []byte, own
 		return nil, nil, err
 	}
 	addresses = slices.DeleteFunc(addresses, func(a omemo.Address) bool {
-		return !slices.ContainsFunc(msg.Keys, func(k omemo.Key) bool { return isFor(k, a) })
+		return !slices.ContainsFunc(msg.Keys, func(k omemo.Key) bool { return k.IsFor(a) })
 	})
 	return msg, addresses, nil
 }
 
-// isFor reports whether a key is for an address of ours, however that is written in it.
-func isFor(k omemo.Key, own omemo.Address) bool {
-	return k.RID == own.Device && (k.JID == "" || strings.EqualFold(k.JID, own.JID))
-}
-
 func hasExchange(msg *omemo.Message, own omemo.Address) bool {
-	return slices.ContainsFunc(msg.Keys, func(k omemo.Key) bool { return k.PreKey && isFor(k, own) })
+	return slices.ContainsFunc(msg.Keys, func(k omemo.Key) bool { return k.PreKey && k.IsFor(own) })
 }
 
 // open decrypts a room's message, inside Accept's transaction. The keys for all of our occupants stand in the one copy
