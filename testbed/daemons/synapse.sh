@@ -28,10 +28,14 @@ namespaces:
 C
 }
 
+# A gateway may be reading its registration at this moment, so the files are replaced whole.
 write_registrations() {
   local dir=$TESTBED_DIR/registrations n
   mkdir -p "$dir"
-  for ((n = 1; n <= TESTBED_SLOTS; n++)); do registration_of $n >"$dir/slot$n.yaml"; done
+  for ((n = 1; n <= TESTBED_SLOTS; n++)); do
+    registration_of $n >"$dir/slot$n.new"
+    mv "$dir/slot$n.new" "$dir/slot$n.yaml"
+  done
   if [ -n "${AS_REGISTRATION:-}" ]; then cp "$AS_REGISTRATION" "$dir/extra.yaml"
   elif [ -n "${AS_REGISTRATION+set}" ]; then rm -f "$dir/extra.yaml"; fi
   own "$dir"
