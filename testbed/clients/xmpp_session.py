@@ -100,12 +100,17 @@ class Client(slixmpp.ClientXMPP):
 
     async def publish(self, node, item, element):
         options = {"pubsub#access_model": "open", "pubsub#persist_items": "true"}
-        if not node.endswith(":bundles"):
-            return await self.publish_with(node, item, element, options)
-        try:                                # OMEMO 0.8 keeps one item for each device
-            await self.publish_with(node, item, element, {**options, "pubsub#max_items": "max"})
-        except IqError:                     # ejabberd 23.01 does not know the option
-            await self.publish_with(node, item, element, options)
+        if node.endswith(":bundles"):       # OMEMO 0.8 keeps one item for each device
+            try:
+                return await self.publish_with(node, item, element, {**options, "pubsub#max_items": "max"})
+            except IqError:                 # ejabberd 23.01 does not know the option
+                pass
+        for last in (False, False, True):
+            try:
+                return await self.publish_with(node, item, element, options)
+            except IqError as e:            # ejabberd's database gives up one of two nodes that are made at the same moment
+                if last or not error_text(e.iq.xml).startswith("internal-server-error"):
+                    raise
 
     async def publish_with(self, node, item, element, options):
         iq = self.make_iq_set()
