@@ -85,7 +85,7 @@ func onOneStore(t *testing.T, o peers.SceneOptions, play func(ctx context.Contex
 	if only := os.Getenv("LOCKBRIDGE_E2E_STORE"); only != "" {
 		store = only
 	}
-	ctx := within(t, 3*patience)
+	ctx := within(t, 6*patience)
 	play(ctx, t, scene(ctx, t, o, store))
 }
 
