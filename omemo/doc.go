@@ -55,8 +55,8 @@
 //	SPACE/record/JID/DEVICE    pinned identity key, receiving chains, skipped keys, archived sessions
 //
 // A message to n devices reads hot and send pages and rewrites the hot pages
-// only; the other values change when a session turns. See pages.go for how a
-// device finds its page.
+// only; the other values change when a session turns. See pages.go and book.go
+// for how a device finds its page.
 package omemo
 
 import "errors"
