@@ -158,6 +158,10 @@ func (n *notes) add(line string) {
 type counter struct{ acked *notes }
 
 func (*counter) Caps(gateway.Address) gateway.Caps                             { return gateway.Caps{} }
+func (*counter) SetRooms([]gateway.Room) {}
+
+func (*counter) Forget(context.Context, gateway.Person) error { return nil }
+
 func (*counter) Deliver(context.Context, []gateway.Delivery) []gateway.Outcome { return nil }
 
 func (c *counter) Run(ctx context.Context, in gateway.Inbox) error {
@@ -205,6 +209,10 @@ func (w *wall) end() {
 		w.done()
 	}
 }
+
+func (*wall) SetRooms([]gateway.Room) {}
+
+func (*wall) Forget(context.Context, gateway.Person) error { return nil }
 
 func (w *wall) Deliver(_ context.Context, run []gateway.Delivery) []gateway.Outcome {
 	defer w.end()

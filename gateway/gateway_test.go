@@ -53,6 +53,10 @@ func (m *mouth) Run(ctx context.Context, in gateway.Inbox) error {
 	return nil
 }
 
+func (*mouth) SetRooms([]gateway.Room) {}
+
+func (*mouth) Forget(context.Context, gateway.Person) error { return nil }
+
 func (m *mouth) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
 	if m.cut != nil {
 		return m.cut(ctx, run)

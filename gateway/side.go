@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -21,6 +22,14 @@ type Side interface {
 	// of the run is started, but what was already written is reported as it ended. Deliver is repeatable with the same
 	// run, and it may be called before Run has connected: it then answers Later. Lanes run side by side.
 	Deliver(ctx context.Context, run []Delivery) []Outcome
+
+	// SetRooms replaces Deps.Rooms, whether or not the side runs. Rooms that are in both stay as they are, with what
+	// was asked for them changed; the others are entered or left. It returns at once.
+	SetRooms(rooms []Room)
+
+	// Forget removes what the side's State keeps about a person of any network: names, puppets and ghosts, sessions,
+	// direct chats. It may be called while the side runs, and again.
+	Forget(ctx context.Context, who Person) error
 }
 
 // Inbox is where a side puts what it heard.
@@ -164,6 +173,9 @@ type Deps struct {
 	Find func(ctx context.Context, who Person) (Person, error)
 	// Ready tells that the network came up (nil) or why it is away. It may be called again with the same news.
 	Ready func(away error)
+	// CatchUp is how far back missed messages are read after an absence; what is older is not carried. 0: as far as
+	// the network goes.
+	CatchUp time.Duration
 	// Epoch keeps a number outside the database; nil: nothing does.
 	Epoch Epoch
 }

@@ -177,6 +177,10 @@ func (s silent) Run(ctx context.Context, in gateway.Inbox) error {
 	return nil
 }
 
+func (silent) SetRooms([]gateway.Room) {}
+
+func (silent) Forget(context.Context, gateway.Person) error { return nil }
+
 func (silent) Deliver(_ context.Context, run []gateway.Delivery) []gateway.Outcome {
 	return make([]gateway.Outcome, len(run))
 }
