@@ -208,6 +208,15 @@ func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run
 	if err := c.localize(ctx, lane, eventsOf(rows)); err != nil {
 		return nil, nil, nil, err
 	}
+	for i := range rows {
+		if rows[i].Attempt == 0 && rows[i].Seq <= c.last {
+			rows[i].Attempt = 1 // whoever had the network before may have sent it
+		}
+	}
+	known, err := c.known(ctx, lane, rows)
+	if err != nil {
+		return nil, nil, nil, err
+	}
 	caps := c.side.Caps(lane)
 	for _, row := range rows {
 		if row.Event == nil {
@@ -220,13 +229,24 @@ func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run
 			settled = append(settled, Finished{Seq: row.Seq, Key: row.Key})
 			continue
 		}
-		if row.Attempt == 0 && row.Seq <= c.last {
-			row.Attempt = 1 // whoever had the network before may have sent it
-		}
-		run = append(run, Delivery{Key: row.Key, Room: lane, Event: ev, Seal: row.Seal, Attempt: row.Attempt})
+		run = append(run, Delivery{Key: row.Key, Room: lane, Event: ev, Seal: row.Seal, Attempt: row.Attempt, Known: known[row.Event.ID]})
 		kept = append(kept, row)
 	}
 	return run, kept, settled, nil
+}
+
+// known finds what earlier tries brought to the lane's room, by the links that their echoes left.
+func (c *courier) known(ctx context.Context, lane Address, rows []Queued) (map[ID][]Part, error) {
+	var tried []ID
+	for i := range rows {
+		if rows[i].Attempt > 0 && rows[i].Event != nil {
+			tried = append(tried, rows[i].Event.ID)
+		}
+	}
+	if len(tried) == 0 {
+		return nil, nil
+	}
+	return c.g.journal.Parts(ctx, lane, tried)
 }
 
 // eventsOf leaves out what could not be read.

@@ -67,6 +67,8 @@ type Delivery struct {
 	Seal bool
 	// Attempt counts earlier tries; a first try is 0. Above 0 an earlier one may have reached the network.
 	Attempt int
+	// Known are the parts that an earlier try is known to have brought to the network: their echoes are recorded.
+	Known []Part
 }
 
 // Part is one native message of a delivery: text with two files may be three of them.
