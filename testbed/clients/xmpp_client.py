@@ -20,6 +20,7 @@ class Commands:
 
     def __init__(self):
         self.client = None
+        self.affiliated = {}            # room -> its occupants at that time, who was affiliated
 
     async def cmd_login(self, jid, password, host, port, resource="test", omemo=("legacy",), storage=None):
         self.client = Client(jid, password, resource, (host, port), list(omemo), storage)
@@ -184,8 +185,35 @@ class Commands:
     async def cmd_raw(self, xml):
         self.client.send_raw(xml)
 
+    async def cmd_keep(self, room):
+        """From now on we come back by ourselves when the connection is lost, and back into this room, and read what we missed."""
+        from xmpp_steady import Steady
+        self.client.steady = self.client.steady or Steady(self.client)
+        self.client.steady.keep(room)
+
+    async def cmd_say(self, room, body, omemo=False):
+        """Says a text in a kept room, however long it takes: the reply comes when the room has reflected it."""
+        async def send():
+            if not omemo:
+                return (await self.cmd_send(room, body))["id"]
+            sealed = await self.cmd_send_omemo(room, body, recipients=await self.kept_recipients(room), hold=True)
+            if sealed["errors"]:
+                raise RuntimeError("; ".join(sealed["errors"]))
+            await self.cmd_release(sealed["ids"])
+            return sealed["ids"][0]
+        return {"id": await self.client.steady.say(room, send)}
+
+    async def kept_recipients(self, room):
+        """Everyone in the room or affiliated with it; who is affiliated is asked for when somebody has come or gone."""
+        c, occupants = self.client, frozenset(real for real in self.client.rooms[room].values() if real)
+        if self.affiliated.get(room, (None,))[0] != occupants:
+            self.affiliated[room] = occupants, {jid for jid, a in (await self.cmd_affiliations(room)).items() if a != "outcast"}
+        return (occupants | self.affiliated[room][1]) - {c.boundjid.bare}
+
     async def cmd_quit(self):
         if self.client:
+            if self.client.steady:
+                self.client.steady.ending = True
             await self.client.disconnect(wait=1)
 
 

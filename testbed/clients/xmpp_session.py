@@ -64,6 +64,7 @@ class Client(slixmpp.ClientXMPP):
         self.sealed = {}                # id of an own sealed message -> the whole stanza
         self.seen = {}                  # id of somebody's sealed message -> the stanza
         self.held = None                # while held: stanzas that came and were not handled
+        self.steady = None              # set: we come back by ourselves
         self.inbox = asyncio.Queue()    # stanzas are handled one after the other: decryption must keep their order
         self.ready = asyncio.get_running_loop().create_future()
         self.auto_authorize = self.auto_subscribe = True
@@ -88,13 +89,17 @@ class Client(slixmpp.ClientXMPP):
         try:
             await self.get_roster()
             await self["xep_0115"].update_caps()
-            if self.engine:
-                await self.engine.start()
-            self.pump = asyncio.ensure_future(self.handle_stanzas())
+            first = not self.ready.done()
+            if first:
+                if self.engine:
+                    await self.engine.start()
+                self.pump = asyncio.ensure_future(self.handle_stanzas())
             self.send_presence()
             await self["xep_0280"].enable()
-            if not self.ready.done():
+            if first:
                 self.ready.set_result(None)
+            elif self.steady:
+                self.steady.resume()
         except Exception as e:
             self.fail(f"session start: {e!r}")
 
@@ -152,6 +157,9 @@ class Client(slixmpp.ClientXMPP):
     async def handle_stanzas(self):
         while True:
             stanza = await self.inbox.get()
+            if isinstance(stanza, tuple):       # something to be done at this point of the stream
+                await stanza[0](*stanza[1:])
+                continue
             if self.held is not None and any(e.tag.endswith("}encrypted") for e in stanza):
                 self.held.append(stanza)
                 sender = slixmpp.JID(stanza.get("from"))
@@ -202,19 +210,30 @@ class Client(slixmpp.ClientXMPP):
             inner = x.find(f"{{urn:xmpp:carbons:2}}{direction}/{{urn:xmpp:forward:0}}forwarded/{C}message")
             if inner is not None and bare(x.get("from")) == self.boundjid.bare:
                 return await self.on_message_stanza(inner, direction)
+        result = x.find("{urn:xmpp:mam:2}result")
+        if result is not None and bare(x.get("from")) in self.rooms:
+            return await self.on_text(result.find(f"{{urn:xmpp:forward:0}}forwarded/{C}message"), "", result.get("id"))
         await self.on_text(x, carbon)
 
-    async def on_text(self, x, carbon):
+    async def on_text(self, x, carbon, archived=""):
+        """Tells of a message; archived is the stanza-id of one that comes from a room's archive."""
         sender, kind = slixmpp.JID(x.get("from")), x.get("type", "normal")
         real = self.rooms[sender.bare].get(sender.resource, "") if sender.bare in self.rooms else sender.bare
+        if archived:
+            item = x.find(f"{{{MUC}#user}}x/{{{MUC}#user}}item")
+            real = bare(item.get("jid")) if item is not None else real
         fallback = x.findtext(C + "body")
         line = {"from": sender.full, "type": kind, "real": real, "body": fallback, "fallback": fallback, "encrypted": False, "namespace": "",
                 "device": 0, "own": False, "id": x.get("id", ""), "carbon": carbon, "error": error_text(x) if kind == "error" else "",
-                "origin_id": attribute(x, "{urn:xmpp:sid:0}origin-id"), "stanza_id": attribute(x, "{urn:xmpp:sid:0}stanza-id"),
+                "origin_id": attribute(x, "{urn:xmpp:sid:0}origin-id"), "stanza_id": archived or attribute(x, "{urn:xmpp:sid:0}stanza-id"),
                 "replace": attribute(x, "{urn:xmpp:message-correct:0}replace"), "subject": x.findtext(C + "subject"),
                 "delayed": x.find("{urn:xmpp:delay}delay") is not None, "xml": ET.tostring(x, encoding="unicode")}
         if kind == "groupchat":
             line["own"] = self.nicks.get(sender.bare) == sender.resource and sender.resource != ""
+            if self.steady and not self.steady.sees(sender.bare, line, x, archived):
+                return
+        if kind == "error" and self.steady:
+            self.steady.settle(line["id"], line["error"])
         sealed = [e for e in x if e.tag.endswith("}encrypted")]
         if sealed and kind != "error":
             if not line["own"]:

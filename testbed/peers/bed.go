@@ -166,6 +166,23 @@ func (b *Bed) MatrixAccount(ctx context.Context, name string) (password string, 
 	return password, err
 }
 
+// Stop ends a daemon of the bed, by its name in daemons/, with a signal (TERM, KILL, ...); it returns when it has ended.
+func (b *Bed) Stop(ctx context.Context, daemon, signal string) error {
+	return b.script(ctx, "daemon.sh", "stop", daemon, signal)
+}
+
+// Resume starts a daemon again; it returns when it answers.
+func (b *Bed) Resume(ctx context.Context, daemon string) error {
+	return b.script(ctx, "daemon.sh", "start", daemon)
+}
+
+func (b *Bed) script(ctx context.Context, name string, args ...string) error {
+	if out, err := exec.CommandContext(ctx, filepath.Join(b.Source, name), args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("testbed/%s %s: %w\n%s", name, strings.Join(args, " "), err, out)
+	}
+	return nil
+}
+
 // Database makes an empty Postgres database and returns its URL and what drops it again.
 func (b *Bed) Database(ctx context.Context) (url string, drop func() error, err error) {
 	name := strings.ReplaceAll(Unique("e2e"), "-", "_")

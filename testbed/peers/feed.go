@@ -79,6 +79,26 @@ func (f *Feed[E]) AwaitAfter(ctx context.Context, mark int, what string, fits fu
 	}
 }
 
+// Each calls see with every event after a mark, as they come, until ctx or the feed ends.
+func (f *Feed[E]) Each(ctx context.Context, mark int, see func(E)) {
+	for next := mark; ; {
+		f.mu.Lock()
+		events, changed, ended := f.events, f.changed, f.ended
+		f.mu.Unlock()
+		for ; next < len(events); next++ {
+			see(events[next])
+		}
+		if ended != nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // text shows the last events for a failure message.
 func (f *Feed[E]) text(mark int) string {
 	const most = 60

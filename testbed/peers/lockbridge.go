@@ -2,6 +2,7 @@ package peers
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"database/sql"
@@ -33,6 +34,7 @@ type Lockbridge struct {
 
 	binary string
 	store  string // see Setup
+	http   string // host:port
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended; err is set then
 	err    error
@@ -46,7 +48,16 @@ type Setup struct {
 	SASL    bool     // log in to IRC over TLS with the slot's account; else the plain port
 	OMEMO   []string // versions in order of preference; none: the program's default
 	Direct  []string // domains and addresses that may have direct chats, sealed on XMPP
+	Doors   Doors
+	Pace    time.Duration // between two lines on IRC; 0: 50 ms
 	Extra   string
+}
+
+// Doors are the addresses at which the program reaches its servers and is reached, where they are not the bed's and the slot's own.
+type Doors struct {
+	XMPP, Matrix, IRC string // host:port of the servers
+	Appservice        string // host:port where the program listens for the homeserver
+	HTTP              string // host:port for health and metrics
 }
 
 // Bridge is a [[bridge]] block. Rooms are by network: xmpp, matrix, irc.
@@ -77,33 +88,44 @@ func BuildLockbridge(ctx context.Context, b *Bed, dir string) (binary string, er
 func NewLockbridge(b *Bed, binary, dir string, slot *Slot, s Setup) (*Lockbridge, error) {
 	key := make([]byte, 32)
 	rand.Read(key)
-	l := &Lockbridge{Slot: slot, binary: binary, store: s.Store, Config: filepath.Join(dir, "lockbridge.toml")}
-	l.Feed = newFeed("lockbridge"+fmt.Sprintf(" (slot %d)", slot.Number), func(line string) string { return line })
+	l := newLockbridge(binary, slot, s, filepath.Join(dir, "lockbridge.toml"))
 	if err := os.WriteFile(filepath.Join(dir, "lockbridge.key"), []byte(base64.StdEncoding.EncodeToString(key)+"\n"), 0o600); err != nil {
 		return nil, err
 	}
 	return l, os.WriteFile(l.Config, []byte(s.text(b, slot)), 0o600)
 }
 
+// Second is another process of the same gateway, on the same database and with the same key, which takes over when the first ends. Its
+// own doors differ from the first one's where both would listen at once.
+func (l *Lockbridge) Second(b *Bed, s Setup) (*Lockbridge, error) {
+	second := newLockbridge(l.binary, l.Slot, s, filepath.Join(filepath.Dir(l.Config), "second.toml"))
+	second.owner += ", second process"
+	return second, os.WriteFile(second.Config, []byte(s.text(b, l.Slot)), 0o600)
+}
+
+func newLockbridge(binary string, slot *Slot, s Setup, config string) *Lockbridge {
+	l := &Lockbridge{Slot: slot, binary: binary, store: s.Store, http: cmp.Or(s.Doors.HTTP, slot.HTTP), Config: config}
+	l.Feed = newFeed("lockbridge"+fmt.Sprintf(" (slot %d)", slot.Number), func(line string) string { return line })
+	return l
+}
+
 func (s Setup) text(b *Bed, slot *Slot) string {
 	var t strings.Builder
-	store := s.Store
-	if store == "" {
-		store = "sqlite:lockbridge.db"
-	}
-	fmt.Fprintf(&t, "[store]\nurl = %q\nkey = \"file:lockbridge.key\"\n\n[http]\nlisten = %q\n\n[log]\nlevel = \"debug\"\n\n", store, slot.HTTP)
+	d := s.Doors
+	fmt.Fprintf(&t, "[store]\nurl = %q\nkey = \"file:lockbridge.key\"\n\n[http]\nlisten = %q\n\n[log]\nlevel = \"debug\"\n\n",
+		cmp.Or(s.Store, "sqlite:lockbridge.db"), cmp.Or(d.HTTP, slot.HTTP))
 	fmt.Fprintf(&t, "[network.xmpp]\nkind = \"xmpp\"\ncomponent = %q\nserver = %q\nsecret = %q\nnick = %q\n\n",
-		slot.Component, b.Addr("COMPONENT"), slot.ComponentSecret, slot.Nick)
+		slot.Component, cmp.Or(d.XMPP, b.Addr("COMPONENT")), slot.ComponentSecret, slot.Nick)
 	if s.OMEMO != nil {
 		fmt.Fprintf(&t, "[network.xmpp.omemo]\nversions = %s\n\n", list(s.OMEMO))
 	}
 	fmt.Fprintf(&t, "[network.matrix]\nkind = \"matrix\"\nhomeserver = %q\ndomain = %q\nlisten = %q\nurl = \"http://%s\"\nregistration = %q\nuser_prefix = %q\nnick = %q\n\n",
-		b.HomeserverURL(), b.Host, slot.Appservice, slot.Appservice, slot.Registration, slot.UserPrefix, slot.Nick)
-	fmt.Fprintf(&t, "[network.irc]\nkind = \"irc\"\nnick = %q\npace = { burst = 20, every = \"50ms\" }\n", slot.Nick)
+		"http://"+cmp.Or(d.Matrix, b.Addr("MATRIX")), b.Host, cmp.Or(d.Appservice, slot.Appservice), slot.Appservice, slot.Registration, slot.UserPrefix, slot.Nick)
+	fmt.Fprintf(&t, "[network.irc]\nkind = \"irc\"\nnick = %q\npace = { burst = 20, every = %q }\n", slot.Nick, cmp.Or(s.Pace, 50*time.Millisecond))
 	if s.SASL {
 		fmt.Fprintf(&t, "server = %q\ntls_ca = %q\nsasl = { user = %q, password = %q }\n", b.Addr("IRC_TLS"), b.Certificate(), slot.Nick, "pw-"+slot.Nick)
 	} else {
-		fmt.Fprintf(&t, "server = %q\ntls = false\n", b.Addr("IRC"))
+		fmt.Fprintf(&t, "server = %q\ntls = false\n", cmp.Or(d.IRC, b.Addr("IRC")))
 	}
 	for _, bridge := range s.Bridges {
 		bridge.write(&t)
@@ -231,7 +253,7 @@ func (l *Lockbridge) AwaitReady(ctx context.Context) error {
 
 // Get asks the program's HTTP door.
 func (l *Lockbridge) Get(ctx context.Context, path string) (status int, text string, err error) {
-	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.Slot.HTTP+path, nil)
+	request, err := http.NewRequestWithContext(ctx, "GET", "http://"+l.http+path, nil)
 	if err != nil {
 		return 0, "", err
 	}
@@ -291,6 +313,22 @@ func (l *Lockbridge) Kill() error {
 	<-l.exited
 	l.done.Wait()
 	return err
+}
+
+// Signal sends the process a signal: SIGSTOP and SIGCONT freeze it for a while.
+func (l *Lockbridge) Signal(s os.Signal) error { return l.cmd.Process.Signal(s) }
+
+// Running says whether the process has been started and has not ended.
+func (l *Lockbridge) Running() bool {
+	if l.exited == nil {
+		return false
+	}
+	select {
+	case <-l.exited:
+		return false
+	default:
+		return true
+	}
 }
 
 // Wait returns when the program has ended by itself, with its error.

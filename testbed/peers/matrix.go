@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Matrix is a Matrix user, logged in over plain HTTP, whose feed is its /sync.
@@ -23,6 +24,7 @@ type Matrix struct {
 	client      *http.Client
 	transcript  *Transcript
 	txn         atomic.Int64
+	keep        atomic.Bool // see Keep
 	cancel      context.CancelFunc
 	done        sync.WaitGroup
 }
@@ -101,6 +103,9 @@ func (m *Matrix) sync(ctx context.Context) error {
 			query.Set("since", since)
 		}
 		if err := m.call(ctx, "GET", "/_matrix/client/v3/sync?"+query.Encode(), nil, &answer); err != nil {
+			if m.keep.Load() && rest(ctx, keepPause) {
+				continue
+			}
 			return fmt.Errorf("sync: %w", err)
 		}
 		since = answer.Next
@@ -118,6 +123,36 @@ func (m *Matrix) sync(ctx context.Context) error {
 				}
 				m.add(e)
 			}
+		}
+	}
+}
+
+// Keep has the user go on where it was when the homeserver comes back.
+func (m *Matrix) Keep() { m.keep.Store(true) }
+
+// keepPause is how long after a failure the homeserver is asked again.
+const keepPause = 200 * time.Millisecond
+
+// rest waits; it returns false when ctx ended first.
+func rest(ctx context.Context, pause time.Duration) bool {
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// SayUntilTaken sends a text message and tries again, under the same transaction id, until the homeserver has taken it.
+func (m *Matrix) SayUntilTaken(ctx context.Context, room, text string) error {
+	m.transcript.add(Entry{Where: m.owner, Who: m.UserID, Text: text, Said: true})
+	transaction := m.txn.Add(1)
+	for {
+		_, err := m.put(ctx, room, "m.room.message", transaction, map[string]any{"msgtype": "m.text", "body": text})
+		if err == nil || !rest(ctx, keepPause) {
+			return err
 		}
 	}
 }
@@ -157,10 +192,14 @@ func (m *Matrix) Say(ctx context.Context, room, text string) (event string, err 
 
 // Send sends an event of any type.
 func (m *Matrix) Send(ctx context.Context, room, kind string, content map[string]any) (event string, err error) {
+	return m.put(ctx, room, kind, m.txn.Add(1), content)
+}
+
+func (m *Matrix) put(ctx context.Context, room, kind string, transaction int64, content map[string]any) (event string, err error) {
 	var answer struct {
 		Event string `json:"event_id"`
 	}
-	path := fmt.Sprintf("/_matrix/client/v3/rooms/%s/send/%s/%s", url.PathEscape(room), url.PathEscape(kind), strconv.FormatInt(m.txn.Add(1), 10))
+	path := fmt.Sprintf("/_matrix/client/v3/rooms/%s/send/%s/%s", url.PathEscape(room), url.PathEscape(kind), strconv.FormatInt(transaction, 10))
 	err = m.call(ctx, "PUT", path, content, &answer)
 	return answer.Event, err
 }

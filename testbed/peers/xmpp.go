@@ -306,6 +306,18 @@ func (c *XMPPClient) IQ(ctx context.Context, to, kind, payload string) (string, 
 	return answer.XML, err
 }
 
+// Keep has the client stay in a room that it is in, through restarts of the server: it comes back by itself and reads what it missed
+// from the archive, in order.
+func (c *XMPPClient) Keep(ctx context.Context, room string) error {
+	return c.Call(ctx, "keep", map[string]any{"room": room}, nil)
+}
+
+// SayUntilHeard says a text in a kept room and returns when the room has reflected it, however long the server is away meanwhile. It is
+// sealed if the client has OMEMO and asks for it. The client does nothing else until then.
+func (c *XMPPClient) SayUntilHeard(ctx context.Context, room, text string, sealed bool) error {
+	return c.Call(ctx, "say", map[string]any{"room": room, "body": text, "omemo": sealed}, nil)
+}
+
 // Raw writes XML to the stream as it is.
 func (c *XMPPClient) Raw(ctx context.Context, xml string) error {
 	return c.Call(ctx, "raw", map[string]any{"xml": xml}, nil)
