@@ -23,7 +23,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 	}
 	var a *acceptance
 	err := in.g.journal.Do(ctx, in.network, func(ctx context.Context) error {
-		a = &acceptance{g: in.g, network: in.network, told: map[any]time.Duration{}, begun: map[personKey]map[Address]bool{}}
+		a = &acceptance{g: in.g, router: in.g.router.Load(), network: in.network, told: map[any]time.Duration{}, begun: map[personKey]map[Address]bool{}}
 		return a.run(ctx, batch)
 	})
 	if err != nil {
@@ -42,6 +42,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 // acceptance is one batch on its way into the journal. A rollback throws it away.
 type acceptance struct {
 	g       *Gateway
+	router  *router
 	network string
 
 	heard   []heard
@@ -321,7 +322,7 @@ func (a *acceptance) begin(ev *Event) (reason string) {
 // enqueue resolves what the event points at and writes it with one delivery for each room that it goes to.
 func (a *acceptance) enqueue(ev *Event) error {
 	resolve(ev, a.targets)
-	to, reason := a.g.router.route(ev)
+	to, reason := a.router.route(ev)
 	switch {
 	case reason != "" || len(to) == 0:
 	case a.leads(ev):
@@ -336,7 +337,7 @@ func (a *acceptance) enqueue(ev *Event) error {
 		}
 		// What was said in the clear is not even kept: the journal gets the refusal in its place.
 		ev.Body, ev.own = Receipt{Target: Ref{Native: ev.Native, Author: ev.Sender}, State: Undeliverable, Reason: reason}, true
-		to, _ = a.g.router.route(ev)
+		to, _ = a.router.route(ev)
 	}
 	if len(to) == 0 && ev.Native == "" { // goes nowhere and nothing can refer to it: who is in a room, say
 		return nil

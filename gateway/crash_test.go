@@ -157,8 +157,8 @@ func (n *notes) add(line string) {
 // counter is the source.
 type counter struct{ acked *notes }
 
-func (*counter) Caps(gateway.Address) gateway.Caps                             { return gateway.Caps{} }
-func (*counter) SetRooms([]gateway.Room) {}
+func (*counter) Caps(gateway.Address) gateway.Caps { return gateway.Caps{} }
+func (*counter) SetRooms([]gateway.Room)           {}
 
 func (*counter) Forget(context.Context, gateway.Person) error { return nil }
 

@@ -42,6 +42,15 @@ type courier struct {
 	lanes map[Address]bool // running lanes; true: look again before ending
 	// changed gets a value when a lane ended with something left that falls due later.
 	changed chan struct{}
+	// rules gets a value when other rooms are bridged than before.
+	rules chan struct{}
+}
+
+func newCourier(g *Gateway, network string, side Side, log *slog.Logger) *courier {
+	return &courier{
+		g: g, network: network, side: side, log: log, lanes: map[Address]bool{},
+		changed: make(chan struct{}, 1), rules: make(chan struct{}, 1),
+	}
 }
 
 // run delivers until stop ends, then waits for the runs under way. Work that is still not done when hard ends is
@@ -396,7 +405,7 @@ func (s *settlement) entries() ([]Entry, error) {
 			return nil, err
 		}
 		ev.ID = id
-		to, _ := s.g.router.route(ev)
+		to, _ := s.g.router.Load().route(ev)
 		if err := s.g.mintKeys(to); err != nil {
 			return nil, err
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -15,6 +16,8 @@ import (
 const (
 	// defaultMaxAge is how long a delivery is tried before it is given up and its sender told.
 	defaultMaxAge = 24 * time.Hour
+	// defaultLaneLimit is how many deliveries may wait for one room that takes none.
+	defaultLaneLimit = 10_000
 	// drainTime is how long deliveries under way may take to end after a stop was asked for. Together with what the
 	// sides need to disconnect it stays under the 5 s that a service manager is promised.
 	drainTime = 3 * time.Second
@@ -35,6 +38,8 @@ type Config struct {
 	Rand    io.Reader        // cryptographic randomness
 	Now     func() time.Time // the clock
 	MaxAge  time.Duration    // how long a delivery is tried; 0: 24 h
+	// LaneLimit is how many deliveries may wait for one room that takes none; 0: 10,000. What is beyond is given up.
+	LaneLimit int
 }
 
 // Gateway runs the sides of one process and carries what they hear to where it belongs.
@@ -42,35 +47,46 @@ type Gateway struct {
 	journal Journal
 	leases  Leases
 	sides   map[string]Side
-	router  *router
+	router  atomic.Pointer[router]
 	status  *Status
 	log     *slog.Logger
 	metrics *metrics
 	rand    io.Reader
 	now     func() time.Time
 	maxAge  time.Duration
+	limit   int // see Config.LaneLimit
 	told    told
 	starts  starts
+
+	mu       sync.Mutex
+	couriers map[*courier]bool // those that run
 }
 
 // New puts a gateway together. It starts nothing.
 func New(cfg Config) *Gateway {
 	g := &Gateway{
 		journal: cfg.Journal, leases: cfg.Leases, sides: cfg.Sides, status: cfg.Status, log: cfg.Log,
-		metrics: newMetrics(cfg.Metrics), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge,
-		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
+		metrics: newMetrics(cfg.Metrics), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge, limit: cfg.LaneLimit,
+		couriers: map[*courier]bool{},
+		told:     told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
 	}
 	if g.maxAge == 0 {
 		g.maxAge = defaultMaxAge
 	}
-	g.router = newRouter(cfg.Bridges, cfg.Direct, func(room Address) (Caps, bool) {
-		side, here := g.sides[room.Network]
-		if !here {
-			return Caps{}, false
-		}
-		return side.Caps(room), true
-	})
+	if g.limit == 0 {
+		g.limit = defaultLaneLimit
+	}
+	g.router.Store(newRouter(cfg.Bridges, cfg.Direct, g.caps))
 	return g
+}
+
+// caps asks the side that shows a room; false where that side runs in another process.
+func (g *Gateway) caps(room Address) (Caps, bool) {
+	side, here := g.sides[room.Network]
+	if !here {
+		return Caps{}, false
+	}
+	return side.Caps(room), true
 }
 
 // Run runs every side until ctx ends, then lets deliveries under way end, for 3 s at most. It returns when everything
@@ -124,7 +140,8 @@ func (g *Gateway) own(stop, hard context.Context, network string, side Side, lea
 	working, quit := context.WithCancel(stop) // ends the courier
 	defer quit()
 
-	c := &courier{g: g, network: network, side: side, log: log, lanes: map[Address]bool{}, changed: make(chan struct{}, 1)}
+	c := newCourier(g, network, side, log)
+	defer g.attach(c)()
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		if err := lease.Keep(held); err != nil {

@@ -40,11 +40,18 @@ type Journal interface {
 	Lanes(ctx context.Context, network string, now time.Time) (due []Address, next time.Time, err error)
 	// Head returns the first pending deliveries of a lane, in order, at most limit.
 	Head(ctx context.Context, lane Address, limit int) ([]Queued, error)
+	// Beyond returns those that wait behind the first n, in order, at most limit.
+	Beyond(ctx context.Context, lane Address, n, limit int) ([]Queued, error)
 	// Finish records what became of deliveries, deletes state keys "out/<key>" of those that ended, wipes event bodies
 	// after their last delivery. Tx.
 	Finish(ctx context.Context, done []Finished) error
 	// Wake returns a channel that gets a value whenever network may have new deliveries. Notices may be lost: poll, too.
 	Wake(network string) <-chan struct{}
+
+	// Forgets lists the people whom an operator wants network's side to forget; see Side.Forget.
+	Forgets(ctx context.Context, network string) ([]Person, error)
+	// Forgot notes that it has. In a transaction or outside.
+	Forgot(ctx context.Context, network string, who Person) error
 }
 
 // Leases hands out the networks, one owner each.
@@ -121,7 +128,11 @@ type Finished struct {
 	Due   time.Time
 	// Attempt is the new count of tries.
 	Attempt int
-	// Dead: given up, for Reason.
+	// Dead: given up, for Reason. The text is kept for a while, so that an operator can have it tried again.
 	Dead   bool
 	Reason string
+	// Wipe: given up, and its text is not kept.
+	Wipe bool
+	// Problem is what the side said that went wrong, for operators: never content. "": nothing did.
+	Problem string
 }

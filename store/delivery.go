@@ -11,15 +11,36 @@ import (
 	"lockbridge/gateway"
 )
 
-// The states of a delivery.
+// DeliveryState is how far a delivery came.
+type DeliveryState int64
+
+// The states of a delivery, as they are stored.
 const (
-	pending int64 = iota
-	delivered
-	dead
+	Pending   DeliveryState = iota
+	Delivered               // or shown not to be needed there
+	Dead                    // given up, its sender told
+	Dropped                 // given up, and dropped by an operator
 )
 
-// maxReason bounds the reason that a dead delivery keeps, in bytes.
-const maxReason = 500
+func (s DeliveryState) String() string {
+	switch s {
+	case Pending:
+		return "waits"
+	case Delivered:
+		return "delivered"
+	case Dead:
+		return "given up"
+	case Dropped:
+		return "dropped"
+	}
+	return "unknown"
+}
+
+const (
+	// maxReason bounds the reason that a dead delivery keeps, in bytes, and maxProblem the problem that any keeps.
+	maxReason  = 500
+	maxProblem = 200
+)
 
 func isText(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
@@ -68,32 +89,46 @@ func (s *Store) Finish(ctx context.Context, done []gateway.Finished) error {
 // finishRows record what became of deliveries and wipe the events that wait for no other. On Postgres two networks may
 // end the last two deliveries of an event at once: the rows of the events are locked first, so that the second sees
 // what the first did.
-func (l *layer) finishRows(now int64) []query {
-	var again, ended, seqs [][]any
+func (l *layer) finishRows(now int64, keep time.Duration) []query {
+	var again, ended, seqs, kept [][]any
 	for _, f := range l.done {
+		problem := any(nil)
+		if f.Problem != "" {
+			problem = asText(gateway.Shorten(f.Problem, maxProblem))
+		}
 		if f.Retry {
-			again = append(again, []any{f.Seq, int64(f.Attempt), f.Due.UnixMilli()})
+			again = append(again, []any{f.Seq, int64(f.Attempt), f.Due.UnixMilli(), problem})
 			continue
 		}
-		state, reason := delivered, any(nil)
+		state, reason := Delivered, any(nil)
 		if f.Dead {
-			state, reason = dead, asText(gateway.Shorten(f.Reason, maxReason))
+			state, reason = Dead, asText(gateway.Shorten(f.Reason, maxReason))
+			if keep > 0 && !f.Wipe {
+				kept = append(kept, []any{f.Seq})
+			}
 		}
-		ended = append(ended, []any{f.Seq, state, reason})
+		ended = append(ended, []any{f.Seq, int64(state), reason, problem})
 		seqs = append(seqs, []any{f.Seq})
 	}
 	return []query{
 		{
-			doing: "put deliveries off", columns: []string{"seq bigint", "attempt bigint", "due bigint"}, rows: again,
-			sql: `UPDATE delivery SET attempt = q.attempt, due = q.due FROM q WHERE delivery.seq = q.seq AND delivery.state = 0`,
+			doing: "put deliveries off", columns: []string{"seq bigint", "attempt bigint", "due bigint", "problem text"}, rows: again, fixed: []any{now},
+			sql: `UPDATE delivery SET attempt = q.attempt, due = q.due, tried = $1, problem = coalesce(q.problem, delivery.problem)
+				FROM q WHERE delivery.seq = q.seq AND delivery.state = 0`,
 		},
 		{
 			doing: "lock events", columns: []string{"seq bigint"}, rows: seqs, postgresOnly: true,
 			sql: `SELECT 1 FROM event WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq) ORDER BY id FOR NO KEY UPDATE`,
 		},
 		{
-			doing: "end deliveries", columns: []string{"seq bigint", "state bigint", "reason text"}, rows: ended,
-			sql: `UPDATE delivery SET state = q.state, reason = q.reason FROM q WHERE delivery.seq = q.seq AND delivery.state = 0`,
+			doing: "keep dead letters", columns: []string{"seq bigint"}, rows: kept, fixed: []any{now + keep.Milliseconds()},
+			sql: `UPDATE event SET keep_until = $1
+				WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq WHERE d.state = 0) AND keep_until < $1`,
+		},
+		{
+			doing: "end deliveries", columns: []string{"seq bigint", "state bigint", "reason text", "problem text"}, rows: ended, fixed: []any{now},
+			sql: `UPDATE delivery SET state = q.state, reason = q.reason, tried = $1, ended = $1, problem = coalesce(q.problem, delivery.problem)
+				FROM q WHERE delivery.seq = q.seq AND delivery.state = 0`,
 		},
 		{
 			doing: "wipe bodies", columns: []string{"seq bigint"}, rows: seqs, fixed: []any{now},
@@ -149,11 +184,16 @@ func (s *Store) Lanes(ctx context.Context, network string, now time.Time) (due [
 // Head implements gateway.Journal. A delivery whose event cannot be read (a kind that this version does not know, a
 // value that does not open) has a nil Event; it is for the caller to give it up.
 func (s *Store) Head(ctx context.Context, lane gateway.Address, limit int) ([]gateway.Queued, error) {
+	return s.Beyond(ctx, lane, 0, limit)
+}
+
+// Beyond implements gateway.Journal.
+func (s *Store) Beyond(ctx context.Context, lane gateway.Address, n, limit int) ([]gateway.Queued, error) {
 	const q = `SELECT d.seq, d.key, d.seal, d.attempt, d.due, d.accepted, d.event, e.data
 		FROM delivery d LEFT JOIN event e ON e.id = d.event
-		WHERE d.network = $1 AND d.room = $2 AND d.state = 0 ORDER BY d.seq LIMIT $3`
+		WHERE d.network = $1 AND d.room = $2 AND d.state = 0 ORDER BY d.seq LIMIT $3 OFFSET $4`
 	var out []gateway.Queued
-	err := s.scan(ctx, s.readers, "read lane", q, []any{lane.Network, []byte(lane.ID), limit}, func(rows dbutil.Rows) error {
+	err := s.scan(ctx, s.readers, "read lane", q, []any{lane.Network, []byte(lane.ID), limit, n}, func(rows dbutil.Rows) error {
 		var (
 			d             gateway.Queued
 			due, accepted int64
@@ -188,12 +228,14 @@ func (s *Store) readEvent(seq int64, id, data []byte) *gateway.Event {
 type LaneStats struct {
 	Lane    gateway.Address
 	Pending int
-	Oldest  time.Time // when the oldest of them was accepted
+	Oldest  time.Time // when the first of them was accepted
 }
 
-// Stats lists the lanes in which something waits. It reads everything that waits.
+// Stats lists the lanes in which something waits. It counts in an index, and reads each lane's head.
 func (s *Store) Stats(ctx context.Context) ([]LaneStats, error) {
-	const q = `SELECT network, room, count(*), min(accepted) FROM delivery WHERE state = 0 GROUP BY network, room ORDER BY network, room`
+	const q = `SELECT l.network, l.room, l.n, h.accepted
+		FROM (SELECT network, room, count(*) AS n, min(seq) AS head FROM delivery WHERE state = 0 GROUP BY network, room) l
+		JOIN delivery h ON h.seq = l.head ORDER BY l.network, l.room`
 	var out []LaneStats
 	err := s.scan(ctx, s.readers, "count deliveries", q, nil, func(rows dbutil.Rows) error {
 		var (

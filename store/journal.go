@@ -124,7 +124,7 @@ func (t *tx) flush() error {
 	})
 	add(l.linkRows(now))
 	add(l.deliveryRows())
-	for _, q := range l.finishRows(now) {
+	for _, q := range l.finishRows(now, t.s.dead) {
 		add(q)
 	}
 	retracted := make([][]any, 0, len(l.retracted))

@@ -37,6 +37,9 @@ var schema embed.FS
 // DefaultRetention is how long events are known after they were accepted: their links, authors and excerpts.
 const DefaultRetention = 90 * 24 * time.Hour
 
+// DefaultDeadLetters is how long the text of a delivery that was given up is kept.
+const DefaultDeadLetters = 7 * 24 * time.Hour
+
 // Config says which database to use.
 type Config struct {
 	// URL is "sqlite:FILE" or "postgres://…" (as libpq reads it). A SQLite file is created if it is missing. A pooler
@@ -51,6 +54,9 @@ type Config struct {
 	Rand io.Reader
 	// Retention is how long events are known; 0: DefaultRetention.
 	Retention time.Duration
+	// DeadLetters is how long the text of a delivery that was given up is kept, so that an operator can have it tried
+	// again; 0: DefaultDeadLetters, less: not at all.
+	DeadLetters time.Duration
 }
 
 // Store is an open database. It implements gateway.Journal and gateway.Leases. It is safe for concurrent use.
@@ -65,6 +71,7 @@ type Store struct {
 	log       *slog.Logger
 	now       func() time.Time
 	retention time.Duration
+	dead      time.Duration // how long the text of what was given up is kept
 
 	mu     sync.Mutex
 	groups map[string]*group
@@ -81,7 +88,7 @@ var (
 // this program, when the key is another one, and on SQLite when another process has the file.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	s := &Store{
-		log: cfg.Log, now: cfg.Now, retention: cfg.Retention,
+		log: cfg.Log, now: cfg.Now, retention: cfg.Retention, dead: max(cfg.DeadLetters, 0),
 		groups: map[string]*group{}, wakes: map[string]chan struct{}{}, held: map[string]*lease{},
 	}
 	if s.log == nil {
@@ -92,6 +99,9 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	}
 	if s.retention == 0 {
 		s.retention = DefaultRetention
+	}
+	if cfg.DeadLetters == 0 {
+		s.dead = DefaultDeadLetters
 	}
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader

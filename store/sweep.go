@@ -37,7 +37,8 @@ func (s *Store) Sweep(ctx context.Context) (int, error) {
 func (s *Store) sweepBodies(ctx context.Context, now int64) error {
 	const q = `UPDATE event SET data = NULL WHERE id IN (
 		SELECT e.id FROM event e WHERE e.data IS NOT NULL AND e.keep_until <= $1
-		AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND d.state = 0) ORDER BY e.accepted LIMIT $2)`
+		AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND d.state = 0) ORDER BY e.accepted LIMIT $2)
+		AND keep_until <= $1` // again, for an operator who has just had a delivery retried
 	return s.inBatches(ctx, "wipe bodies", q, now)
 }
 

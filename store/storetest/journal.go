@@ -271,9 +271,13 @@ func testWipe(t *testing.T, f *fixture) {
 	equal(t, "bodies", f.count(bodies), 1)
 	for i, lane := range []gateway.Address{hall, porch} {
 		q := f.head(lane, 1)
-		f.finish(target, gateway.Finished{Seq: q[0].Seq, Key: q[0].Key, Dead: i == 1})
+		f.finish(target, gateway.Finished{Seq: q[0].Seq, Key: q[0].Key, Dead: i == 1, Wipe: true})
 		equal(t, "bodies", f.count(bodies), 1-i)
 	}
+	f.append(entry(f.event("dead", "given up"), hall))
+	q := f.head(hall, 1)
+	f.finish(target, gateway.Finished{Seq: q[0].Seq, Key: q[0].Key, Dead: true})
+	equal(t, "bodies of dead letters", f.count(bodies), 1)
 	got, err := f.Targets(f.ctx, []gateway.Native{native("two")})
 	f.must(err)
 	equal(t, "excerpt", got[native("two")].Excerpt, "for two")

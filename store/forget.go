@@ -1,0 +1,163 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"go.mau.fi/util/dbutil"
+
+	"lockbridge/gateway"
+)
+
+// forgetBatch is how many events are looked at in one go.
+const forgetBatch = 500
+
+// Forgotten counts what became of what is known of somebody.
+type Forgotten struct {
+	Events     int // whose author and excerpt were wiped
+	Deliveries int // that waited, or had been given up, and were dropped
+	Networks   int // whose sides have yet to forget what they know
+}
+
+// Forget wipes what the journal knows of a person's words: authors, excerpts and texts; what still waits of them is
+// dropped. It leaves a request to each network's side, which a gateway carries out within 15 s when it runs. Who wrote
+// what is sealed, so all events are read.
+//
+// What others quoted stays with their own messages; ids of messages and rooms stay until the retention ends, since
+// without them everything would be carried again.
+func (b *Beside) Forget(ctx context.Context, who gateway.Person) (Forgotten, error) {
+	var n Forgotten
+	if who.IsZero() || who.Network == "" {
+		return n, errors.New("forget: nobody is named")
+	}
+	var err error
+	if n.Networks, err = b.askSides(ctx, who); err != nil {
+		return n, err
+	}
+	for after := (&place{}); after != nil; {
+		var mine [][]any
+		if mine, after, err = b.eventsBy(ctx, who, *after); err != nil {
+			return n, err
+		}
+		if len(mine) == 0 {
+			continue
+		}
+		events, deliveries, err := b.wipe(ctx, mine)
+		if err != nil {
+			return n, err
+		}
+		n.Events, n.Deliveries = n.Events+events, n.Deliveries+deliveries
+	}
+	return n, nil
+}
+
+// askSides leaves a request to every network that keeps anything.
+func (b *Beside) askSides(ctx context.Context, who gateway.Person) (int, error) {
+	return b.s.exec(ctx, query{
+		doing: "ask sides to forget", columns: []string{"home text", "person bytea", "asked bigint"},
+		rows: [][]any{{who.Network, []byte(who.ID), b.s.now().UnixMilli()}},
+		sql: `INSERT INTO forget (network, home, person, asked)
+			SELECT n.network, q.home, q.person, q.asked FROM q CROSS JOIN (SELECT DISTINCT network FROM state) n WHERE true
+			ON CONFLICT (network, home, person) DO UPDATE SET asked = excluded.asked`,
+	})
+}
+
+// place is where among the events a look at all of them has come to.
+type place struct {
+	accepted int64
+	id       []byte
+}
+
+// eventsBy finds those of the next events whose author who is; next is nil after the last ones.
+func (b *Beside) eventsBy(ctx context.Context, who gateway.Person, after place) (mine [][]any, next *place, err error) {
+	const q = `SELECT id, accepted, excerpt, data FROM event
+		WHERE accepted > $1 OR accepted = $1 AND id > $2 ORDER BY accepted, id LIMIT $3`
+	n := 0
+	err = b.s.scan(ctx, b.s.readers, "read events", q, []any{after.accepted, append([]byte{}, after.id...), forgetBatch}, func(rows dbutil.Rows) error {
+		var (
+			at            place
+			excerpt, data []byte
+		)
+		if err := rows.Scan(&at.id, &at.accepted, &excerpt, &data); err != nil {
+			return err
+		}
+		if author := b.s.author(at.id, excerpt, data); author.Network == who.Network && author.ID == who.ID {
+			mine = append(mine, []any{at.id})
+		}
+		n++
+		next = &at
+		return nil
+	})
+	if n < forgetBatch {
+		next = nil
+	}
+	return mine, next, err
+}
+
+// author is who wrote an event; nobody where that was wiped or does not open.
+func (s *Store) author(id, excerpt, data []byte) gateway.Person {
+	var about said
+	if plain, err := s.seal.open(excerpt, colExcerpt, string(id)); err == nil && json.Unmarshal(plain, &about) == nil {
+		return about.Author
+	}
+	if data == nil {
+		return gateway.Person{}
+	}
+	plain, err := s.seal.open(data, colData, string(id))
+	if err != nil {
+		return gateway.Person{}
+	}
+	ev, err := gateway.DecodeEvent(plain)
+	if err != nil {
+		return gateway.Person{}
+	}
+	return ev.Sender
+}
+
+// wipe forgets what events held, and drops their deliveries.
+func (b *Beside) wipe(ctx context.Context, ids [][]any) (events, deliveries int, err error) {
+	columns := []string{"id bytea"}
+	err = b.s.db.DoTxn(ctx, nil, func(ctx context.Context) (err error) {
+		if err := b.s.lockEvents(ctx, columns, ids, "SELECT id FROM q"); err != nil {
+			return err
+		}
+		if events, err = b.s.exec(ctx, query{
+			doing: "wipe events", columns: columns, rows: ids,
+			sql: `UPDATE event SET data = NULL, excerpt = NULL WHERE id IN (SELECT id FROM q)`,
+		}); err != nil {
+			return err
+		}
+		deliveries, err = b.s.exec(ctx, query{
+			doing: "drop deliveries", columns: columns, rows: ids, fixed: []any{b.s.now().UnixMilli()},
+			sql: `UPDATE delivery SET state = 3, ended = coalesce(ended, $1) WHERE event IN (SELECT id FROM q) AND state IN (0, 2)`,
+		})
+		return err
+	})
+	return events, deliveries, err
+}
+
+// Forgets implements gateway.Journal.
+func (s *Store) Forgets(ctx context.Context, network string) (out []gateway.Person, err error) {
+	const q = `SELECT home, person FROM forget WHERE network = $1 ORDER BY asked`
+	err = s.scan(ctx, s.readers, "look for people to forget", q, []any{network}, func(rows dbutil.Rows) error {
+		var (
+			p  gateway.Person
+			id []byte
+		)
+		err := rows.Scan(&p.Network, &id)
+		p.ID = string(id)
+		out = append(out, p)
+		return err
+	})
+	return out, err
+}
+
+// Forgot implements gateway.Journal.
+func (s *Store) Forgot(ctx context.Context, network string, who gateway.Person) error {
+	const q = `DELETE FROM forget WHERE network = $1 AND home = $2 AND person = $3`
+	if _, err := s.db.Exec(ctx, q, network, who.Network, []byte(who.ID)); err != nil {
+		return failed("note that somebody was forgotten", err)
+	}
+	return nil
+}

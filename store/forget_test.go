@@ -1,0 +1,57 @@
+package store_test
+
+import (
+	"fmt"
+	"testing"
+
+	"lockbridge/gateway"
+	"lockbridge/store"
+)
+
+func TestForgetWipesWhatSomebodySaid(t *testing.T) {
+	eachLedger(t, func(l *ledger) {
+		juliet := gateway.Person{Network: "x", ID: "juliet"}
+		var batch []gateway.Entry
+		for i := range 1100 { // more than two batches
+			e := entry(l, "x", fmt.Sprint(i), "words")
+			if i%2 == 0 {
+				e.Event.Sender.ID = "romeo"
+			}
+			batch = append(batch, e)
+		}
+		waiting, dead := entry(l, "x", "waiting", "words", one), entry(l, "x", "dead", "words", two)
+		write(l, l.Store, "x", append(batch, waiting, dead)...)
+		l.giveUp(two)
+		other := entry(l, "x", "other", "other words", one)
+		other.Event.Sender.ID = "romeo"
+		write(l, l.Store, "x", other)
+		must(l, l.State("x").PutMany(l.Context(), map[string][]byte{"puppet": []byte("juliet")}))
+
+		n, err := l.beside.Forget(l.Context(), juliet)
+		if want := (store.Forgotten{Events: 552, Deliveries: 2, Networks: 1}); err != nil || n != want {
+			l.Errorf("forgotten: %+v (%v), want %+v", n, err, want)
+		}
+		if q := l.head(one); len(q) != 1 || q[0].Event == nil || q[0].Event.Native != "other" {
+			l.Errorf("lane: %+v", q)
+		}
+		for native, author := range map[string]string{"1": "", "2": "romeo", "waiting": "", "dead": "", "other": "romeo"} {
+			if got := l.trace(native); len(got) != 1 || got[0].Author.ID != author || got[0].Kept != (native == "other") {
+				l.Errorf("%s: %+v", native, got)
+			}
+		}
+		who, err := l.Forgets(l.Context(), "x")
+		if err != nil || len(who) != 1 || who[0] != juliet {
+			l.Errorf("asked of the side: %+v, %v", who, err)
+		}
+		must(l, l.Forgot(l.Context(), "x", juliet))
+		if who, err = l.Forgets(l.Context(), "x"); err != nil || len(who) != 0 {
+			l.Errorf("asked again: %+v, %v", who, err)
+		}
+		if n, err = l.beside.Forget(l.Context(), juliet); err != nil || n.Events != 0 {
+			l.Errorf("forgotten again: %+v, %v", n, err)
+		}
+		if _, err := l.beside.Forget(l.Context(), gateway.Person{Network: "x"}); err == nil {
+			l.Error("nobody was forgotten")
+		}
+	})
+}
