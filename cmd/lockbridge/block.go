@@ -4,9 +4,11 @@ import (
 	"encoding"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"lockbridge/gateway"
@@ -109,13 +111,37 @@ func (d *decoder) fillKind(into reflect.Value, v any, path string) bool {
 
 func (d *decoder) fillDuration(into reflect.Value, v any, path string) {
 	s, _ := v.(string)
-	t, err := time.ParseDuration(s)
+	t, err := parseDuration(s)
 	if err != nil || t < 0 {
-		d.wrong(path, `write it like "500ms", "10s" or "5m"`, "is not a duration")
+		d.wrong(path, `write it like "500ms", "10s", "5m", "24h" or "90d"`, "is not a duration")
 		return
 	}
 	into.SetInt(int64(t))
 }
+
+// parseDuration reads what time.ParseDuration does, and days of 24 hours in front: "90d", "1d12h".
+func parseDuration(s string) (time.Duration, error) {
+	number, rest, found := strings.Cut(s, "d")
+	if !found {
+		return time.ParseDuration(s)
+	}
+	const most = math.MaxInt64 / int64(day)
+	days, err := strconv.ParseUint(number, 10, 63)
+	if err != nil || days > uint64(most)-1 {
+		return 0, fmt.Errorf("%q is no number of days", number)
+	}
+	t := time.Duration(days) * day
+	if rest == "" {
+		return t, nil
+	}
+	more, err := time.ParseDuration(rest)
+	if err != nil || more < 0 || more >= day {
+		return 0, fmt.Errorf("%q is not part of a day", rest)
+	}
+	return t + more, nil
+}
+
+const day = 24 * time.Hour
 
 func (d *decoder) fillStruct(into reflect.Value, table map[string]any, path string) {
 	fields := map[string]reflect.Value{}

@@ -18,6 +18,19 @@ func TestDistance(t *testing.T) {
 	}
 }
 
+func TestParseDuration(t *testing.T) {
+	for s, want := range map[string]time.Duration{"90d": 90 * day, "1d12h": 36 * time.Hour, "24h": day, "0d": 0, "1m30s": 90 * time.Second, "106750d": 106750 * day} {
+		if got, err := parseDuration(s); err != nil || got != want {
+			t.Errorf("%q is %v, %v; want %v", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "d", "-1d", "1.5d", "1d24h", "1d-1h", "1d1", "1dd", "12h1d", "106751d1h", "106752d", "99999999999999999999d", "1w", "5"} {
+		if got, err := parseDuration(s); err == nil {
+			t.Errorf("%q is %v", s, got)
+		}
+	}
+}
+
 func TestDecodeKeepsDefaultsAndFillsEveryType(t *testing.T) {
 	type inner struct {
 		Name string `toml:"name"`
@@ -75,7 +88,7 @@ lists = { "juliet@example.org" = ["a", 7], "romeo@example.org" = "a" }
 		"on: must be true or false, not a string",
 		"rate: must be a number, not true or false",
 		"text: must be a string, not a list",
-		`wait: is not a duration (write it like "500ms", "10s" or "5m")`,
+		`wait: is not a duration (write it like "500ms", "10s", "5m", "24h" or "90d")`,
 	}
 	for i, p := range bad {
 		if i >= len(want) || p.Error() != want[i] {

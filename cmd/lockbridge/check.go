@@ -43,7 +43,7 @@ func (c *config) checkFiles(f *findings) {
 // checkRegistrations compares the files of `lockbridge registration` with the configuration they were made from.
 func (c *config) checkRegistrations(f *findings) {
 	for _, n := range c.networks {
-		if n.kind.compare != nil && n.build != nil {
+		if n.kind.compare != nil && n.build != nil && !n.elsewhere {
 			missing, problems := n.kind.compare(n.block)
 			if missing != "" {
 				f.add(finding{key: join("network", n.name) + ".registration", text: missing, remedy: "`lockbridge registration` writes it", absent: true})

@@ -22,6 +22,7 @@ type config struct {
 	Store    storeBlock                `toml:"store"`
 	HTTP     httpBlock                 `toml:"http"`
 	Log      logBlock                  `toml:"log"`
+	Journal  journalBlock              `toml:"journal"`
 	Direct   map[string]any            `toml:"direct"`
 	Networks map[string]map[string]any `toml:"network"`
 	Bridges  []map[string]any          `toml:"bridge"`
@@ -54,6 +55,8 @@ type network struct {
 	kind  kind
 	block block
 	build builder // nil where the block has problems
+	// elsewhere: another process runs it.
+	elsewhere bool
 }
 
 // load reads and checks a configuration file, and enters its folder: relative paths in it start there. What is wrong
@@ -73,6 +76,7 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 	}
 	cfg := &config{
 		Store: storeBlock{URL: "sqlite:lockbridge.db", Epoch: "lockbridge.epoch"}, HTTP: httpBlock{Listen: "127.0.0.1:8080"}, Log: logBlock{Level: "info", Format: "text"},
+		Journal: defaultJournal(),
 	}
 	f := &findings{file: path, unresolved: map[string]bool{}}
 	doc, bad := parseDocument(text)
@@ -90,6 +94,7 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 	cfg.checkStore(f)
 	cfg.checkHTTP(f)
 	cfg.checkLog(f)
+	cfg.checkJournal(f)
 	cfg.readNetworks(f, kinds)
 	cfg.readDirect(f)
 	cfg.readBridges(f)
@@ -214,6 +219,14 @@ func (c *config) readDirect(f *findings) {
 				remedy: fmt.Sprintf("if you want them, add %q", n.name), warning: true})
 		}
 	}
+}
+
+func (c *config) networkNames() []string {
+	names := make([]string, len(c.networks))
+	for i, n := range c.networks {
+		names[i] = n.name
+	}
+	return names
 }
 
 func (c *config) networkKinds() map[string]gateway.NetworkKind {

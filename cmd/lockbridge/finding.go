@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"lockbridge/gateway"
 )
@@ -20,6 +21,10 @@ type finding struct {
 	// absent: something that stands outside the file is not there. check only warns about it, since the machine that
 	// checks need not be the one that runs.
 	absent bool
+}
+
+func (f finding) problem() gateway.Problem {
+	return gateway.Problem{Key: f.key, Text: f.text, Remedy: f.remedy}
 }
 
 // findings collects what is wrong with one file.
@@ -40,6 +45,7 @@ func (f *findings) add(list ...finding) {
 		if one.line == 0 && f.doc != nil {
 			one.line = f.doc.line(one.key)
 		}
+		one.line = max(one.line, 1)
 		f.all = append(f.all, one)
 	}
 }
@@ -55,15 +61,28 @@ func (f *findings) problems(path string, list []gateway.Problem) {
 	}
 }
 
+// forgive takes out what is absent for one network: its secrets, and the passwords of its rooms.
+func (f *findings) forgive(network string) {
+	f.all = slices.DeleteFunc(f.all, func(one finding) bool {
+		parts := strings.Split(one.key, ".")
+		return one.absent && len(parts) > 1 && (parts[0] == "network" && parts[1] == network || len(parts) > 3 && parts[0] == "bridge" && parts[3] == network)
+	})
+}
+
 // broken reports whether anything is wrong with the file itself.
 func (f *findings) broken() bool {
 	return slices.ContainsFunc(f.all, func(one finding) bool { return !one.warning && !one.absent })
 }
 
+// sorted are all findings in the order of the file.
+func (f *findings) sorted() []finding {
+	slices.SortStableFunc(f.all, func(a, b finding) int { return cmp.Compare(a.line, b.line) })
+	return f.all
+}
+
 // print writes one line for each finding, in the order of the file. Where strict, what is absent is an error.
 func (f *findings) print(w io.Writer, strict bool) (errors, warnings int) {
-	slices.SortStableFunc(f.all, func(a, b finding) int { return cmp.Compare(a.line, b.line) })
-	for _, one := range f.all {
+	for _, one := range f.sorted() {
 		mark := ""
 		if one.warning || one.absent && !strict {
 			mark = "warning: "
@@ -71,8 +90,7 @@ func (f *findings) print(w io.Writer, strict bool) (errors, warnings int) {
 		} else {
 			errors++
 		}
-		p := gateway.Problem{Key: one.key, Text: one.text, Remedy: one.remedy}
-		fmt.Fprintf(w, "%s:%d: %s%v\n", f.file, max(one.line, 1), mark, p)
+		fmt.Fprintf(w, "%s:%d: %s%v\n", f.file, one.line, mark, one.problem())
 	}
 	return errors, warnings
 }

@@ -23,7 +23,7 @@ const (
 // monitor answers the questions of service managers and metric collectors.
 type monitor struct {
 	ping     func(context.Context) error
-	networks func() map[string]error // nil: up
+	networks func() map[string]networkState
 	metrics  prometheus.Gatherer
 }
 
@@ -31,6 +31,7 @@ func (m monitor) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", m.healthz)
 	mux.HandleFunc("GET /readyz", m.readyz)
+	mux.HandleFunc("GET /readyz/{network}", m.readyNetwork)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.metrics, promhttp.HandlerOpts{}))
 	return mux
 }
@@ -46,27 +47,31 @@ func (m monitor) healthz(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// networkState is one network in the answer of /readyz.
-type networkState struct {
-	Ready  bool   `json:"ready"`
-	Reason string `json:"reason,omitempty"`
-}
-
-// readyz tells whether every network is up, and why one is not.
+// readyz tells whether every network is up, here or in a process that this one stands by for, and why one is not.
 func (m monitor) readyz(w http.ResponseWriter, _ *http.Request) {
 	answer := struct {
 		Ready    bool                    `json:"ready"`
 		Networks map[string]networkState `json:"networks"`
-	}{true, map[string]networkState{}}
-	for name, away := range m.networks() {
-		state := networkState{Ready: away == nil}
-		if away != nil {
-			state.Reason, answer.Ready = away.Error(), false
-		}
-		answer.Networks[name] = state
+	}{true, m.networks()}
+	for _, n := range answer.Networks {
+		answer.Ready = answer.Ready && n.State != stateAway
 	}
+	answerJSON(w, answer.Ready, answer)
+}
+
+// readyNetwork tells whether this very process has one network up: whoever stands by for it says no.
+func (m monitor) readyNetwork(w http.ResponseWriter, r *http.Request) {
+	n, known := m.networks()[r.PathValue("network")]
+	if !known {
+		http.Error(w, "this process does not run such a network", http.StatusNotFound)
+		return
+	}
+	answerJSON(w, n.State == stateUp, n)
+}
+
+func answerJSON(w http.ResponseWriter, good bool, answer any) {
 	w.Header().Set("Content-Type", "application/json")
-	if !answer.Ready {
+	if !good {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	json.NewEncoder(w).Encode(answer) //nolint:errcheck // the reader is gone

@@ -21,12 +21,15 @@ func TestMonitor(t *testing.T) {
 	stats := func(context.Context) ([]store.LaneStats, error) {
 		return []store.LaneStats{{Lane: gateway.Address{Network: "irc", ID: "#lobby"}, Pending: 3, Oldest: now.Add(-90 * time.Second)}}, nil
 	}
-	up := func() map[string]error { return map[string]error{"irc": nil, "xmpp": nil} }
-	oneAway := func() map[string]error {
-		return map[string]error{"irc": nil, "xmpp": errors.New("the server refused the secret")}
+	states := func(irc, xmpp networkState) func() map[string]networkState {
+		return func() map[string]networkState { return map[string]networkState{"irc": irc, "xmpp": xmpp} }
 	}
+	isUp := networkState{State: stateUp, held: true}
+	up := states(isUp, isUp)
+	oneAway := states(isUp, networkState{State: stateAway, Reason: "the server refused the secret", held: true})
+	standing := states(isUp, networkState{State: stateStandby})
 	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(newUpMetric(oneAway), newBacklogMetric(stats, func() time.Time { return now }, slog.New(slog.DiscardHandler)))
+	metrics.MustRegister(newOwnerMetric(standing), newBacklogMetric(stats, func() time.Time { return now }, slog.New(slog.DiscardHandler)))
 	works := func(context.Context) error { return nil }
 	broken := func(context.Context) error { return errors.New("no such table") }
 
@@ -38,9 +41,17 @@ func TestMonitor(t *testing.T) {
 	}{
 		{monitor{works, up, metrics}, "/healthz", 200, "ok\n"},
 		{monitor{broken, up, metrics}, "/healthz", 503, "store: no such table\n"},
-		{monitor{works, up, metrics}, "/readyz", 200, `{"ready":true,"networks":{"irc":{"ready":true},"xmpp":{"ready":true}}}`},
-		{monitor{works, oneAway, metrics}, "/readyz", 503, `"xmpp":{"ready":false,"reason":"the server refused the secret"}`},
-		{monitor{works, oneAway, metrics}, "/metrics", 200, `lockbridge_network_up{network="xmpp"} 0`},
+		{monitor{works, up, metrics}, "/readyz", 200, `{"ready":true,"networks":{"irc":{"state":"up"},"xmpp":{"state":"up"}}}`},
+		{monitor{works, oneAway, metrics}, "/readyz", 503, `{"ready":false,"networks":{"irc":{"state":"up"},"xmpp":{"state":"away","reason":"the server refused the secret"}}}`},
+		{monitor{works, standing, metrics}, "/readyz", 200, `{"ready":true,"networks":{"irc":{"state":"up"},"xmpp":{"state":"standby"}}}`},
+		{monitor{works, standing, metrics}, "/readyz/irc", 200, `{"state":"up"}`},
+		{monitor{works, standing, metrics}, "/readyz/xmpp", 503, `{"state":"standby"}`},
+		{monitor{works, oneAway, metrics}, "/readyz/xmpp", 503, `{"state":"away","reason":"the server refused the secret"}`},
+		{monitor{works, standing, metrics}, "/readyz/matrix", 404, "does not run such a network"},
+		{monitor{works, standing, metrics}, "/metrics", 200, `lockbridge_network_up{network="irc"} 1`},
+		{monitor{works, standing, metrics}, "/metrics", 200, `lockbridge_network_up{network="xmpp"} 0`},
+		{monitor{works, standing, metrics}, "/metrics", 200, `lockbridge_lease_held{network="irc"} 1`},
+		{monitor{works, standing, metrics}, "/metrics", 200, `lockbridge_lease_held{network="xmpp"} 0`},
 		{monitor{works, oneAway, metrics}, "/metrics", 200, `lockbridge_lane_pending{network="irc",room="#lobby"} 3`},
 		{monitor{works, oneAway, metrics}, "/metrics", 200, `lockbridge_lane_oldest_seconds{network="irc",room="#lobby"} 90`},
 	} {

@@ -5,15 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"lockbridge/gateway"
 	"lockbridge/store"
 	"lockbridge/xmppside"
 )
-
-// operatorTime bounds a command that works beside a running gateway.
-const operatorTime = 30 * time.Second
 
 // keysFlags are shared by the commands that look at keys.
 type keysFlags struct {
@@ -24,31 +20,17 @@ type keysFlags struct {
 
 // with opens the store beside whatever runs on it, and calls fn with the keys of the network that is meant.
 func (k keysFlags) with(o output, fn func(ctx context.Context, keys *xmppside.Operator) error) error {
-	cfg, f, err := load(k.Config, kinds())
-	if err != nil {
-		return err
-	}
-	// What else is missing in this shell, such as passwords of other networks, is no concern of these commands.
-	if f.broken() || cfg.key == nil || f.unresolved["store.url"] {
-		f.print(o.err, true)
-		return errReported
-	}
-	n, err := cfg.keysNetwork(k.Network)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), operatorTime)
-	defer cancel()
-	beside, err := store.OpenBeside(ctx, store.Config{URL: cfg.Store.URL, Key: cfg.key})
-	if err != nil {
-		return err // says what was attempted
-	}
-	defer beside.Close()
-	keys, err := n.kind.keys(n.block, func(own ...string) gateway.State { return beside.State(n.name, own...) })
-	if err != nil {
-		return fmt.Errorf("network %s: %w", n.name, err)
-	}
-	return fn(ctx, keys)
+	return k.beside(o, operatorTime, func(ctx context.Context, cfg *config, db *store.Beside) error {
+		n, err := cfg.keysNetwork(k.Network)
+		if err != nil {
+			return err
+		}
+		keys, err := n.kind.keys(n.block, func(own ...string) gateway.State { return db.State(n.name, own...) })
+		if err != nil {
+			return fmt.Errorf("network %s: %w", n.name, err)
+		}
+		return fn(ctx, keys)
+	})
 }
 
 // keysNetwork finds the network whose keys are meant; name is empty where there is one.

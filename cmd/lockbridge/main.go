@@ -21,6 +21,10 @@ type commands struct {
 	Run          runCommand          `cmd:"" help:"Run the bridge until SIGTERM or SIGINT."`
 	Fingerprint  fingerprintCommand  `cmd:"" help:"Show the OMEMO fingerprint of the gateway or of a puppet, with a QR code to verify it by."`
 	Trust        trustCommand        `cmd:"" help:"Decide whose OMEMO keys are trusted."`
+	Trace        traceCommand        `cmd:"" help:"Show a message's way, by any of its ids."`
+	Lanes        lanesCommand        `cmd:"" help:"List the rooms for which something waits or was given up, and why."`
+	Dead         deadCommand         `cmd:"" help:"Look after deliveries that were given up."`
+	Forget       forgetCommand       `cmd:"" help:"Remove what is kept about a person."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 
@@ -29,13 +33,16 @@ type configFlag struct {
 	Config string `short:"c" default:"lockbridge.toml" placeholder:"FILE" help:"The configuration (default: lockbridge.toml)."`
 }
 
-// output is where a command prints: results to out, findings and log lines to err.
-type output struct{ out, err io.Writer }
+// output is where a command prints: results to out, findings and log lines to err; in answers its questions.
+type output struct {
+	out, err io.Writer
+	in       io.Reader
+}
 
 // errReported ends a command that has said already what is wrong.
 var errReported = errors.New("reported")
 
-func main() { os.Exit(command(os.Args[1:], output{os.Stdout, os.Stderr})) }
+func main() { os.Exit(command(os.Args[1:], output{os.Stdout, os.Stderr, os.Stdin})) }
 
 // command runs one command line and returns the exit status: 0, 1 for an error, 2 for a command line that makes no
 // sense.

@@ -10,28 +10,6 @@ import (
 	"lockbridge/store"
 )
 
-// upMetric tells for each network whether it is up.
-type upMetric struct {
-	networks func() map[string]error // nil: up
-	up       *prometheus.Desc
-}
-
-func newUpMetric(networks func() map[string]error) upMetric {
-	return upMetric{networks, prometheus.NewDesc("lockbridge_network_up", "1 while the network is connected and its rooms are joined.", []string{"network"}, nil)}
-}
-
-func (m upMetric) Describe(ch chan<- *prometheus.Desc) { ch <- m.up }
-
-func (m upMetric) Collect(ch chan<- prometheus.Metric) {
-	for name, away := range m.networks() {
-		up := 0.0
-		if away == nil {
-			up = 1
-		}
-		ch <- prometheus.MustNewConstMetric(m.up, prometheus.GaugeValue, up, name)
-	}
-}
-
 // backlogMetric tells how much waits in each lane, asked from the store when metrics are collected. Lanes in which
 // nothing waits are left out.
 type backlogMetric struct {

@@ -10,6 +10,8 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
@@ -29,14 +31,29 @@ const (
 	stopTime = 4800 * time.Millisecond
 )
 
-type runCommand struct{ configFlag }
+type runCommand struct {
+	configFlag
 
-// Run carries messages until a signal. A second signal ends the process at once.
+	Networks []string `placeholder:"NAME,…" help:"Run only these networks; others are run by other processes with the same database (default: all)."`
+	HTTP     *string  `name:"http" placeholder:"ADDR" help:"Listen here instead of at [http] listen; empty: nowhere."`
+}
+
+// Run carries messages until a signal; SIGHUP rereads the bridges. A second signal to end does so at once.
 func (c runCommand) Run(o output) error {
+	path, err := filepath.Abs(c.Config) // load enters the folder
+	if err != nil {
+		return fmt.Errorf("find the configuration: %w", err)
+	}
 	cfg, f, err := load(c.Config, kinds())
 	if err != nil {
 		return err
 	}
+	for _, name := range c.Networks {
+		if known := cfg.networkNames(); f.doc != nil && !slices.Contains(known, name) {
+			return fmt.Errorf("--networks: no network is called %q: the nearest one is %s", name, nearest(name, known))
+		}
+	}
+	c.apply(cfg, f)
 	cfg.checkFiles(f)
 	if wrong, _ := f.print(o.err, true); wrong > 0 {
 		return errReported
@@ -44,6 +61,9 @@ func (c runCommand) Run(o output) error {
 	log := cfg.logger(o.err)
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
+	reread := make(chan os.Signal, 1)
+	signal.Notify(reread, syscall.SIGHUP) // from here on it ends nothing
+	defer signal.Stop(reread)
 	context.AfterFunc(ctx, func() {
 		stop() // from here on a signal has its usual effect
 		log.Info("stopping")
@@ -52,10 +72,29 @@ func (c runCommand) Run(o output) error {
 			os.Exit(0)
 		})
 	})
-	if err := cfg.run(ctx, log); err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
+	r := &reload{command: c, path: path, running: cfg, log: log}
+	if err := cfg.run(ctx, log, r, reread); err != nil && !(ctx.Err() != nil && errors.Is(err, context.Canceled)) {
 		return err
 	}
 	return nil // stopped before it had started counts as stopped
+}
+
+// apply lets the command line have its way with the configuration. What is missing for networks that are not run here,
+// such as their secrets, is no concern of this process.
+func (c runCommand) apply(cfg *config, f *findings) {
+	if c.HTTP != nil {
+		cfg.HTTP.Listen = *c.HTTP
+		cfg.checkHTTP(f)
+	}
+	if len(c.Networks) == 0 {
+		return
+	}
+	for i := range cfg.networks {
+		n := &cfg.networks[i]
+		if n.elsewhere = !slices.Contains(c.Networks, n.name); n.elsewhere {
+			f.forgive(n.name)
+		}
+	}
 }
 
 func (c *config) logger(w io.Writer) *slog.Logger {
@@ -67,10 +106,10 @@ func (c *config) logger(w io.Writer) *slog.Logger {
 }
 
 // run opens, builds and runs everything; it returns when ctx has ended and everything has stopped.
-func (c *config) run(ctx context.Context, log *slog.Logger) error {
+func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-chan os.Signal) error {
 	opening, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
-	st, err := store.Open(opening, store.Config{URL: c.Store.URL, Key: c.key, Log: log, Now: time.Now, Rand: rand.Reader})
+	st, err := store.Open(opening, store.Config{URL: c.Store.URL, Key: c.key, Log: log, Now: time.Now, Rand: rand.Reader, Retention: c.Journal.Retention, DeadLetters: c.Journal.DeadLetters})
 	if err != nil {
 		return err // says what was attempted
 	}
@@ -87,24 +126,27 @@ func (c *config) run(ctx context.Context, log *slog.Logger) error {
 		defer listener.Close()
 		log.Info("http listens", "address", listener.Addr().String())
 	}
-	status := gateway.NewStatus(c.networkNames(), log)
+	status := gateway.NewStatus(c.namesHere(), log)
+	owner := newOwnership(st, st.Ping, status, time.Now)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newUpMetric(status.Networks), newBacklogMetric(st.Stats, time.Now, log))
-	sides, err := c.buildSides(st, status, registry, log)
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newOwnerMetric(owner.states), newBacklogMetric(st.Stats, time.Now, log))
+	sides, err := c.buildSides(st, owner, registry, log)
 	if err != nil {
 		return err
 	}
 	gw := gateway.New(gateway.Config{
-		Journal: st, Leases: st, Bridges: c.bridges, Direct: c.direct, Sides: sides, Status: status, Log: log, Metrics: registry, Rand: rand.Reader, Now: time.Now,
+		Journal: st, Leases: owner, Bridges: c.bridges, Direct: c.direct, Sides: sides, Status: status, Log: log, Metrics: registry, Rand: rand.Reader, Now: time.Now,
+		MaxAge: c.Journal.MaxAge, LaneLimit: c.Journal.LaneLimit,
 	})
-	log.Info("lockbridge starts", "version", fullVersion(), "networks", len(sides), "bridges", len(c.bridges))
+	log.Info("lockbridge starts", "version", fullVersion(), "networks", c.namesHere(), "bridges", len(c.bridges))
 	// The store and the monitor stay until the gateway has drained, and end it when they fail.
 	group, running := errgroup.WithContext(ctx)
 	behind, done := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error { defer done(); return gw.Run(running) })
 	group.Go(func() error { return st.Run(behind) })
+	group.Go(func() error { r.run(running, reread, gw.SetBridges); return nil })
 	if listener != nil {
-		m := monitor{ping: st.Ping, networks: status.Networks, metrics: registry}
+		m := monitor{ping: st.Ping, networks: owner.states, metrics: registry}
 		group.Go(func() error { return serve(behind, listener, m.handler()) })
 	}
 	err = group.Wait()
@@ -112,24 +154,31 @@ func (c *config) run(ctx context.Context, log *slog.Logger) error {
 	return err
 }
 
-func (c *config) networkNames() []string {
-	names := make([]string, len(c.networks))
-	for i, n := range c.networks {
-		names[i] = n.name
+// namesHere are the networks that this process runs.
+func (c *config) namesHere() []string {
+	var names []string
+	for _, n := range c.networks {
+		if !n.elsewhere {
+			names = append(names, n.name)
+		}
 	}
 	return names
 }
 
-func (c *config) buildSides(st *store.Store, status *gateway.Status, registry prometheus.Registerer, log *slog.Logger) (map[string]gateway.Side, error) {
+func (c *config) buildSides(st *store.Store, owner *ownership, registry prometheus.Registerer, log *slog.Logger) (map[string]gateway.Side, error) {
 	sides := map[string]gateway.Side{}
-	epochs := &epochFile{path: c.Store.Epoch}
+	epochs, all := &epochFile{path: c.Store.Epoch}, c.networkKinds()
 	for _, n := range c.networks {
+		if n.elsewhere {
+			continue
+		}
 		deps := gateway.Deps{
 			Network: n.name, Rooms: gateway.RoomsOf(n.name, c.bridges), State: st.State(n.name), Log: log.With("network", n.name),
-			Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"network": n.name}, registry), Ready: status.For(n.name),
+			Metrics: prometheus.WrapRegistererWith(prometheus.Labels{"network": n.name}, registry), Ready: owner.status.For(n.name),
 			Direct: c.direct, Find: func(ctx context.Context, who gateway.Person) (gateway.Person, error) {
-				return gateway.FindIn(ctx, sides, who)
+				return owner.find(ctx, sides, all, who)
 			},
+			CatchUp: c.Journal.CatchUp,
 		}
 		if epochs.path != "" {
 			deps.Epoch = epochs.of(n.name)

@@ -52,7 +52,7 @@ func TestRun(t *testing.T) {
 	await(t, lines, regexp.MustCompile(`(msg="lockbridge starts")`))
 
 	expect(ctx, t, base+"/healthz", http.StatusOK, `^ok\n$`)
-	expect(ctx, t, base+"/readyz", http.StatusServiceUnavailable, `^{"ready":false,"networks":{"irc":{"ready":false,"reason":".+"}}}\n$`)
+	expect(ctx, t, base+"/readyz", http.StatusServiceUnavailable, `^{"ready":false,"networks":{"irc":{"state":"away","reason":".+"}}}\n$`)
 	expect(ctx, t, base+"/metrics", http.StatusOK, `(?m)^lockbridge_network_up{network="irc"} 0$`)
 	expect(ctx, t, base+"/else", http.StatusNotFound, ``)
 

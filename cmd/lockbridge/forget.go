@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"lockbridge/gateway"
+	"lockbridge/store"
+)
+
+// personTime bounds a command that asks a question first, or reads the whole journal.
+const personTime = 10 * time.Minute
+
+type forgetCommand struct {
+	configFlag
+
+	Person  string `arg:"" help:"Whom: the address as their network writes it, such as juliet@example.org, @alice:example.org or a nick."`
+	Network string `required:"" placeholder:"NAME" help:"The network that the person is on."`
+	Yes     bool   `help:"Do not ask."`
+}
+
+// Run removes what is kept about a person, here and by every side.
+func (c forgetCommand) Run(o output) error {
+	return c.beside(o, personTime, func(ctx context.Context, cfg *config, db *store.Beside) error {
+		who := gateway.Person{Network: c.Network, ID: c.Person}
+		if known := cfg.networkNames(); !slices.Contains(known, c.Network) {
+			fmt.Fprintf(o.err, "note: no network is called %q now; the nearest one is %s\n", c.Network, nearest(c.Network, known))
+		}
+		if !c.Yes {
+			fmt.Fprintf(o.err, `What lockbridge keeps about %s on %s will be removed, and cannot be brought back:
+the author and excerpt of every message of theirs, the text of those that still wait (they are not delivered),
+and on all networks their names, puppets, encrypted sessions and direct chats.
+What was delivered stays on the networks' servers and in the clients of those who read it.
+`, printable(c.Person), c.Network)
+			if err := confirm(o, "Go on?"); err != nil {
+				return err
+			}
+		}
+		n, err := db.Forget(ctx, who)
+		if err != nil {
+			return err
+		}
+		t := newTable(o, "  ")
+		for _, row := range []struct {
+			n    int
+			what string
+		}{{n.Events, "messages lost their author and excerpt"}, {n.Deliveries, "deliveries that waited, or could have been tried again, were dropped"}, {n.Networks, "networks are asked to forget the rest"}} {
+			t.row(cell{fmt.Sprint(row.n), bold}, cell{row.what, ordinary})
+		}
+		t.print(o.out)
+		fmt.Fprintln(o.out, "Processes that run follow within 15 seconds, others when they start.")
+		if n.Events == 0 {
+			fmt.Fprintf(o.err, "note: no message of such an author is known; addresses are compared letter by letter\n")
+		}
+		return nil
+	})
+}
