@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -11,8 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
 	"go.mau.fi/util/dbutil"
 	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite" // registers the driver "sqlite"
@@ -81,53 +78,6 @@ func (s *Store) lockFile(file string) error {
 	}
 	s.lock = f
 	return nil
-}
-
-func (s *Store) openPostgres(dsn string) error {
-	cfg, err := pgx.ParseConfig(dsn)
-	if err != nil {
-		return fmt.Errorf("read the database's URL: %w", err)
-	}
-	setDefault := func(name, value string) {
-		if _, ok := cfg.RuntimeParams[name]; !ok {
-			cfg.RuntimeParams[name] = value
-		}
-	}
-	setDefault("application_name", "lockbridge")
-	// A process that hangs inside a transaction must not hold up the one that takes its networks over.
-	setDefault("idle_in_transaction_session_timeout", strconv.FormatInt(maxTransaction.Milliseconds(), 10))
-	setDefault("jit", "off") // its compile time exceeds all of our queries
-	s.postgres = cfg
-	raw := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(durable))
-	raw.SetMaxOpenConns(maxConns)
-	raw.SetMaxIdleConns(maxConns)
-	if s.db, err = dbutil.NewWithDB(raw, "pgx"); err != nil {
-		return fmt.Errorf("open database: %w", err)
-	}
-	s.readers = s.db
-	return nil
-}
-
-// durable overrules a server whose default is to lose the last commits in a crash.
-func durable(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'")
-	return err
-}
-
-// alone runs fn while no other process runs one: two that start together must not both bring the schema up to date.
-func (s *Store) alone(ctx context.Context, fn func(context.Context) error) error {
-	if s.postgres == nil {
-		return fn(ctx)
-	}
-	conn, err := pgx.ConnectConfig(ctx, s.postgres)
-	if err != nil {
-		return fmt.Errorf("connect to the database: %w", err)
-	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "SELECT pg_advisory_lock(hashtext('lockbridge schema'))"); err != nil {
-		return fmt.Errorf("lock the schema: %w", err)
-	}
-	return fn(ctx)
 }
 
 // chunk is how many rows one statement takes on SQLite, whose parameters are limited (32,766) and cost more the more

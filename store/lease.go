@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,14 +15,29 @@ import (
 )
 
 const (
-	// leaseTime is how long a lease holds after its last renewal; renewPause is the time between two of them.
-	leaseTime  = 15 * time.Second
-	renewPause = 5 * time.Second
+	// leaseTime is how long a lease holds after its last renewal; renewPause is the time between two of them. A holder
+	// that is cut off is replaced after leaseTime at most.
+	leaseTime  = 8 * time.Second
+	renewPause = 2 * time.Second
 	// leaseMargin is how long before its end a holder gives a lease up that it could not renew.
 	leaseMargin = 2 * time.Second
+	// askTime bounds one question about a lease, so that a connection that hangs leaves time for another one.
+	askTime = 2 * time.Second
+	// takeTime bounds the wait for the commits of the old holder's transactions; the server ends those that hang after
+	// idleInTransaction.
+	takeTime = 10 * time.Second
+	// closeTime bounds the goodbye of a session.
+	closeTime = 100 * time.Millisecond
+	// firstPause and lastPause bound the pause before the database is asked again; it doubles in between.
+	firstPause = 50 * time.Millisecond
+	lastPause  = 2 * time.Second
+	// complainPause is the time between two complaints about the same trouble.
+	complainPause = time.Minute
 )
 
-// Acquire implements gateway.Leases. On SQLite the file belongs to this process, so that it is immediate.
+// Acquire implements gateway.Leases. On SQLite the file belongs to this process, so that it is immediate. While the
+// database is away it tries again; it fails when ctx ends, and with ErrKey when the database was given another key while
+// this process stood by.
 //
 // On Postgres the holder of epoch n holds the session advisory lock (network, n) on a connection of its own. A lease is
 // free when that lock is free (the holder's session has ended, however it ended) or when its time has passed by the
@@ -31,19 +47,37 @@ func (s *Store) Acquire(ctx context.Context, network string) (gateway.Lease, err
 	if s.postgres == nil {
 		return fileLease{}, nil
 	}
-	conn, err := pgx.ConnectConfig(ctx, s.postgres)
-	if err != nil {
-		return nil, failed("acquire lease of "+network, err)
-	}
-	l := &lease{s: s, network: network, conn: conn}
-	if err := l.acquire(ctx); err != nil {
+	l := &lease{s: s, network: network}
+	var complained time.Time
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		err := l.acquire(ctx)
+		if err == nil {
+			break
+		}
 		l.close()
-		return nil, failed("acquire lease of "+network, err)
+		if ctx.Err() != nil || errors.Is(err, ErrKey) {
+			return nil, failed("acquire lease of "+network, err)
+		}
+		if time.Since(complained) > complainPause {
+			complained = time.Now()
+			s.log.Warn("cannot get the network's lease yet; trying on", "network", network, "err", err)
+		}
+		rest(ctx, pause)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[network] = l
 	return l, nil
+}
+
+// rest waits for d, or until ctx ends.
+func rest(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
 }
 
 // leaseOf returns the lease that this process holds; nil: none.
@@ -66,15 +100,41 @@ func (fileLease) Keep(ctx context.Context) error {
 	return nil
 }
 
+func (fileLease) Held() bool { return true }
+
 func (fileLease) Release(context.Context) error { return nil }
 
 // lease is a lease on Postgres.
 type lease struct {
 	s       *Store
 	network string
-	conn    *pgx.Conn // holds the session's advisory lock
-	epoch   int64
-	until   time.Time // by our clock, counted from before the renewal was sent: never later than by the database's
+	conn    *pgx.Conn // holds the session's advisory lock; only Acquire, Keep and Release use it, one after the other
+
+	mu    sync.Mutex
+	epoch int64
+	until time.Time // by our clock, counted from before the renewal was sent: never later than by the database's
+	cut   bool      // the session was lost and there is no new one yet
+}
+
+// terms returns the epoch, and when the lease is to be given up.
+func (l *lease) terms() (epoch int64, deadline time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.epoch, l.until.Add(-leaseMargin)
+}
+
+func (l *lease) hold(epoch int64, until time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.epoch, l.until, l.cut = epoch, until, false
+}
+
+// Held implements gateway.Lease. It goes by the clock, so that it is right in the first moment after this process was
+// suspended. A session that was lost may have been a free lock to others: until there is a new one nothing is ours.
+func (l *lease) Held() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return !l.cut && time.Now().Before(l.until.Add(-leaseMargin))
 }
 
 // lockKey makes advisory locks of the network: two databases on one server, or two schemas, do not meet.
@@ -92,9 +152,40 @@ const (
 	sqlGiveUp    = "UPDATE lease SET until = 0 WHERE network = $1 AND epoch = $2"
 )
 
-// acquire tries until it gets the lease or ctx ends.
+// errTaken: another process owns the network.
+var errTaken = errors.New("it was taken over")
+
+// exec runs one statement within a time.
+func (l *lease) exec(ctx context.Context, within time.Duration, sql string, args ...any) (rows int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	tag, err := l.conn.Exec(ctx, sql, args...)
+	return tag.RowsAffected(), err
+}
+
+// ask reads one row within askTime.
+func (l *lease) ask(ctx context.Context, sql string, args []any, into ...any) error {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	return l.conn.QueryRow(ctx, sql, args...).Scan(into...)
+}
+
+// connect begins the session.
+func (l *lease) connect(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeout(ctx, askTime)
+	defer cancel()
+	if l.conn, err = pgx.ConnectConfig(ctx, l.s.postgres); err != nil {
+		return fmt.Errorf("connect: %w", err)
+	}
+	return nil
+}
+
+// acquire connects and waits until it gets the lease or ctx ends.
 func (l *lease) acquire(ctx context.Context) error {
-	if _, err := l.conn.Exec(ctx, sqlMakeLease, l.network); err != nil {
+	if err := l.connect(ctx); err != nil {
+		return err
+	}
+	if _, err := l.exec(ctx, askTime, sqlMakeLease, l.network); err != nil {
 		return fmt.Errorf("make lease: %w", err)
 	}
 	for {
@@ -103,10 +194,10 @@ func (l *lease) acquire(ctx context.Context) error {
 			left  int64 // ms
 			free  bool
 		)
-		if err := l.conn.QueryRow(ctx, sqlLook, l.network).Scan(&epoch, &left); err != nil {
+		if err := l.ask(ctx, sqlLook, []any{l.network}, &epoch, &left); err != nil {
 			return fmt.Errorf("look at lease: %w", err)
 		}
-		if err := l.conn.QueryRow(ctx, sqlTryLock, l.network, int32(epoch)).Scan(&free); err != nil {
+		if err := l.ask(ctx, sqlTryLock, []any{l.network, int32(epoch)}, &free); err != nil {
 			return fmt.Errorf("try the lock: %w", err)
 		}
 		if !free && left > 0 {
@@ -118,28 +209,30 @@ func (l *lease) acquire(ctx context.Context) error {
 				continue
 			}
 		}
-		taken, err := l.take(ctx, epoch, free)
+		taken, err := l.take(ctx, takeTime, epoch, func(now, left int64) bool { return now == epoch && (free || left <= 0) })
 		if err != nil {
 			return err
 		}
 		if free {
-			if _, err := l.conn.Exec(ctx, sqlUnlock, l.network, int32(epoch)); err != nil {
+			if _, err := l.exec(ctx, askTime, sqlUnlock, l.network, int32(epoch)); err != nil {
 				return fmt.Errorf("free the old lock: %w", err)
 			}
 		}
 		if taken {
-			return nil
+			ctx, cancel := context.WithTimeout(ctx, askTime)
+			defer cancel()
+			return l.s.openKeyCheck(ctx) // another key while we stood by would make everything unreadable
 		}
 	}
 }
 
 // await waits for the holder's lock, in the database and not by asking again and again. False: not within the time.
 func (l *lease) await(ctx context.Context, epoch int64, wait time.Duration) (bool, error) {
-	limit := strconv.FormatInt(max(wait.Milliseconds(), 100), 10)
-	if _, err := l.conn.Exec(ctx, "SELECT set_config('lock_timeout', $1, false)", limit); err != nil {
-		return false, fmt.Errorf("bound the wait: %w", err)
+	wait = max(wait, 100*time.Millisecond)
+	if err := l.limit(ctx, wait); err != nil {
+		return false, err
 	}
-	_, err := l.conn.Exec(ctx, sqlLock, l.network, int32(epoch))
+	_, err := l.exec(ctx, wait+askTime, sqlLock, l.network, int32(epoch))
 	var pg *pgconn.PgError
 	switch {
 	case errors.As(err, &pg) && pg.Code == "55P03": // lock_not_available: the time is over
@@ -150,18 +243,28 @@ func (l *lease) await(ctx context.Context, epoch int64, wait time.Duration) (boo
 	return true, nil
 }
 
-// take raises the epoch, if it is still the one that was seen and its holder is gone or late.
-func (l *lease) take(ctx context.Context, epoch int64, free bool) (taken bool, err error) {
-	if _, err := l.conn.Exec(ctx, "SELECT set_config('lock_timeout', '0', false)"); err != nil {
-		return false, fmt.Errorf("unbound the wait: %w", err)
+// limit bounds the session's waits for locks.
+func (l *lease) limit(ctx context.Context, wait time.Duration) error {
+	if _, err := l.exec(ctx, askTime, "SELECT set_config('lock_timeout', $1, false)", strconv.FormatInt(wait.Milliseconds(), 10)); err != nil {
+		return fmt.Errorf("bound the wait for locks: %w", err)
 	}
-	sent := time.Now()
+	return nil
+}
+
+// take raises the epoch on the lease's own session, if may still allows it then, and takes the new epoch's lock.
+func (l *lease) take(ctx context.Context, within time.Duration, epoch int64, may func(now, left int64) bool) (taken bool, err error) {
+	if err := l.limit(ctx, within); err != nil {
+		return false, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var sent time.Time
 	err = pgx.BeginFunc(ctx, l.conn, func(tx pgx.Tx) error {
 		var now, left int64
 		if err := tx.QueryRow(ctx, sqlLook+" FOR UPDATE", l.network).Scan(&now, &left); err != nil {
 			return err
 		}
-		if now != epoch || !free && left > 0 {
+		if !may(now, left) {
 			return nil
 		}
 		if err := tx.QueryRow(ctx, sqlTryLock, l.network, int32(epoch+1)).Scan(&taken); err != nil || !taken {
@@ -174,55 +277,100 @@ func (l *lease) take(ctx context.Context, epoch int64, free bool) (taken bool, e
 	if err != nil {
 		return false, fmt.Errorf("take the lease: %w", err)
 	}
-	l.epoch, l.until = epoch+1, sent.Add(leaseTime)
+	if taken {
+		l.hold(epoch+1, sent.Add(leaseTime))
+	}
 	return taken, nil
 }
 
-// Keep implements gateway.Lease. It listens on the lease's connection, so that it ends at once when the connection is
-// cut: the lock is gone then.
+// Keep implements gateway.Lease. It listens on the lease's connection, so that it sees at once when that is cut; then it
+// connects again and goes on, unless somebody else was faster.
 func (l *lease) Keep(ctx context.Context) error {
 	for {
-		deadline := l.until.Add(-leaseMargin)
-		wait, cancel := context.WithDeadline(ctx, time.Now().Add(min(renewPause, time.Until(deadline))))
-		_, err := l.conn.WaitForNotification(wait)
-		timeout := wait.Err() != nil
-		cancel()
+		err := l.pause(ctx)
+		if err == nil {
+			err = l.renew(ctx)
+		}
+		if err != nil && !errors.Is(err, errTaken) && ctx.Err() == nil {
+			err = l.reattach(ctx, err)
+		}
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil {
-			continue
-		}
-		if !timeout || l.conn.IsClosed() {
-			return l.lost(err)
-		}
-		if err := l.renew(ctx, deadline); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		if err != nil {
 			return l.lost(err)
 		}
 	}
 }
 
-func (l *lease) renew(ctx context.Context, deadline time.Time) error {
+// pause waits until it is time to renew; its error is that the connection is cut.
+func (l *lease) pause(ctx context.Context) error {
+	_, deadline := l.terms()
+	wait, cancel := context.WithDeadline(ctx, time.Now().Add(min(renewPause, time.Until(deadline))))
+	defer cancel()
+	for {
+		switch _, err := l.conn.WaitForNotification(wait); {
+		case err == nil: // nobody notifies here, but it would do no harm
+		case wait.Err() != nil && !l.conn.IsClosed():
+			return nil
+		default:
+			return err
+		}
+	}
+}
+
+func (l *lease) renew(ctx context.Context) error {
+	epoch, deadline := l.terms()
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	sent := time.Now()
-	tag, err := l.conn.Exec(ctx, sqlRenew, l.network, l.epoch, leaseTime.Milliseconds())
+	rows, err := l.exec(ctx, askTime, sqlRenew, l.network, epoch, leaseTime.Milliseconds())
 	if err != nil {
 		return fmt.Errorf("renew: %w", err)
 	}
-	if tag.RowsAffected() != 1 {
-		return errors.New("it was taken over")
+	if rows != 1 {
+		return errTaken
 	}
-	l.until = sent.Add(leaseTime)
+	l.hold(epoch, sent.Add(leaseTime))
 	return nil
+}
+
+// reattach begins another session for a lease whose own one was lost because of why, as long as its time allows. The old
+// session may live on at the server, so the new one gets an epoch and a lock of its own. Transactions that began
+// before are still ours.
+func (l *lease) reattach(ctx context.Context, why error) error {
+	epoch, deadline := l.terms()
+	l.mu.Lock()
+	l.cut = true
+	l.mu.Unlock()
+	l.s.log.Warn("the session of a lease is cut; connecting again", "network", l.network, "err", why)
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	for pause := firstPause; ; pause *= 2 {
+		l.close()
+		err := l.connect(ctx)
+		if err == nil {
+			var taken bool
+			taken, err = l.take(ctx, time.Until(deadline), epoch, func(now, _ int64) bool { return now == epoch })
+			if err == nil && !taken {
+				return errTaken
+			}
+		}
+		if err == nil {
+			l.s.dropIdle() // they are most likely cut, too
+			return nil
+		}
+		rest(ctx, pause)
+		if ctx.Err() != nil {
+			return fmt.Errorf("%w; and no other session: %w", why, err)
+		}
+	}
 }
 
 // lost shuts out later transactions of this process.
 func (l *lease) lost(err error) error {
 	l.forget()
+	l.s.dropIdle()
 	return fmt.Errorf("%w: %s: %w", gateway.ErrLeaseLost, l.network, err)
 }
 
@@ -238,10 +386,11 @@ func (l *lease) forget() {
 func (l *lease) Release(ctx context.Context) error {
 	l.forget()
 	defer l.close()
-	if l.conn.IsClosed() {
+	if l.conn == nil || l.conn.IsClosed() {
 		return nil
 	}
-	if _, err := l.conn.Exec(ctx, sqlGiveUp, l.network, l.epoch); err != nil {
+	epoch, _ := l.terms()
+	if _, err := l.conn.Exec(ctx, sqlGiveUp, l.network, epoch); err != nil {
 		return failed("release lease of "+l.network, err)
 	}
 	return nil
@@ -249,7 +398,10 @@ func (l *lease) Release(ctx context.Context) error {
 
 // close ends the session, and with it the advisory lock.
 func (l *lease) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaseMargin)
+	if l.conn == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	if err := l.conn.Close(ctx); err != nil {
 		l.s.log.Debug("lease connection did not close cleanly", "network", l.network, "err", err)

@@ -74,14 +74,18 @@ func TestFileLeaseIsImmediate(t *testing.T) {
 func TestLeases(t *testing.T) {
 	for _, d := range storetest.Postgres() {
 		for name, run := range map[string]func(t *testing.T, dsn string, a, b *store.Store){
-			"needed":    leaseNeeded,
-			"released":  leaseReleased,
-			"cut":       leaseCut,
-			"hanging":   leaseHanging,
-			"renewed":   leaseRenewed,
-			"in flight": leaseInFlight,
-			"killed":    leaseKilled,
-			"given up":  leaseWaitGivenUp,
+			"needed":     leaseNeeded,
+			"released":   leaseReleased,
+			"cut":        leaseCut,
+			"half-open":  leaseHalfOpen,
+			"healed":     leaseHealed,
+			"terminated": leaseTerminated,
+			"suspended":  leaseSuspended,
+			"hanging":    leaseHanging,
+			"renewed":    leaseRenewed,
+			"in flight":  leaseInFlight,
+			"killed":     leaseKilled,
+			"given up":   leaseWaitGivenUp,
 			"per network": func(t *testing.T, _ string, a, b *store.Store) {
 				acquire(t, a, "x")
 				acquire(t, b, "y")
@@ -123,28 +127,6 @@ func leaseReleased(t *testing.T, _ string, a, b *store.Store) {
 	must(t, got.lease.Release(t.Context()))
 	acquire(t, a, "x")
 	must(t, put(t.Context(), a, "x", "back"))
-}
-
-func leaseCut(t *testing.T, _ string, a, b *store.Store) {
-	l := acquire(t, a, "x")
-	kept := make(chan error, 1)
-	go func() { kept <- l.Keep(t.Context()) }()
-	next := acquiring(t.Context(), b, "x")
-	waiting(t, a, "pg_advisory_lock")
-	start := time.Now()
-	_, err := b.DB().Exec(t.Context(), "SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
-	must(t, err)
-	if err := await(t, "the end of Keep", kept); !errors.Is(err, gateway.ErrLeaseLost) {
-		t.Errorf("keep: %v", err)
-	}
-	must(t, await(t, "the lease", next).err)
-	if took := time.Since(start); took > atOnce {
-		t.Errorf("it took %v", took)
-	}
-	if err := put(t.Context(), a, "x", "late"); !errors.Is(err, gateway.ErrLeaseLost) {
-		t.Errorf("the old owner: %v", err)
-	}
-	must(t, l.Release(t.Context()))
 }
 
 // leaseHanging: the holder's session lives on and holds the lock, but its time is over.

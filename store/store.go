@@ -84,8 +84,9 @@ var (
 	_ gateway.Leases  = (*Store)(nil)
 )
 
-// Open opens the database, brings its schema up to date and checks the key. It fails when the schema is newer than
-// this program, when the key is another one, and on SQLite when another process has the file.
+// Open opens the database, brings its schema up to date and checks the key. While a Postgres server is away it tries
+// again until ctx ends. It fails when the schema is newer than this program, when the key is another one (ErrKey), and on
+// SQLite when another process has the file.
 func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	s := &Store{
 		log: cfg.Log, now: cfg.Now, retention: cfg.Retention, dead: max(cfg.DeadLetters, 0),
@@ -152,6 +153,9 @@ func upgrades() dbutil.UpgradeTable {
 	return dbutil.BuildUpgradeTable().WithFSPath(schema, "sql").Finish()
 }
 
+// ErrKey is what Open and Acquire fail with when the database was made with another key.
+var ErrKey = errors.New("the key file does not fit the database: it was made with another key; restore that key file")
+
 // keyCheck names the value that was sealed when the database was made.
 const keyCheck = "key check"
 
@@ -177,7 +181,7 @@ func (s *Store) openKeyCheck(ctx context.Context) error {
 		return fmt.Errorf("check the key: %w", err)
 	}
 	if _, err := s.seal.open(sealed, colCheck, keyCheck); err != nil {
-		return errors.New("the key file does not fit the database: it was made with another key; restore that key file")
+		return ErrKey
 	}
 	return nil
 }

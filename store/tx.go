@@ -8,7 +8,6 @@ import (
 	"maps"
 	"runtime/debug"
 	"sync"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
@@ -17,9 +16,10 @@ import (
 	"lockbridge/gateway"
 )
 
-// maxTransaction bounds a transaction, so that a database that hangs is an error. SQLite waits on the disk only, and
-// there a ctx that can end costs a goroutine for each statement.
-const maxTransaction = time.Minute
+// maxTransaction bounds a transaction, so that a database that hangs is an error: longer than the lease, which is lost
+// then, nothing has to wait. SQLite waits on the disk only, and there a ctx that can end costs a goroutine for each
+// statement.
+const maxTransaction = leaseTime
 
 var (
 	errNoTx  = errors.New("the call belongs in a transaction: use the ctx that Do or Update gives")
@@ -34,7 +34,7 @@ type tx struct {
 	ctx     context.Context //nolint:containedctx // carries the database's transaction, as dbutil wants it
 	base    *layer
 	conn    *sql.Conn // Postgres: what ctx's transaction runs on
-	epoch   int64     // Postgres: of our lease, when the transaction began
+	lease   *lease    // Postgres: ours when the transaction began
 
 	mu    sync.Mutex // a function may share its ctx with goroutines of its own
 	err   error      // the first error of the database: the transaction never commits
@@ -108,11 +108,9 @@ func (s *Store) transact(network string, calls []*call) error {
 	ctx, options := context.Background(), (*dbutil.TxnOptions)(nil)
 	t := &tx{s: s, network: network, base: &layer{}}
 	if s.postgres != nil {
-		l := s.leaseOf(network)
-		if l == nil {
+		if t.lease = s.leaseOf(network); t.lease == nil {
 			return gateway.ErrLeaseLost
 		}
-		t.epoch = l.epoch
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, maxTransaction)
 		defer cancel()
@@ -286,7 +284,8 @@ func (t *tx) write(stmts []query) error {
 // pipeline sends the check of the lease and all statements at once and then reads their results: one round trip.
 func (t *tx) pipeline(stmts []query) error {
 	var batch pgx.Batch
-	batch.Queue(sqlCheckLease, t.network, t.epoch)
+	epoch, _ := t.lease.terms()
+	batch.Queue(sqlCheckLease, t.network, epoch)
 	for _, q := range stmts {
 		with, args := t.s.source(q.columns, q.fixed, q.rows)
 		batch.Queue(with+q.sql, args...)
