@@ -14,9 +14,10 @@ LINTER := bin/golangci-lint
 # Tests and benchmarks have test beds of their own, so that they never touch the one of a demo that is running.
 TEST_BED  := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-26000}
 BENCH_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27000} PG_FSYNC=on
+RELAY_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27500} PG_FSYNC=on
 POSTGRES  := $$(. testbed/lib.sh && echo "postgres://postgres@$$TESTBED_IP:$$PORT_POSTGRES/postgres?sslmode=disable")
 
-.PHONY: help demo test setup test-unit test-e2e test-desktop fuzz bench bench-omemo build lint fmt clean
+.PHONY: help demo test setup test-unit test-e2e test-desktop fuzz bench bench-omemo bench-relay build lint fmt clean
 
 help: ## this list
 	@echo 'Lockbridge: make TARGET'; echo
@@ -74,6 +75,14 @@ bench-omemo: ## package omemo beside libsignal-protocol-c, encoding/xml and the 
 	trap 'halt postgres INT' EXIT; start_postgres; \
 	bin/bench/omemo -signal bin/bench/signal -dir bin/bench -postgres "$(POSTGRES)" $(ARGS)
 
+# Matterbridge without the networks that are not measured.
+MATTERBRIDGE_TAGS := noapi nodiscord nogitter noharmony nokeybase nomatrix nomattermost nomsteams nomumble nonctalk norocketchat noslack nosshchat nosteam notelegram novk nowhatsapp nozulip
+
+bench-relay: setup build ## Lockbridge beside Matterbridge and beside the servers alone, XMPP and IRC: ratios (ARGS=-quick; about 12 minutes, alone on the machine)
+	@mkdir -p bin/bench; cd testbed/relay/matterbridge && go build -tags '$(MATTERBRIDGE_TAGS)' -o $(CURDIR)/bin/bench/matterbridge github.com/42wim/matterbridge
+	@go build -tags goolm -o bin/bench/relay ./testbed/relay
+	@export $(RELAY_BED); trap 'testbed/relay/servers.sh down' EXIT; testbed/relay/servers.sh up | bin/bench/relay $(ARGS)
+
 build: ## one static binary: bin/lockbridge
 	@go build -tags goolm -o bin/lockbridge ./cmd/lockbridge
 
@@ -93,5 +102,5 @@ fmt: ## gofmt
 	@gofmt -w $$(git ls-files '*.go')
 
 clean: ## remove what was built and the test beds' data; what was installed stays
-	@for base in 25000 26000 27000; do TESTBED_PORT_BASE=$$base testbed/down.sh --wipe; done
+	@for base in 25000 26000 27000 27500; do TESTBED_PORT_BASE=$$base testbed/down.sh --wipe; done
 	@rm -rf bin
