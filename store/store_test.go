@@ -264,14 +264,16 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	}
 }
 
-// TestMain lets the test binary be a process that holds a lease; see TestKilledHolder.
+// TestMain lets the test binary be a process that holds a lease, or one whose disk is full.
 func TestMain(m *testing.M) {
-	if dsn := os.Getenv("LOCKBRIDGE_TEST_HOLD"); dsn != "" {
-		if err := hold(dsn); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	for name, run := range map[string]func(string) error{"LOCKBRIDGE_TEST_HOLD": hold, "LOCKBRIDGE_TEST_FULL": fillDisk} {
+		if arg := os.Getenv(name); arg != "" {
+			if err := run(arg); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			return
 		}
-		return
 	}
 	os.Exit(m.Run())
 }
