@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	"math"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -16,13 +16,10 @@ const (
 	pollPause = 15 * time.Second
 	// defaultRun is the most deliveries of one run where the side names no number.
 	defaultRun = 64
-	// firstRetry and lastRetry bound the pause before another attempt; it doubles in between.
-	firstRetry = time.Second
-	lastRetry  = time.Minute
-	// shortestWait keeps a side that asks for no pause from spinning.
-	shortestWait = 100 * time.Millisecond
-	// recordTime is how long it may take to record what was said by a side that was cut short.
-	recordTime = time.Second
+	// heldPause is how long a courier waits before it asks again whether the network is ours to speak in.
+	heldPause = 200 * time.Millisecond
+	// backwards is how far the clock may fall behind the time that passed before it counts as set back.
+	backwards = 2 * time.Second
 	// patience is how often a delivery is tried that makes the side panic.
 	patience = 3
 )
@@ -33,6 +30,7 @@ type courier struct {
 	g       *Gateway
 	network string
 	side    Side
+	lease   Lease
 	last    int64 // the newest delivery when we took over: those up to it may have been tried before
 	log     *slog.Logger
 
@@ -46,9 +44,9 @@ type courier struct {
 	rules chan struct{}
 }
 
-func newCourier(g *Gateway, network string, side Side, log *slog.Logger) *courier {
+func newCourier(g *Gateway, network string, side Side, lease Lease, log *slog.Logger) *courier {
 	return &courier{
-		g: g, network: network, side: side, log: log, lanes: map[Address]bool{},
+		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{},
 		changed: make(chan struct{}, 1), rules: make(chan struct{}, 1),
 	}
 }
@@ -66,27 +64,58 @@ func (c *courier) run(stop, hard context.Context) {
 		c.log.Error("cannot take the lanes over", "err", err)
 		rest(stop, firstRetry)
 	}
-	for stop.Err() == nil {
-		due, next, err := c.g.journal.Lanes(stop, c.network, c.g.now())
-		pause := pollPause
-		switch {
-		case err != nil && stop.Err() == nil:
-			c.log.Error("cannot look for deliveries", "err", err)
-			pause = firstRetry
-		case !next.IsZero():
-			pause = min(pause, max(next.Sub(c.g.now()), time.Millisecond))
+	c.wg.Go(func() { c.forgets(stop) })
+	for before := c.g.now(); stop.Err() == nil; {
+		now := c.g.now()
+		if wentBack(before, now) {
+			c.endPauses(stop)
 		}
-		for _, lane := range due {
-			c.start(stop, hard, lane)
-		}
+		before = now
+		pause := c.look(stop, hard, now)
 		timer := time.NewTimer(pause)
 		select {
 		case <-stop.Done():
 		case <-wake:
 		case <-c.changed:
+		case <-c.rules:
+			c.look(stop, hard, endOfTime) // every lane, since it may have to be given up
 		case <-timer.C:
 		}
 		timer.Stop()
+	}
+}
+
+// endOfTime is later than anything is due.
+var endOfTime = time.UnixMilli(math.MaxInt64)
+
+// look starts what is due at now and returns for how long there is nothing else to do.
+func (c *courier) look(stop, hard context.Context, now time.Time) (pause time.Duration) {
+	due, next, err := c.g.journal.Lanes(stop, c.network, now)
+	switch {
+	case err != nil && stop.Err() == nil:
+		c.log.Error("cannot look for deliveries", "err", err)
+		pause = firstRetry
+	case !next.IsZero():
+		pause = min(pollPause, max(next.Sub(now), time.Millisecond))
+	default:
+		pause = pollPause
+	}
+	for _, lane := range due {
+		c.start(stop, hard, lane)
+	}
+	return pause
+}
+
+// wentBack reports whether the wall clock was set back between two readings of it.
+func wentBack(before, now time.Time) bool {
+	return now.Sub(before)-now.Round(0).Sub(before.Round(0)) > backwards
+}
+
+// endPauses lets every lane be tried now: by a clock that was set back, what is due soon would wait for as long again.
+func (c *courier) endPauses(stop context.Context) {
+	c.log.Warn("the clock was set back: deliveries that wait are tried now")
+	if _, err := c.g.journal.TakeOver(stop, c.network); err != nil && stop.Err() == nil {
+		c.log.Error("cannot end the pauses of lanes", "err", err)
 	}
 }
 
@@ -129,6 +158,13 @@ func (c *courier) work(stop, hard context.Context, lane Address) {
 		limit = defaultRun
 	}
 	for stop.Err() == nil {
+		if !c.g.router.Load().knows(lane) {
+			if err := c.giveUp(hard, lane, 0, notBridged); err != nil {
+				c.log.Error("cannot give a lane up", "lane", lane.ID, "err", err)
+				rest(stop, firstRetry)
+			}
+			return
+		}
 		rows, err := c.g.journal.Head(hard, lane, limit)
 		if err != nil {
 			c.log.Error("cannot read lane", "lane", lane.ID, "err", err)
@@ -158,6 +194,11 @@ func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (mor
 	}
 	s := settlement{courier: c, done: settled, more: true}
 	if len(run) > 0 {
+		for !c.lease.Held() { // what we said now, another process might say as well
+			if rest(ctx, heldPause); ctx.Err() != nil {
+				return false, ctx.Err()
+			}
+		}
 		outcomes := c.say(ctx, run)
 		for i := range rows {
 			if i < len(outcomes) {
@@ -168,7 +209,10 @@ func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (mor
 			rest(ctx, firstRetry)
 		}
 	}
-	return s.more, s.commit(ctx)
+	if err := s.commit(ctx); err != nil || s.more {
+		return s.more, err
+	}
+	return false, c.giveUp(ctx, lane, c.g.limit, tooMuch)
 }
 
 // errPanic is what the sender of a delivery is told that makes its side panic.
@@ -205,211 +249,4 @@ func (c *courier) attempt(ctx context.Context, run []Delivery) (out []Outcome, o
 		}
 	}()
 	return c.side.Deliver(ctx, run), true
-}
-
-// prepare makes a run of the head of a lane: references in the room's own ids, bodies that the room can show. What
-// needs no delivery after all is settled here. It returns the rows that belong to the run.
-func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run []Delivery, kept []Queued, settled []Finished, err error) {
-	if err := c.resolve(ctx, eventsOf(rows)); err != nil {
-		return nil, nil, nil, err
-	}
-	rows = cut(rows)
-	if err := c.localize(ctx, lane, eventsOf(rows)); err != nil {
-		return nil, nil, nil, err
-	}
-	for i := range rows {
-		if rows[i].Attempt == 0 && rows[i].Seq <= c.last {
-			rows[i].Attempt = 1 // whoever had the network before may have sent it
-		}
-	}
-	known, err := c.known(ctx, lane, rows)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	caps := c.side.Caps(lane)
-	for _, row := range rows {
-		if row.Event == nil {
-			c.log.Error("delivery of a kind that this version does not know is given up", "lane", lane.ID, "seq", row.Seq)
-			settled = append(settled, Finished{Seq: row.Seq, Key: row.Key, Dead: true, Reason: "unknown kind of event"})
-			continue
-		}
-		ev := degrade(row.Event, caps)
-		if ev == nil {
-			settled = append(settled, Finished{Seq: row.Seq, Key: row.Key})
-			continue
-		}
-		run = append(run, Delivery{Key: row.Key, Room: lane, Event: ev, Seal: row.Seal, Attempt: row.Attempt, Known: known[row.Event.ID]})
-		kept = append(kept, row)
-	}
-	return run, kept, settled, nil
-}
-
-// known finds what earlier tries brought to the lane's room, by the links that their echoes left.
-func (c *courier) known(ctx context.Context, lane Address, rows []Queued) (map[ID][]Part, error) {
-	var tried []ID
-	for i := range rows {
-		if rows[i].Attempt > 0 && rows[i].Event != nil {
-			tried = append(tried, rows[i].Event.ID)
-		}
-	}
-	if len(tried) == 0 {
-		return nil, nil
-	}
-	return c.g.journal.Parts(ctx, lane, tried)
-}
-
-// eventsOf leaves out what could not be read.
-func eventsOf(rows []Queued) []*Event {
-	events := make([]*Event, 0, len(rows))
-	for i := range rows {
-		if rows[i].Event != nil {
-			events = append(events, rows[i].Event)
-		}
-	}
-	return events
-}
-
-// cut ends the rows before one that points at an earlier one of them: its target has no native id here before that
-// was delivered.
-func cut(rows []Queued) []Queued {
-	inside := map[ID]bool{}
-	for i := range rows {
-		ev := rows[i].Event
-		if ev == nil {
-			continue
-		}
-		inward := false
-		refs(ev.Body, func(r Ref) Ref {
-			inward = inward || inside[r.ID]
-			return r
-		})
-		if inward {
-			return rows[:i]
-		}
-		inside[ev.ID] = true
-	}
-	return rows
-}
-
-// settlement turns outcomes into what the journal records.
-type settlement struct {
-	*courier
-	done    []Finished
-	reports []*Event
-	more    bool
-	told    map[any]time.Duration
-}
-
-func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
-	f := Finished{Seq: row.Seq, Key: row.Key}
-	now, limit := s.g.now(), row.Accepted.Add(s.g.maxAge)
-	count := s.g.metrics.delivered
-	switch wait, asked := LaterThan(o.Err); {
-	case o.Err == nil:
-		for _, p := range o.Parts {
-			f.Links = append(f.Links, links(row.Room, p.Native, p.Also, ev.ID, p.Name)...)
-		}
-	case IsDrop(o.Err):
-		f.Dead, f.Reason = true, o.Err.Error()
-	case !now.Before(limit): // the error itself goes to the log only: it was not written for the sender
-		f.Dead, f.Reason = true, fmt.Sprintf("it could not be delivered for %v", s.g.maxAge)
-	case asked:
-		f.Retry, f.Due, f.Attempt = true, now.Add(max(wait, shortestWait)), row.Attempt
-	default:
-		f.Retry, f.Due, f.Attempt = true, now.Add(backoff(row.Attempt)), row.Attempt+1
-	}
-	if f.Due.After(limit) {
-		f.Due = limit
-	}
-	switch {
-	case f.Dead:
-		count = s.g.metrics.failed
-		s.log.Warn("delivery given up", "event", ev.ID, "lane", row.Room.ID, "attempt", row.Attempt, "reason", f.Reason, "err", o.Err)
-		s.report(row, ev, f.Reason)
-	case f.Retry:
-		count, s.more = s.g.metrics.retried, false
-		s.log.Info("delivery will be tried again", "event", ev.ID, "lane", row.Room.ID, "attempt", f.Attempt, "at", f.Due.Format(time.RFC3339), "err", o.Err)
-	}
-	count.WithLabelValues(s.network).Inc()
-	s.done = append(s.done, f)
-}
-
-// backoff is the pause before the attempt after the given one, with a fifth of jitter so that lanes do not come back
-// all at once.
-func backoff(attempt int) time.Duration {
-	d := lastRetry
-	if attempt < 6 {
-		d = min(firstRetry<<attempt, lastRetry)
-	}
-	return d + time.Duration(rand.Int64N(int64(d)/5+1))
-}
-
-// report tells the sender of a message that it was given up. Nobody is told about what nobody said, nor about a
-// report that failed itself.
-func (s *settlement) report(row *Queued, ev *Event, reason string) {
-	if ev.Sender.IsZero() || !carriesContent(ev.Body) {
-		return
-	}
-	reason = fmt.Sprintf("not delivered to %s (%s): %s", row.Room.label(), row.Room.Network, reason)
-	key := reportKey{ev.At, ev.Sender.ID, reason}
-	if !s.g.told.free(key) || s.told[key] != 0 {
-		return
-	}
-	if s.told == nil {
-		s.told = map[any]time.Duration{}
-	}
-	s.told[key] = reportPause(ev.At)
-	s.reports = append(s.reports, &Event{
-		At: ev.At, Time: s.g.now(), own: true,
-		Body: Receipt{Target: Ref{ID: ev.ID, Author: ev.Sender}, State: Undeliverable, Reason: reason},
-	})
-}
-
-// commit writes the settlement down. It does not give up while the network is ours: what was sent would be sent again.
-// When ctx has ended it still tries once, as an owner may write until another one has taken over.
-func (s *settlement) commit(ctx context.Context) error {
-	if len(s.done) == 0 {
-		return nil
-	}
-	recording, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(recordTime, cancel) })()
-	for attempt := 0; ; attempt++ {
-		err := s.g.journal.Do(recording, s.network, func(ctx context.Context) error {
-			if err := s.g.journal.Finish(ctx, s.done); err != nil {
-				return err
-			}
-			entries, err := s.entries()
-			if err != nil || len(entries) == 0 {
-				return err
-			}
-			return s.g.journal.Append(ctx, entries)
-		})
-		if err == nil {
-			s.g.told.mark(s.told)
-			return nil
-		}
-		if ctx.Err() != nil || errors.Is(err, ErrLeaseLost) {
-			return fmt.Errorf("record deliveries: %w", err)
-		}
-		s.log.Error("cannot record deliveries; trying again", "err", err)
-		rest(ctx, backoff(attempt))
-	}
-}
-
-func (s *settlement) entries() ([]Entry, error) {
-	entries := make([]Entry, 0, len(s.reports))
-	for _, ev := range s.reports {
-		id, err := NewID(s.g.rand)
-		if err != nil {
-			return nil, err
-		}
-		ev.ID = id
-		to, _ := s.g.router.Load().route(ev)
-		if err := s.g.mintKeys(to); err != nil {
-			return nil, err
-		}
-		entries = append(entries, Entry{Event: ev, Deliveries: to})
-	}
-	return entries, nil
 }

@@ -123,7 +123,12 @@ func (g *Gateway) runNetwork(stop, hard context.Context, network string, side Si
 			rest(stop, restartPause)
 			continue
 		}
-		if err := g.own(stop, hard, network, side, lease, log); err != nil && stop.Err() == nil {
+		switch err := g.own(stop, hard, network, side, lease, log); {
+		case err == nil || stop.Err() != nil:
+		case errors.Is(err, ErrLeaseLost): // and maybe free again: the database was away
+			log.Warn("network's lease was lost", "err", err)
+			g.status.For(network)(err)
+		default:
 			log.Error("network stopped", "err", err, "again_in", restartPause)
 			g.status.For(network)(err)
 			rest(stop, restartPause)
@@ -140,7 +145,7 @@ func (g *Gateway) own(stop, hard context.Context, network string, side Side, lea
 	working, quit := context.WithCancel(stop) // ends the courier
 	defer quit()
 
-	c := newCourier(g, network, side, log)
+	c := newCourier(g, network, side, lease, log)
 	defer g.attach(c)()
 	var wg sync.WaitGroup
 	wg.Go(func() {

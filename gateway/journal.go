@@ -64,6 +64,8 @@ type Leases interface {
 type Lease interface {
 	// Keep renews the lease until ctx ends (nil) or it is lost (ErrLeaseLost, at least 2 s before another may take it).
 	Keep(ctx context.Context) error
+	// Held reports whether its holder may speak in the network just now: it is false while the lease is in doubt.
+	Held() bool
 	// Release gives the network up at once.
 	Release(ctx context.Context) error
 }

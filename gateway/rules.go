@@ -1,5 +1,7 @@
 package gateway
 
+import "context"
+
 // SetBridges replaces Config.Bridges while the gateway runs. Events that are accepted from then on go by the new
 // bridges; rooms that are in both stay as they are. What still waits for a room that is in none any more is given up,
 // and its sender told. It returns before the sides have entered and left their rooms.
@@ -15,6 +17,48 @@ func (g *Gateway) SetBridges(bridges []Bridge) {
 		select {
 		case c.rules <- struct{}{}:
 		default:
+		}
+	}
+}
+
+// knows reports whether anything is to be delivered to a room: it is bridged, or a direct chat.
+func (r *router) knows(lane Address) bool {
+	_, bridged := r.bridges[lane]
+	if bridged {
+		return true
+	}
+	_, _, direct := lane.Direct()
+	return direct
+}
+
+// What senders are told of deliveries that are given up without a try.
+const (
+	notBridged = "the room is not bridged any more"
+	tooMuch    = "too much waits for the room already"
+)
+
+// giveUpBatch is how many deliveries are given up in one transaction.
+const giveUpBatch = 200
+
+// giveUp ends the deliveries that wait in a lane behind the first n. Their text is not kept: else it would grow all the
+// same.
+func (c *courier) giveUp(ctx context.Context, lane Address, n int, reason string) error {
+	for {
+		rows, err := c.g.journal.Beyond(ctx, lane, n, giveUpBatch)
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		s := settlement{courier: c}
+		for i := range rows {
+			f := Finished{Seq: rows[i].Seq, Key: rows[i].Key, Dead: true, Wipe: true, Reason: reason}
+			if rows[i].Event == nil {
+				s.done = append(s.done, f)
+				continue
+			}
+			s.end(&rows[i], rows[i].Event, f, nil)
+		}
+		if err := s.commit(ctx); err != nil || len(rows) < giveUpBatch {
+			return err
 		}
 	}
 }

@@ -1,0 +1,166 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+)
+
+const (
+	// firstRetry and lastRetry bound the pause before another attempt; it doubles in between.
+	firstRetry = time.Second
+	lastRetry  = time.Minute
+	// shortestWait keeps a side that asks for no pause from spinning.
+	shortestWait = 100 * time.Millisecond
+	// recordTime is how long it may take to record what was said by a side that was cut short.
+	recordTime = time.Second
+	// recordPauses is how often the pause doubles before the database is asked again.
+	recordPauses = 2
+)
+
+// settlement turns outcomes into what the journal records.
+type settlement struct {
+	*courier
+	done    []Finished
+	reports []*Event
+	more    bool
+	told    map[any]time.Duration
+}
+
+func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
+	f := Finished{Seq: row.Seq, Key: row.Key}
+	if o.Err != nil {
+		f.Problem = o.Err.Error()
+	}
+	now, limit := s.g.now(), row.Accepted.Add(s.g.maxAge)
+	count := s.g.metrics.delivered
+	switch wait, asked := LaterThan(o.Err); {
+	case o.Err == nil:
+		for _, p := range o.Parts {
+			f.Links = append(f.Links, links(row.Room, p.Native, p.Also, ev.ID, p.Name)...)
+		}
+	case IsDrop(o.Err):
+		f.Dead, f.Reason = true, o.Err.Error()
+	case !now.Before(limit): // the error itself goes to the log only: it was not written for the sender
+		f.Dead, f.Reason = true, "it could not be delivered for "+span(s.g.maxAge)
+	case asked:
+		f.Retry, f.Due, f.Attempt = true, now.Add(max(wait, shortestWait)), row.Attempt
+	default:
+		f.Retry, f.Due, f.Attempt = true, now.Add(backoff(row.Attempt)), row.Attempt+1
+	}
+	if f.Due.After(limit) {
+		f.Due = limit
+	}
+	switch {
+	case f.Dead:
+		s.end(row, ev, f, o.Err)
+		return
+	case f.Retry:
+		count, s.more = s.g.metrics.retried, false
+		s.log.Info("delivery will be tried again", "event", ev.ID, "lane", row.Room.ID, "attempt", f.Attempt, "at", f.Due.Format(time.RFC3339), "err", o.Err)
+	}
+	count.WithLabelValues(s.network).Inc()
+	s.done = append(s.done, f)
+}
+
+// end gives a delivery up.
+func (s *settlement) end(row *Queued, ev *Event, f Finished, err error) {
+	s.log.Warn("delivery given up", "event", ev.ID, "lane", row.Room.ID, "attempt", row.Attempt, "reason", f.Reason, "err", err)
+	s.g.metrics.failed.WithLabelValues(s.network).Inc()
+	s.report(row, ev, f.Reason)
+	s.done = append(s.done, f)
+}
+
+// span writes a duration without what is zero in it: "24h".
+func span(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if cut, ok := strings.CutSuffix(s, zero); ok {
+			s = cut + zero[:1]
+		}
+	}
+	return s
+}
+
+// backoff is the pause before the attempt after the given one, with a fifth of jitter so that lanes do not come back
+// all at once.
+func backoff(attempt int) time.Duration {
+	d := lastRetry
+	if attempt < 6 {
+		d = min(firstRetry<<attempt, lastRetry)
+	}
+	return d + time.Duration(rand.Int64N(int64(d)/5+1))
+}
+
+// report tells the sender of a message that it was given up. Nobody is told about what nobody said, nor about a
+// report that failed itself.
+func (s *settlement) report(row *Queued, ev *Event, reason string) {
+	if ev.Sender.IsZero() || !carriesContent(ev.Body) {
+		return
+	}
+	reason = fmt.Sprintf("not delivered to %s (%s): %s", row.Room.label(), row.Room.Network, reason)
+	key := reportKey{ev.At, ev.Sender.ID, reason}
+	if !s.g.told.free(key) || s.told[key] != 0 {
+		return
+	}
+	if s.told == nil {
+		s.told = map[any]time.Duration{}
+	}
+	s.told[key] = reportPause(ev.At)
+	s.reports = append(s.reports, &Event{
+		At: ev.At, Time: s.g.now(), own: true,
+		Body: Receipt{Target: Ref{ID: ev.ID, Author: ev.Sender}, State: Undeliverable, Reason: reason},
+	})
+}
+
+// commit writes the settlement down. It does not give up while the network is ours: what was sent would be sent again.
+// When ctx has ended it still tries once, as an owner may write until another one has taken over.
+func (s *settlement) commit(ctx context.Context) error {
+	if len(s.done) == 0 {
+		return nil
+	}
+	recording, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(recordTime, cancel) })()
+	for attempt := 0; ; attempt++ {
+		err := s.g.journal.Do(recording, s.network, func(ctx context.Context) error {
+			if err := s.g.journal.Finish(ctx, s.done); err != nil {
+				return err
+			}
+			entries, err := s.entries()
+			if err != nil || len(entries) == 0 {
+				return err
+			}
+			return s.g.journal.Append(ctx, entries)
+		})
+		if err == nil {
+			s.g.told.mark(s.told)
+			return nil
+		}
+		if ctx.Err() != nil || errors.Is(err, ErrLeaseLost) {
+			return fmt.Errorf("record deliveries: %w", err)
+		}
+		s.log.Error("cannot record deliveries; trying again", "err", err)
+		rest(ctx, backoff(min(attempt, recordPauses)))
+	}
+}
+
+func (s *settlement) entries() ([]Entry, error) {
+	entries := make([]Entry, 0, len(s.reports))
+	for _, ev := range s.reports {
+		id, err := NewID(s.g.rand)
+		if err != nil {
+			return nil, err
+		}
+		ev.ID = id
+		to, _ := s.g.router.Load().route(ev)
+		if err := s.g.mintKeys(to); err != nil {
+			return nil, err
+		}
+		entries = append(entries, Entry{Event: ev, Deliveries: to})
+	}
+	return entries, nil
+}
