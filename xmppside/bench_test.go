@@ -15,7 +15,7 @@ import (
 // which begins a session with each, then a stretch of later ones, in which the puppets' ratchets move now and then.
 func BenchmarkFiftyPuppets(b *testing.B) {
 	w := newWorld(b, nil, omemo.Legacy)
-	r, owns := w.side.rooms[0], []string{fakeSelf}
+	r, owns := w.side.room0(), []string{fakeSelf}
 	for i := range 50 {
 		person := gateway.Person{Network: "matrix", ID: fmt.Sprintf("@p%d:test", i)}
 		p, err := w.side.editPuppet(b.Context(), person, func(ctx context.Context, p *puppet) error {

@@ -33,7 +33,7 @@ func (in *incomingDirect) name(ctx context.Context) (string, error) {
 	if who.Name != "" {
 		return who.Name, nil
 	}
-	for _, r := range s.rooms {
+	for _, r := range s.carried().all {
 		if nick, there := r.nickOf(who); there {
 			return gateway.CleanName(nick), nil
 		}

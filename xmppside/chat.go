@@ -18,7 +18,7 @@ type chat struct {
 // chat answers people the way they wrote last: by private messages where they used those of a room and are still there.
 func (s *Side) chat(own, who, room string) chat {
 	c := chat{audience: audience{jid: who, to: who, log: s.log}, own: own}
-	r := s.byJID[room]
+	r := s.carried().byJID[room]
 	if r == nil || r.nickIn(own) == "" {
 		return c
 	}
@@ -35,7 +35,7 @@ func (r *room) showsAddresses() bool { return r.has(&r.nonAnonymous) }
 // that can be one.
 func (s *Side) Find(_ context.Context, who gateway.Person) (gateway.Person, error) {
 	jid := normalBare(who.ID)
-	if jid == "" || domainOf(jid) == jid || domainOf(jid) == s.domain || s.byJID[jid] != nil {
+	if jid == "" || domainOf(jid) == jid || domainOf(jid) == s.domain || s.carried().byJID[jid] != nil {
 		return gateway.Person{}, gateway.ErrNobody
 	}
 	who.ID = jid

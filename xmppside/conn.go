@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -100,14 +101,10 @@ func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
 		wg.Go(func() { doChores(linkCtx, l) })
 	}
 	wg.Go(func() { s.watch(linkCtx, l, w) })
-	tried := make(chan struct{}, len(s.rooms))
-	for _, r := range s.rooms {
-		wg.Go(func() { r.keep(linkCtx, l, sync.OnceFunc(func() { tried <- struct{}{} })) })
-	}
 	s.setLink(l)
+	wg.Go(func() { s.keepRooms(linkCtx, l) })
 	s.resumeMeetings(l)
 	wg.Go(func() { s.greet(linkCtx, l) })
-	wg.Go(func() { s.announce(linkCtx, tried) })
 	select {
 	case <-ctx.Done():
 		_ = l.conn.SetWriteDeadline(time.Now().Add(time.Second)) // a server that takes nothing must not hold us up
@@ -118,7 +115,7 @@ func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
 	cancel()
 	l.close()
 	l.queue.close()
-	for _, r := range s.rooms {
+	for _, r := range s.carried().all {
 		r.linkLost()
 	}
 	wg.Wait()
@@ -131,11 +128,70 @@ func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
 	return fmt.Errorf("serve the component stream: %w", served)
 }
 
-// announce tells that the network is ready, once each room has been tried.
-func (s *Side) announce(ctx context.Context, tried <-chan struct{}) {
+// keepRooms runs a keeper for each room that we carry, as rooms come and go, and waits for all. It tells that the network
+// is ready once each of the first ones has been tried.
+func (s *Side) keepRooms(ctx context.Context, l *link) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	running := map[*room]keeper{}
+	leaving := map[string]<-chan struct{}{} // by address: it is entered again only when it has been left
+	first := s.carried().all
+	tried := make(chan struct{}, len(first))
+	for begun := false; ; begun = true {
+		set := s.carried()
+		for r, k := range running {
+			if set.byJID[r.jid] != r {
+				k.end()
+				leaving[r.jid] = k.ended
+				delete(running, r)
+			}
+		}
+		for _, r := range set.all {
+			if _, runs := running[r]; runs {
+				continue
+			}
+			keeping, end := context.WithCancel(ctx)
+			ended, before := make(chan struct{}), leaving[r.jid]
+			running[r] = keeper{end, ended}
+			told := func() {}
+			if slices.Contains(first, r) {
+				told = sync.OnceFunc(func() { tried <- struct{}{} })
+			}
+			wg.Go(func() {
+				defer close(ended)
+				defer end()
+				if before != nil {
+					<-before
+				}
+				r.keep(keeping, l, told)
+				if ctx.Err() == nil { // the room is not ours any more
+					s.leave(ctx, l, r)
+				}
+			})
+		}
+		if !begun {
+			wg.Go(func() { s.announce(ctx, tried, cap(tried)) })
+			wg.Go(func() { s.leaveOthers(ctx, l) })
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-set.replaced:
+		}
+	}
+}
+
+// keeper is a running keeper of a room.
+type keeper struct {
+	end   func()
+	ended <-chan struct{}
+}
+
+// announce tells that the network is ready, once n rooms have been tried.
+func (s *Side) announce(ctx context.Context, tried <-chan struct{}, n int) {
 	timer := time.NewTimer(enterLimit)
 	defer timer.Stop()
-	for range s.rooms {
+	for range n {
 		select {
 		case <-ctx.Done():
 			return

@@ -56,7 +56,7 @@ func deliver(t testing.TB, side *Side, d gateway.Delivery) error {
 // until delivers again and again, as the gateway does.
 func until(t *testing.T, side *Side, d gateway.Delivery) {
 	t.Helper()
-	r := side.rooms[0]
+	r := side.room0()
 	for {
 		must(t, r.await(t.Context(), func() bool { return r.ready }))
 		err := deliver(t, side, d)
@@ -278,7 +278,7 @@ func TestWhatDoesNotFitTheQueueComesFromTheHistory(t *testing.T) {
 	for i := range n {
 		f.juliet(body(fmt.Sprint(i)))
 	}
-	r := side.rooms[0]
+	r := side.room0()
 	must(t, r.await(t.Context(), r.gapped.Load))
 	close(in.open)
 	heard(t, in.Inbox, fmt.Sprint(n-1))

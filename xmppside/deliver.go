@@ -85,7 +85,7 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	if local, remote, ok := run[0].Room.Direct(); ok {
 		return s.deliverDirect(ctx, run, local, remote)
 	}
-	r := s.byName[run[0].Room.ID]
+	r := s.carried().byName[run[0].Room.ID]
 	if r == nil {
 		return all(run, gateway.Dropf("the room is not configured"))
 	}
@@ -146,9 +146,9 @@ func (s *Side) awaitRoom(ctx context.Context, r *room) error {
 
 // say speaks messages, in order. It returns fewer outcomes than messages when one has to be tried again.
 func (s *Side) say(ctx context.Context, l *link, r *room, run []gateway.Delivery) []gateway.Outcome {
-	if r.conf.Seal || run[0].Seal {
+	if r.conf().Seal || run[0].Seal {
 		switch reason, known := r.unfit(); {
-		case !r.conf.Seal:
+		case !r.conf().Seal:
 			return all(run, gateway.Dropf("the room is not set up for end-to-end encryption"))
 		case !known:
 			return all(run[:1], gateway.Later(time.Second, errors.New("it is being found out what kind of room it is")))
@@ -225,7 +225,7 @@ func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error
 	if len(todo) == 0 {
 		return nil
 	}
-	if r.conf.Seal {
+	if r.conf().Seal {
 		return s.seal(ctx, l, r.audience(), todo)
 	}
 	for _, j := range todo {
@@ -356,7 +356,7 @@ func (s *Side) follow(ctx context.Context, l *link, r *room, b gateway.Membershi
 	case gateway.Leave, gateway.Kick, gateway.Ban:
 		err = s.dismiss(ctx, l, r, b.Who)
 	case gateway.Join:
-		if r.conf.Puppets == gateway.PuppetsAll {
+		if r.conf().Puppets == gateway.PuppetsAll {
 			_, err = s.voiceFor(ctx, l, r, b.Who)
 		}
 	case gateway.Rename:

@@ -31,7 +31,7 @@ func TestARoomThatOpensUpStopsAtOnce(t *testing.T) {
 			w.set(func() { w.deafTo = nsDiscoInfo }) // the answer takes its time
 			w.configured(code, left...)
 			w.juliet.say(w.side, omemo.Legacy, "in the open")
-			r := w.side.rooms[0]
+			r := w.side.room0()
 			must(t, r.await(t.Context(), func() bool { return r.reread && len(r.held) > 0 }))
 			if err := deliver(t, w.side, delivery(keyA, "hello", true)); err == nil {
 				t.Error("something was said in a room that may be open")
@@ -139,7 +139,7 @@ func TestLegacyCiphertextsDoNotTravelBetweenRoomAndPuppet(t *testing.T) {
 	for _, text := range []string{"first", "second"} { // the second begins no session
 		public := w.juliet.seal(w.side, omemo.Legacy, []byte(text), fakeSelf, alicesPuppet)
 		w.fakeServer.juliet(public, body(fallbackBody))
-		if ev := w.heard(text); ev.At != w.side.rooms[0].conf.Address {
+		if ev := w.heard(text); ev.At != w.side.room0().conf().Address {
 			t.Errorf("heard at %v", ev.At)
 		}
 		w.directly("juliet@test/x", alicesPuppet, "d"+text, public)
@@ -150,7 +150,7 @@ func TestLegacyCiphertextsDoNotTravelBetweenRoomAndPuppet(t *testing.T) {
 		t.Errorf("%d events", n)
 	}
 	for _, ev := range w.inbox.Heard() {
-		if _, said := ev.Body.(gateway.Message); said && ev.At != w.side.rooms[0].conf.Address {
+		if _, said := ev.Body.(gateway.Message); said && ev.At != w.side.room0().conf().Address {
 			t.Errorf("heard at %v: %+v", ev.At, ev.Body)
 		}
 	}

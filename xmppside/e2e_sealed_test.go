@@ -40,11 +40,6 @@ func say(ctx context.Context, t *testing.T, side *Side, room gateway.Room, who, 
 	return out[0].Err
 }
 
-func textOf(ev *gateway.Event) string {
-	m, _ := ev.Body.(gateway.Message)
-	return m.Text.Plain
-}
-
 func awaitText(ctx context.Context, t *testing.T, inbox *sidetest.Inbox, text string) *gateway.Event {
 	t.Helper()
 	ev, err := inbox.Await(ctx, text, func(ev *gateway.Event) bool { return textOf(ev) == text })
@@ -186,7 +181,7 @@ func TestARoomThatOpensUpIsNotCarriedAnyMore(t *testing.T) {
 	side, inbox, _ := start(ctx, t, b.cfg, sidetest.NewState(), room)
 	must(t, say(ctx, t, side, room, "Alice", "among members"))
 	must(t, juliet.Configure(ctx, room.ID, map[string]any{"membersonly": false}))
-	r := side.byName[room.ID]
+	r := side.carried().byName[room.ID]
 	must(t, r.await(ctx, func() bool { return r.flagsKnown && !r.membersOnly }))
 	if err := say(ctx, t, side, room, "Alice", "among everybody"); !gateway.IsDrop(err) {
 		t.Errorf("Deliver: %v, want a Drop", err)

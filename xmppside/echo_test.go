@@ -12,7 +12,7 @@ func TestNobodyElseEchoesUs(t *testing.T) {
 	f := newFakeServer(t)
 	f.features = append(f.features, nsOccupantID)
 	side, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
-	r := side.rooms[0]
+	r := side.room0()
 	must(t, r.await(t.Context(), func() bool { return r.ready }))
 	mark := el(nsOccupantID, "occupant-id", "id", "o9")
 	f.set(func() {

@@ -124,3 +124,11 @@ func (p *proxy) cut() {
 	}
 	p.conns = nil
 }
+
+// room0 is the first room that the side carries.
+func (s *Side) room0() *room { return s.carried().all[0] }
+
+func textOf(ev *gateway.Event) string {
+	m, _ := ev.Body.(gateway.Message)
+	return m.Text.Plain
+}

@@ -208,7 +208,7 @@ func (s *Side) knows(jid string) bool {
 	if s.deps.Direct.Allows(gateway.Person{Network: s.deps.Network, ID: jid}) {
 		return true
 	}
-	for _, r := range s.rooms {
+	for _, r := range s.carried().all {
 		if r.shows(jid) {
 			return true
 		}

@@ -231,7 +231,7 @@ func TestTheHistoryIsMendedOnceItIsRead(t *testing.T) {
 func TestPuppetsThatNeverSpokeStaySilent(t *testing.T) {
 	w := newWorld(t, func(_ *Config, d *gateway.Deps) { d.Rooms[0].Puppets = gateway.PuppetsAll }, omemo.Legacy)
 	alice := gateway.Person{Network: "matrix", ID: "@alice:test", Name: "Alice"}
-	join := gateway.Delivery{Key: "x", Room: w.side.rooms[0].conf.Address, Seal: true, Event: &gateway.Event{Body: gateway.Membership{Who: alice, Change: gateway.Join}}}
+	join := gateway.Delivery{Key: "x", Room: w.side.room0().conf().Address, Seal: true, Event: &gateway.Event{Body: gateway.Membership{Who: alice, Change: gateway.Join}}}
 	must(t, deliver(t, w.side, join))
 	w.fakeServer.juliet(w.juliet.seal(w.side, omemo.Legacy, []byte("to all"), fakeSelf, alicesPuppet), body(fallbackBody))
 	w.heard("to all")
@@ -244,7 +244,7 @@ func TestPuppetsThatNeverSpokeStaySilent(t *testing.T) {
 	}
 	w.forget(alicesPuppet, w.juliet)
 	w.clock.move(2 * time.Minute)
-	r := w.side.rooms[0]
+	r := w.side.room0()
 	r.mu.Lock()
 	clear(r.sealedBy) // the next message moves all chains
 	r.mu.Unlock()

@@ -42,7 +42,7 @@ func (r *room) readList(ctx context.Context, l *link, kind string) error {
 		return err
 	}
 	if err != nil {
-		if r.conf.Seal {
+		if r.conf().Seal {
 			r.log.Warn("the room does not show who its members are; only those who are there can read along", "list", kind, "err", err,
 				"remedy", "make "+r.side.self+" an admin of the room")
 		}
@@ -92,7 +92,7 @@ func (r *room) unfit() (reason string, known bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
-	case !r.conf.Seal:
+	case !r.conf().Seal:
 		return "", true
 	case !r.flagsKnown:
 		return "", false

@@ -33,7 +33,7 @@ func (r *room) noteStay(now time.Time, b *batch) {
 	if !due {
 		return
 	}
-	b.arrivals = append(b.arrivals, gateway.Arrival{At: r.conf.Address, Read: func(ctx context.Context) (*gateway.Event, error) {
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: r.conf().Address, Read: func(ctx context.Context) (*gateway.Event, error) {
 		return nil, r.side.deps.State.PutMany(ctx, map[string][]byte{stateRoom + r.jid: encodeMemory(roomMemory{first, now})})
 	}})
 }

@@ -108,7 +108,7 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 	} else if r.mine[r.ours[nick]] != nick {
 		delete(r.ours, nick)
 	}
-	if old := r.occupants[nick]; r.conf.Seal && r.staged == nil && real != "" && (old == nil || old.full != o.full) {
+	if old := r.occupants[nick]; r.conf().Seal && r.staged == nil && real != "" && (old == nil || old.full != o.full) {
 		r.side.devices.expire(real)
 	}
 	for _, table := range []map[string]*occupant{r.occupants, r.staged} {
@@ -191,7 +191,7 @@ func (r *room) notice(m *message) bool {
 		case statusConfigured, "172":
 			r.changes++
 			r.reread = true
-			r.holding = r.holding || r.conf.Seal // until it is known what the room has become
+			r.holding = r.holding || r.conf().Seal // until it is known what the room has become
 			r.poke()
 		}
 	}
@@ -248,7 +248,7 @@ func archivedSender(m *message) string {
 // personLocked names a sender for other networks. A semi-anonymous room's JIDs stay in it, even where we see them as
 // its admin.
 func (r *room) personLocked(s sender, id string) gateway.Person {
-	p := gateway.Person{Network: r.conf.Network, Name: gateway.CleanName(s.nick)}
+	p := gateway.Person{Network: r.conf().Network, Name: gateway.CleanName(s.nick)}
 	switch {
 	case r.nonAnonymous && s.real != "":
 		p.ID = s.real

@@ -30,7 +30,7 @@ func (s *Side) device(ctx context.Context, own string) (omemo.Device, error) {
 // its own here where a room is sealed: others seal for it as soon as it is a member.
 func (s *Side) loadDevices(ctx context.Context) error {
 	var owns []string
-	if slices.ContainsFunc(s.rooms, func(r *room) bool { return r.conf.Seal }) {
+	if slices.ContainsFunc(s.carried().all, func(r *room) bool { return r.conf().Seal }) {
 		owns = append(owns, s.self)
 	}
 	for _, p := range s.people.all() {

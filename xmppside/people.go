@@ -102,6 +102,19 @@ func (pp *people) in(room string) []puppet {
 	return out
 }
 
+// rooms lists the rooms that any puppet is in.
+func (pp *people) rooms() []string {
+	pp.mu.Lock()
+	defer pp.mu.Unlock()
+	var out []string
+	for room, who := range pp.byRoom {
+		if len(who) > 0 {
+			out = append(out, room)
+		}
+	}
+	return out
+}
+
 func cmpString(a, b string) int {
 	switch {
 	case a < b:
@@ -199,14 +212,14 @@ func (s *Side) voiceFor(ctx context.Context, l *link, r *room, person gateway.Pe
 		return voice{jid: s.self}, nil
 	}
 	relay := voice{jid: s.self, prefix: gateway.CleanName(person.Label())}
-	if r.conf.Puppets == gateway.PuppetsNone {
+	if r.conf().Puppets == gateway.PuppetsNone {
 		return relay, nil
 	}
 	p, known := s.people.of(person)
-	if _, in := p.Rooms[r.jid]; !in && len(s.people.in(r.jid)) >= r.conf.MaxPuppets {
+	if _, in := p.Rooms[r.jid]; !in && len(s.people.in(r.jid)) >= r.conf().MaxPuppets {
 		return relay, nil
 	}
-	if known && r.nickIn(p.JID) != "" && (person.Name == "" || p.Rooms[r.jid].Name == person.Name) {
+	if known && r.nickIn(p.JID) != "" && (p.Device || !r.conf().Seal) && (person.Name == "" || p.Rooms[r.jid].Name == person.Name) {
 		return voice{jid: p.JID}, nil
 	}
 	p, err := s.bringIn(ctx, l, r, person)
@@ -232,7 +245,7 @@ func (s *Side) bringIn(ctx context.Context, l *link, r *room, person gateway.Per
 		if grant { // noted before it is done, so that it is undone whatever happens
 			p.Rooms[r.jid] = stay{Nick: p.Rooms[r.jid].Nick, Name: p.Rooms[r.jid].Name, Granted: true}
 		}
-		if r.conf.Seal {
+		if r.conf().Seal {
 			return s.ensureDevice(ctx, p)
 		}
 		return nil
@@ -289,7 +302,7 @@ func (s *Side) takeNick(ctx context.Context, l *link, r *room, p puppet, name st
 // restorePuppets brings a room's puppets back after a new connection. Their presences go out together; nobody waits
 // for one after the other.
 func (s *Side) restorePuppets(ctx context.Context, l *link, r *room) error {
-	if r.conf.Puppets == gateway.PuppetsNone {
+	if r.conf().Puppets == gateway.PuppetsNone {
 		return nil
 	}
 	var joins []*node
@@ -298,8 +311,8 @@ func (s *Side) restorePuppets(ctx context.Context, l *link, r *room) error {
 			continue // it never came in
 		}
 		x := el(nsMUC, "x").add(el(nsMUC, "history", "maxstanzas", "0"))
-		if r.conf.Password != "" {
-			x.add(el(nsMUC, "password").say(r.conf.Password))
+		if r.conf().Password != "" {
+			x.add(el(nsMUC, "password").say(r.conf().Password))
 		}
 		joins = append(joins, el("", "presence", "from", p.JID+"/"+resource, "to", r.jid+"/"+p.Rooms[r.jid].Nick).add(x, s.capsNode()))
 	}

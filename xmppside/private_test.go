@@ -74,7 +74,7 @@ func TestPrivateMessagesOfRoomsThatHideAddressesAreRefused(t *testing.T) {
 	f.features = []string{"muc_semianonymous", nsSID}
 	side, inbox, _ := startDirect(t, f, gateway.EncryptionOff, fakeBridgeRoom(false, gateway.PuppetsActive))
 	must(t, deliver(t, side, delivery(keyA, "here I am", false)))
-	r := side.rooms[0]
+	r := side.room0()
 	r.mu.Lock()
 	r.nonAnonymous = false // the fake room says otherwise on entering
 	r.mu.Unlock()

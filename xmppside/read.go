@@ -135,7 +135,7 @@ func (s *Side) readBroken(raw []byte, err error, b *batch) {
 	if from.ours != "" {
 		return
 	}
-	b.arrivals = append(b.arrivals, gateway.Arrival{At: r.conf.Address, Read: func(context.Context) (*gateway.Event, error) {
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: r.conf().Address, Read: func(context.Context) (*gateway.Event, error) {
 		return nil, gateway.Unreadable(from.person, err)
 	}})
 }
@@ -188,7 +188,7 @@ func (s *Side) take(what said, b *batch) {
 		in := &incoming{side: s, said: what}
 		in.unfit, _ = r.unfit()
 		b.arrivals = append(b.arrivals, gateway.Arrival{
-			At: r.conf.Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Read: in.read,
+			At: r.conf().Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Read: in.read,
 		})
 		b.then(in.finish)
 	}
@@ -224,7 +224,7 @@ const maxRecalled = 256
 func (s *Side) readEcho(what said, key, part string, b *batch) {
 	r := what.room
 	b.arrivals = append(b.arrivals, gateway.Arrival{
-		At: r.conf.Address, Native: what.content.native(what.message),
+		At: r.conf().Address, Native: what.content.native(what.message),
 		Read: func(ctx context.Context) (*gateway.Event, error) {
 			if what.from.ours == "" && !r.recalls() {
 				return nil, nil
@@ -274,7 +274,7 @@ func (in *incoming) read(ctx context.Context) (*gateway.Event, error) {
 		return nil, gateway.Unreadable(in.from.person, errors.New("sealed by something else than OMEMO"))
 	case c.retracts != "":
 		return in.retract(in.from.person, c), nil
-	case r.conf.Seal:
+	case r.conf().Seal:
 		return in.refuse(ctx, toldPlain, "this room is bridged only end-to-end encrypted, and the message was not: turn on OMEMO and send it again")
 	}
 	in.due = func() { r.remember(c.stanzaID, in.from.person.ID) }
@@ -328,7 +328,7 @@ func stale(v []byte, now time.Time, pause time.Duration) bool {
 // retract lets people take back their own words only: the id that a retraction names is the room's, and anybody can
 // write it down.
 func (in *incoming) retract(author gateway.Person, c content) *gateway.Event {
-	open := in.room.conf.KeepMetadata || !in.room.conf.Seal || len(in.message.sealed) > 0
+	open := in.room.conf().KeepMetadata || !in.room.conf().Seal || len(in.message.sealed) > 0
 	if in.room.authorOf(c.retracts) != author.ID || !open {
 		return nil
 	}

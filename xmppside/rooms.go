@@ -21,10 +21,10 @@ const (
 
 // room is a room that we carry. The worker feeds its tables in stream order; its keeper enters it and puts it right.
 type room struct {
-	side *Side
-	conf gateway.Room
-	jid  string // normalised
-	log  *slog.Logger
+	side  *Side
+	asked atomic.Pointer[gateway.Room]
+	jid   string // normalised
+	log   *slog.Logger
 
 	gapped atomic.Bool // messages were left out since the last join
 
@@ -53,6 +53,7 @@ type room struct {
 	givesStanzaIDs   bool
 	givesOccupantIDs bool
 	destroyed        bool
+	asking           int  // counts what was asked for anew
 	reread           bool // the flags changed, and are being read anew
 	changes          int  // of the flags
 
@@ -76,7 +77,8 @@ type room struct {
 }
 
 func newRoom(s *Side, conf gateway.Room, jid string) *room {
-	r := &room{side: s, conf: conf, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
+	r := &room{side: s, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
+	r.asked.Store(&conf)
 	r.forget()
 	return r
 }
@@ -196,7 +198,7 @@ func (r *room) enter(ctx context.Context, l *link) error {
 	}
 	missing := condition(err) == "item-not-found"
 	keeps := r.has(&r.archives)
-	if missing && r.conf.Seal { // entering would create it, in the clear
+	if missing && r.conf().Seal { // entering would create it, in the clear
 		return errors.New("the room does not exist: create it, members-only and non-anonymous")
 	}
 	if missing && r.has(&r.destroyed) {
@@ -265,8 +267,8 @@ func (r *room) join(ctx context.Context, l *link, who, nick string, history *nod
 	ctx, cancel := context.WithTimeout(ctx, joinLimit)
 	defer cancel()
 	x := el(nsMUC, "x").add(history)
-	if r.conf.Password != "" {
-		x.add(el(nsMUC, "password").say(r.conf.Password))
+	if r.conf().Password != "" {
+		x.add(el(nsMUC, "password").say(r.conf().Password))
 	}
 	return r.awaitAnswer(ctx, who, func() error {
 		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(x, r.side.capsNode()))
@@ -330,10 +332,14 @@ func explainJoin(err error, self string) error {
 func (r *room) remain(ctx context.Context, l *link) error {
 	late := time.NewTimer(historyLimit)
 	defer late.Stop()
+	asked := -1
 	for {
 		r.mu.Lock()
-		joined, reread, out := r.joined, r.reread, r.outBy
+		joined, reread, out, asking := r.joined, r.reread, r.outBy, r.asking
 		r.mu.Unlock()
+		if asked < 0 {
+			asked = asking
+		}
 		switch {
 		case !joined:
 			return fmt.Errorf("the gateway was put out of the room (status %v)", out)
@@ -345,6 +351,10 @@ func (r *room) remain(ctx context.Context, l *link) error {
 			}
 			l.queue.push(item{release: r})
 			continue // they may have changed again
+		case asked != asking:
+			asked = asking
+			r.adjust(ctx, l)
+			continue
 		}
 		var again <-chan time.Time
 		if r.gapped.Load() {

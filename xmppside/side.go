@@ -1,9 +1,11 @@
 package xmppside
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"mellium.im/xmpp/jid"
@@ -28,9 +30,9 @@ type Side struct {
 	followers followers
 	whispers  whispers
 
-	rooms  []*room
-	byJID  map[string]*room
-	byName map[string]*room // as the config writes them
+	rooms    atomic.Pointer[carried]
+	carrying sync.Mutex // one at a time changes them
+	wanted   wanted     // under carrying
 
 	omemo    *omemo.Manager
 	versions []omemo.Version // in the order in which a device that has several is sealed for
@@ -66,22 +68,12 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 	}
 	s := &Side{
 		cfg: cfg, deps: deps, log: deps.Log, patience: make(chan struct{}, answerers/2), domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout,
-		byJID: map[string]*room{}, byName: map[string]*room{},
 		omemo:  omemo.NewManager(deps.State, cfg.OMEMO.options()),
 		people: people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}, byRoom: map[string]map[personKey]bool{}},
 	}
 	s.devices = newDirectory(s)
-	for _, conf := range deps.Rooms {
-		addr, err := jid.Parse(conf.ID)
-		if err != nil || addr.Localpart() == "" || addr.Resourcepart() != "" {
-			return nil, fmt.Errorf("bridge %q: %q is no address of an XMPP room, like lobby@conference.example.org", conf.Bridge, conf.ID)
-		}
-		r := newRoom(s, conf, addr.String())
-		if s.byJID[r.jid] != nil {
-			return nil, fmt.Errorf("bridge %q: room %s is in another bridge, too", conf.Bridge, r.jid)
-		}
-		s.rooms = append(s.rooms, r)
-		s.byJID[r.jid], s.byName[conf.ID] = r, r
+	if bad := s.carry(func(w *wanted) { w.rooms = deps.Rooms }); len(bad) > 0 {
+		return nil, errors.Join(bad...)
 	}
 	for _, name := range cfg.OMEMO.Versions {
 		v, err := omemo.ParseVersion(name)
@@ -95,11 +87,11 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 
 // Caps implements gateway.Side.
 func (s *Side) Caps(room gateway.Address) gateway.Caps {
-	r := s.byName[room.ID]
+	r := s.carried().byName[room.ID]
 	if r == nil {
 		return gateway.Caps{}
 	}
-	switch r.conf.Puppets {
+	switch r.conf().Puppets {
 	case gateway.PuppetsActive:
 		return gateway.Caps{Members: gateway.Leavers}
 	case gateway.PuppetsAll:
@@ -107,9 +99,6 @@ func (s *Side) Caps(room gateway.Address) gateway.Caps {
 	}
 	return gateway.Caps{}
 }
-
-// roomOf finds the room that an address is of.
-func (s *Side) roomOf(from string) *room { return s.byJID[bare(from)] }
 
 func (s *Side) setLink(l *link) {
 	s.mu.Lock()

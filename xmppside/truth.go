@@ -44,17 +44,17 @@ func legs(room gateway.Room) string {
 func (s *Side) proclaim(ctx context.Context, l *link, r *room) error {
 	r.truth.Lock()
 	defer r.truth.Unlock()
-	if !r.conf.Seal || r.truthOn == l || len(r.conf.Others) == 0 {
+	if !r.conf().Seal || r.truthOn == l || len(r.conf().Others) == 0 {
 		return nil
 	}
-	text := legs(r.conf)
+	text := legs(*r.conf())
 	mem, err := s.recallTruth(ctx, r, text)
 	if err != nil || mem.Said {
 		r.truthOn = l
 		return err
 	}
 	j := &job{
-		Delivery: &gateway.Delivery{Key: mem.Key, Room: r.conf.Address, Attempt: 1, Event: &gateway.Event{Body: gateway.Message{Text: gateway.Text{Plain: text}, Style: gateway.StyleNotice}}},
+		Delivery: &gateway.Delivery{Key: mem.Key, Room: r.conf().Address, Attempt: 1, Event: &gateway.Event{Body: gateway.Message{Text: gateway.Text{Plain: text}, Style: gateway.StyleNotice}}},
 		voice:    voice{jid: s.self},
 	}
 	if err := s.recall(ctx, []*job{j}); err != nil {

@@ -276,7 +276,7 @@ const undecidedMark = "[unverified device] "
 func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, error) {
 	r, c := in.room, got.content
 	author := in.from.person
-	if r.conf.Seal || author.ID == "" {
+	if r.conf().Seal || author.ID == "" {
 		author.ID = got.Sender.JID
 	}
 	switch {
@@ -288,7 +288,7 @@ func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, 
 		return nil, nil
 	}
 	in.dues(func() { r.remember(in.content.stanzaID, author.ID) })
-	return c.event(author, got.text(), got.sealing(), got.proven || r.conf.KeepMetadata || !r.conf.Seal), nil
+	return c.event(author, got.text(), got.sealing(), got.proven || r.conf().KeepMetadata || !r.conf().Seal), nil
 }
 
 // text is what was said, marked where the device's key is undecided.

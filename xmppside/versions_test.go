@@ -29,7 +29,7 @@ func TestEachDeviceIsSealedForInTheFirstVersionThatItHas(t *testing.T) {
 	romeo := newDevice(t, w.fakeServer, "romeo@test", omemo.Two)
 	w.set(func() { w.members["romeo@test"] = "member" })
 	w.enter("Romeo", "romeo@test/x", "member")
-	must(t, w.side.rooms[0].await(t.Context(), func() bool { return w.side.rooms[0].affiliated["romeo@test"] != "" }))
+	must(t, w.side.room0().await(t.Context(), func() bool { return w.side.room0().affiliated["romeo@test"] != "" }))
 	must(t, deliver(t, w.side, delivery(keyA, "hello", true)))
 	said := w.sealedBy(alicesPuppet, 1)
 	if o, ok := w.juliet.open(omemo.Legacy, said); !ok || string(o.Plain) != "hello" {
@@ -174,7 +174,7 @@ func TestWhoComesWithAnotherClientIsAskedForDevices(t *testing.T) {
 	})
 	w.clock.move(2 * expirePause)
 	w.enter("Juliet", "juliet@test/tablet", "owner")
-	r := w.side.rooms[0]
+	r := w.side.room0()
 	must(t, r.await(t.Context(), func() bool { return r.occupants["Juliet"].full == "juliet@test/tablet" }))
 	must(t, deliver(t, w.side, delivery(strings.Repeat("b", 32), "to two devices", true)))
 	if o, ok := second.open(omemo.Legacy, w.sealedBy(alicesPuppet, 2)); !ok || string(o.Plain) != "to two devices" {

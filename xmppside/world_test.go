@@ -220,9 +220,9 @@ func (w *world) start(edit func(*Config, *gateway.Deps)) {
 			w.edit(s)
 		}
 	})
-	must(w.t, w.side.rooms[0].await(ctx, func() bool { return w.side.rooms[0].ready }))
+	must(w.t, w.side.room0().await(ctx, func() bool { return w.side.room0().ready }))
 	w.enter("Juliet", "juliet@test/phone", "owner")
-	must(w.t, w.side.rooms[0].await(ctx, func() bool { return w.side.rooms[0].occupants["Juliet"] != nil }))
+	must(w.t, w.side.room0().await(ctx, func() bool { return w.side.room0().occupants["Juliet"] != nil }))
 }
 
 func (w *world) heard(text string) *gateway.Event {
