@@ -91,6 +91,9 @@ func noLane(what, asked string, known []string) error {
 func confirm(o output, question string) error {
 	fmt.Fprintf(o.err, "%s [y/N] ", question)
 	answer, _ := bufio.NewReader(o.in).ReadString('\n')
+	if !isTerminal(o.in) {
+		fmt.Fprintln(o.err) // nobody typed the end of the line
+	}
 	switch strings.ToLower(strings.TrimSpace(answer)) {
 	case "y", "yes":
 		return nil

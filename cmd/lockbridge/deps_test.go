@@ -35,7 +35,7 @@ var rules = []rule{
 	{from: []string{"lockbridge/xmppside/..."}, to: []string{"lockbridge/matrixside/...", "lockbridge/ircside/...", "lockbridge/store/...", "lockbridge/cmd/..."}, why: sideRule},
 	{from: []string{"lockbridge/matrixside/..."}, to: []string{"lockbridge/xmppside/...", "lockbridge/ircside/...", "lockbridge/store/...", "lockbridge/cmd/..."}, why: sideRule},
 	{from: []string{"lockbridge/ircside/..."}, to: []string{"lockbridge/xmppside/...", "lockbridge/matrixside/...", "lockbridge/store/...", "lockbridge/cmd/..."}, why: sideRule},
-	{from: []string{"lockbridge/..."}, except: []string{"lockbridge/xmppside/...", "lockbridge/omemo/..."}, to: []string{"lockbridge/omemo/..."},
+	{from: []string{"lockbridge/..."}, except: []string{"lockbridge/xmppside/...", "lockbridge/omemo/...", "lockbridge/testbed/..."}, to: []string{"lockbridge/omemo/..."},
 		why: "only XMPP speaks OMEMO; to the others a message is text", tests: true},
 	{from: []string{"lockbridge/store/..."}, to: []string{"lockbridge/xmppside/...", "lockbridge/matrixside/...", "lockbridge/ircside/...", "lockbridge/omemo/...", "lockbridge/cmd/..."},
 		why: "the store keeps bytes for the gateway's interfaces; it knows no network"},

@@ -41,12 +41,12 @@ func (c fingerprintCommand) Run(o output) error {
 			return nil
 		}
 		fmt.Fprintln(o.out)
-		return printQR(o.out, device.URI, isTerminal(o))
+		return printQR(o.out, device.URI, isTerminal(o.out))
 	})
 }
 
-func isTerminal(o output) bool {
-	f, ok := o.out.(*os.File)
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
 	if !ok {
 		return false
 	}

@@ -42,14 +42,8 @@ What was delivered stays on the networks' servers and in the clients of those wh
 		if err != nil {
 			return err
 		}
-		t := newTable(o, "  ")
-		for _, row := range []struct {
-			n    int
-			what string
-		}{{n.Events, "messages lost their author and excerpt"}, {n.Deliveries, "deliveries that waited, or could have been tried again, were dropped"}, {n.Networks, "networks are asked to forget the rest"}} {
-			t.row(cell{fmt.Sprint(row.n), bold}, cell{row.what, ordinary})
-		}
-		t.print(o.out)
+		fmt.Fprintf(o.out, "%s wiped, %s dropped, and %s asked to forget the rest.\n",
+			are(n.Events, "author and excerpt was", "authors and excerpts were"), are(n.Deliveries, "delivery was", "deliveries were"), are(n.Networks, "network is", "networks are"))
 		fmt.Fprintln(o.out, "Processes that run follow within 15 seconds, others when they start.")
 		if n.Events == 0 {
 			fmt.Fprintf(o.err, "note: no message of such an author is known; addresses are compared letter by letter\n")

@@ -110,6 +110,9 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 	opening, cancel := context.WithTimeout(ctx, openTime)
 	defer cancel()
 	st, err := store.Open(opening, store.Config{URL: c.Store.URL, Key: c.key, Log: log, Now: time.Now, Rand: rand.Reader, Retention: c.Journal.Retention, DeadLetters: c.Journal.DeadLetters})
+	if ctx.Err() != nil && st == nil {
+		return ctx.Err() // while the database was awaited
+	}
 	if err != nil {
 		return err // says what was attempted
 	}

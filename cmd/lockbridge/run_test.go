@@ -73,6 +73,33 @@ func TestRun(t *testing.T) {
 	fails(ctx, t, anotherKey, config, `lockbridge: open store: .*key`)
 }
 
+// TestAwaitDatabase starts the program before its database, and stops it while it waits.
+func TestAwaitDatabase(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	config := filepath.Join(t.TempDir(), "lockbridge.toml")
+	writeFile(t, config, runConfig+"store.url = \"postgres://lb:geheim@127.0.0.1:1/lockbridge\"\n")
+	cmd := program(ctx, oneKey, "run", "--config", config)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(stderr)
+	if line := await(t, lines, regexp.MustCompile(`(msg="the database does not answer yet; trying on".*)`)); strings.Contains(line, "geheim") {
+		t.Errorf("the log tells the password: %s", line)
+	}
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	await(t, lines, regexp.MustCompile(`(msg=stopping)`))
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after SIGTERM: %v", err)
+	}
+}
+
 // besideConfig has an encrypted room, so that the gateway has a device of its own before it reaches any server.
 const besideConfig = `
 store.key = "env:KEY"

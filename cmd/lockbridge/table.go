@@ -49,7 +49,7 @@ func newTable(o output, indent string, head ...string) *table {
 
 // paints reports whether colours are wanted: https://no-color.org asks to heed NO_COLOR.
 func paints(o output) bool {
-	return isTerminal(o) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
+	return isTerminal(o.out) && os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb"
 }
 
 func (t *table) row(cells ...cell) { t.rows = append(t.rows, cells) }
