@@ -32,6 +32,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 	in.g.metrics.accepted.WithLabelValues(in.network).Add(float64(a.events))
 	in.g.told.mark(a.told)
 	in.g.starts.mark(a.begun)
+	in.g.noteCopies(in.network, a.copies)
 	for _, bad := range a.unread {
 		in.g.metrics.unreadable.WithLabelValues(in.network).Inc()
 		in.g.log.Warn("message could not be read", "network", in.network, "room", bad.room.ID, "native", bad.native, "err", bad.err)
@@ -49,6 +50,7 @@ type acceptance struct {
 	events  int // how many of heard are the side's or our own events
 	entries []Entry
 	unread  []unread
+	copies  []*Event // what another bridge said once more
 	// targets are what natives stand for: first in the journal, then as the batch goes on.
 	targets map[Native]Target
 	// told are the notices and reports of this batch, with how long none like them may follow.
@@ -329,6 +331,9 @@ func (a *acceptance) enqueue(ev *Event) error {
 		reason = a.begin(ev)
 	default:
 		to = nil
+	}
+	if reason == "" && len(to) > 0 && a.isCopy(ev) {
+		a.copies, to = append(a.copies, ev), nil
 	}
 	if reason != "" {
 		if !a.may(reportKey{ev.At, ev.Sender.ID, reason}, reportPause(ev.At)) {

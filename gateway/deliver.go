@@ -65,12 +65,13 @@ func (c *courier) run(stop, hard context.Context) {
 		rest(stop, firstRetry)
 	}
 	c.wg.Go(func() { c.forgets(stop) })
-	for before := c.g.now(); stop.Err() == nil; {
-		now := c.g.now()
-		if wentBack(before, now) {
+	before, began := c.g.now().Round(0), time.Now() // the wall clock, beside the time that passes
+	for stop.Err() == nil {
+		now := c.g.now().Round(0)
+		if now.Sub(before) < time.Since(began)-backwards {
 			c.endPauses(stop)
 		}
-		before = now
+		before, began = now, time.Now()
 		pause := c.look(stop, hard, now)
 		timer := time.NewTimer(pause)
 		select {
@@ -104,11 +105,6 @@ func (c *courier) look(stop, hard context.Context, now time.Time) (pause time.Du
 		c.start(stop, hard, lane)
 	}
 	return pause
-}
-
-// wentBack reports whether the wall clock was set back between two readings of it.
-func wentBack(before, now time.Time) bool {
-	return now.Sub(before)-now.Round(0).Sub(before.Round(0)) > backwards
 }
 
 // endPauses lets every lane be tried now: by a clock that was set back, what is due soon would wait for as long again.

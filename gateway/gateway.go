@@ -57,6 +57,7 @@ type Gateway struct {
 	limit   int // see Config.LaneLimit
 	told    told
 	starts  starts
+	loops   *loops
 
 	mu       sync.Mutex
 	couriers map[*courier]bool // those that run
@@ -67,8 +68,8 @@ func New(cfg Config) *Gateway {
 	g := &Gateway{
 		journal: cfg.Journal, leases: cfg.Leases, sides: cfg.Sides, status: cfg.Status, log: cfg.Log,
 		metrics: newMetrics(cfg.Metrics), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge, limit: cfg.LaneLimit,
-		couriers: map[*courier]bool{},
-		told:     told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
+		couriers: map[*courier]bool{}, loops: newLoops(cfg.Now),
+		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
 	}
 	if g.maxAge == 0 {
 		g.maxAge = defaultMaxAge

@@ -35,10 +35,15 @@ type mouth struct {
 	mu      sync.Mutex
 	deliver func(gateway.Delivery) gateway.Outcome
 	got     chan gateway.Delivery
+	rooms   chan []gateway.Room // what SetRooms was told
+	forgets chan gateway.Person // whom Forget was told
 }
 
 func newMouth(network string) *mouth {
-	return &mouth{network: network, in: make(chan gateway.Inbox, 1), got: make(chan gateway.Delivery, 1000)}
+	return &mouth{
+		network: network, in: make(chan gateway.Inbox, 1), got: make(chan gateway.Delivery, 1000),
+		rooms: make(chan []gateway.Room, 1000), forgets: make(chan gateway.Person, 10),
+	}
 }
 
 func (m *mouth) Caps(gateway.Address) gateway.Caps { return m.caps }
@@ -53,9 +58,12 @@ func (m *mouth) Run(ctx context.Context, in gateway.Inbox) error {
 	return nil
 }
 
-func (*mouth) SetRooms([]gateway.Room) {}
+func (m *mouth) SetRooms(rooms []gateway.Room) { m.rooms <- rooms }
 
-func (*mouth) Forget(context.Context, gateway.Person) error { return nil }
+func (m *mouth) Forget(_ context.Context, who gateway.Person) error {
+	m.forgets <- who
+	return nil
+}
 
 func (m *mouth) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
 	if m.cut != nil {
@@ -113,7 +121,11 @@ type world struct {
 	b     *mouth
 	c     *mouth
 	stop  func()
+	st    *store.Store
+	g     *gateway.Gateway
+	reg   *prometheus.Registry
 	age   time.Duration
+	limit int
 	now   func() time.Time
 	log   syncBuffer
 	rooms gateway.Bridge
@@ -140,12 +152,12 @@ func (w *world) start() *world {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	other := w.rooms
-	other.Name, other.Rooms = "two", map[string]gateway.BridgeRoom{"a": {ID: "room2"}, "b": {ID: "room2"}}
+	w.st, w.reg = st, prometheus.NewRegistry()
 	g := gateway.New(gateway.Config{
-		Journal: st, Leases: st, Bridges: []gateway.Bridge{w.rooms, other}, Direct: w.direct, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
-		Status: gateway.NewStatus([]string{"a", "b", "c"}, log), Log: log, Metrics: prometheus.NewRegistry(), Rand: rand.Reader, Now: w.now, MaxAge: w.age,
+		Journal: st, Leases: st, Bridges: []gateway.Bridge{w.rooms, w.second()}, Direct: w.direct, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
+		Status: gateway.NewStatus([]string{"a", "b", "c"}, log), Log: log, Metrics: w.reg, Rand: rand.Reader, Now: w.now, MaxAge: w.age, LaneLimit: w.limit,
 	})
+	w.g = g
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() {
@@ -167,6 +179,30 @@ func (w *world) start() *world {
 		w.stop = func() {}
 	}
 	return w
+}
+
+// second is a bridge of two other rooms.
+func (w *world) second() gateway.Bridge {
+	other := w.rooms
+	other.Name, other.Rooms = "two", map[string]gateway.BridgeRoom{"a": {ID: "room2"}, "b": {ID: "room2"}}
+	return other
+}
+
+// counted is the value of a counter for a network.
+func (w *world) counted(name, network string) float64 {
+	w.t.Helper()
+	families, err := w.reg.Gather()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			if f.GetName() == name && m.GetLabel()[0].GetValue() == network {
+				return m.GetCounter().GetValue()
+			}
+		}
+	}
+	return 0
 }
 
 // arrival is a message heard by m.

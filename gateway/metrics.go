@@ -4,7 +4,7 @@ import "github.com/prometheus/client_golang/prometheus"
 
 // metrics are the gateway's counters, by network.
 type metrics struct {
-	accepted, unreadable, delivered, failed, retried *prometheus.CounterVec
+	accepted, unreadable, delivered, failed, retried, copies *prometheus.CounterVec
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -19,5 +19,6 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		delivered:  counter("deliveries_delivered_total", "Deliveries that the network took."),
 		failed:     counter("deliveries_failed_total", "Deliveries given up and reported to their sender."),
 		retried:    counter("deliveries_retried_total", "Attempts that failed and are tried again."),
+		copies:     counter("copies_total", "Messages that another bridge said once more and that were not carried, by the network they came from."),
 	}
 }

@@ -33,10 +33,19 @@ func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run
 			settled = append(settled, Finished{Seq: row.Seq, Key: row.Key})
 			continue
 		}
+		c.remember(ev, lane)
 		run = append(run, Delivery{Key: row.Key, Room: lane, Event: ev, Seal: row.Seal, Attempt: row.Attempt, Known: known[row.Event.ID]})
 		kept = append(kept, row)
 	}
 	return run, kept, settled, nil
+}
+
+// remember tells the guard against loops what a message looks like in the lane's room.
+func (c *courier) remember(ev *Event, lane Address) {
+	b, bridged := c.g.router.Load().bridges[lane]
+	if m, isMessage := ev.Body.(Message); bridged && isMessage {
+		c.g.loops.shown(b.Name, ev.Sender, m)
+	}
 }
 
 // known finds what earlier tries brought to the lane's room, by the links that their echoes left.

@@ -10,6 +10,7 @@ func (g *Gateway) SetBridges(bridges []Bridge) {
 	defer g.mu.Unlock()
 	// The router first: it knows a room before its side speaks of it.
 	g.router.Store(newRouter(bridges, g.router.Load().direct, g.caps))
+	g.loops.keep(bridges)
 	for network, side := range g.sides {
 		side.SetRooms(RoomsOf(network, bridges))
 	}
