@@ -22,7 +22,7 @@ var lobby = gateway.Address{Network: "xmpp", ID: "lobby@conference.example.org"}
 //	journal say NATIVE LANE...          juliet said something in the lobby, which goes to the lanes
 //	journal mark NATIVE                 something was seen there, and passed nothing on
 //	journal deliver LANE NATIVE         the lane's head arrived, and has this id there
-//	journal fail LANE PROBLEM           it did not, and is tried again in 30 s
+//	journal fail LANE PROBLEM           it did not, and is tried again in an hour
 //	journal giveup LANE REASON PROBLEM  its number is in $number
 //	journal waits LANE COUNT            so much waits there
 //	journal forgets NETWORK [PERSON]    this is whom the network's side is to forget
@@ -59,7 +59,7 @@ func journalCommand(ts *testscript.TestScript, _ bool, args []string) {
 		finish(gateway.Finished{Seq: q.Seq, Key: q.Key, Links: []gateway.Link{{Native: gateway.Native{Room: q.Room, ID: args[2]}, Event: q.Event.ID}}})
 	case "fail":
 		q := head()
-		finish(gateway.Finished{Seq: q.Seq, Key: q.Key, Retry: true, Due: time.Now().Add(30 * time.Second), Attempt: q.Attempt + 1, Problem: args[2]})
+		finish(gateway.Finished{Seq: q.Seq, Key: q.Key, Retry: true, Due: time.Now().Add(time.Hour), Attempt: q.Attempt + 1, Problem: args[2]})
 	case "giveup":
 		q := head()
 		finish(gateway.Finished{Seq: q.Seq, Key: q.Key, Dead: true, Reason: args[2], Problem: args[3]})
