@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -198,6 +199,48 @@ func (m *Manager) Forget(ctx context.Context, own string, device Address) error 
 		if err := b.save(ctx); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ForgetAll is Forget for all devices of a bare JID.
+func (m *Manager) ForgetAll(ctx context.Context, own, jid string) error {
+	devices := map[uint32]bool{}
+	for v := range m.wires {
+		prefix := m.book(Version(v), own).prefix + "record/" + jid + "/"
+		values, err := m.store.List(ctx, prefix)
+		if err != nil {
+			return fmt.Errorf("omemo: list state: %w", err)
+		}
+		for key := range values {
+			device, err := strconv.ParseUint(strings.TrimPrefix(key, prefix), 10, 32)
+			if err != nil {
+				return fmt.Errorf("%w: %s", ErrState, key)
+			}
+			devices[uint32(device)] = true
+		}
+	}
+	for device := range devices {
+		if err := m.Forget(ctx, own, Address{jid, device}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Drop removes the device of own with its identity key and all that it knows of
+// others. There is no way back: a later EnsureDevice makes another device.
+func (m *Manager) Drop(ctx context.Context, own string) error {
+	values, err := m.store.List(ctx, m.book(Legacy, own).root)
+	if err != nil {
+		return fmt.Errorf("omemo: list state: %w", err)
+	}
+	gone := make(map[string][]byte, len(values))
+	for key := range values {
+		gone[key] = nil
+	}
+	if err := m.store.PutMany(ctx, gone); err != nil {
+		return fmt.Errorf("omemo: write state: %w", err)
 	}
 	return nil
 }

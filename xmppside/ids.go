@@ -178,3 +178,6 @@ const (
 	stateContact = "contact/" // + own + "/" + bare JID: contact
 	stateName    = "name/"    // + bare JID: called
 )
+
+// puppetKey is where it is kept who speaks for somebody.
+func puppetKey(person gateway.Person) string { return statePuppet + person.Network + "/" + person.ID }

@@ -176,7 +176,7 @@ func (s *Side) editPuppet(ctx context.Context, person gateway.Person, edit func(
 		if err != nil || known && bytes.Equal(value, was) {
 			return err
 		}
-		return s.deps.State.PutMany(ctx, map[string][]byte{statePuppet + person.Network + "/" + person.ID: value})
+		return s.deps.State.PutMany(ctx, map[string][]byte{puppetKey(person): value})
 	})
 	if err != nil {
 		return puppet{}, fmt.Errorf("keep the puppet of %s on %s: %w", person.ID, person.Network, err)
@@ -338,6 +338,7 @@ func (s *Side) dismiss(ctx context.Context, l *link, r *room, person gateway.Per
 		if err := l.send(r.leaving(p.JID, nick)); err != nil {
 			return err
 		}
+		r.lost(p.JID)
 	}
 	_, err := s.editPuppet(ctx, person, func(_ context.Context, p *puppet) error {
 		delete(p.Rooms, r.jid)

@@ -112,5 +112,3 @@ func (s *Side) leaveOthers(ctx context.Context, l *link) {
 	}
 }
 
-// Forget implements gateway.Side.
-func (s *Side) Forget(context.Context, gateway.Person) error { return nil }
