@@ -33,7 +33,8 @@ type SASL struct {
 	Password string `toml:"password"`
 }
 
-// Pace limits what we send: Burst lines at once, then one line per Every.
+// Pace limits what we send: Burst lines at once, then one line per Every. Without Every there is no limit, which only a
+// server of one's own bears.
 type Pace struct {
 	Burst int           `toml:"burst"`
 	Every time.Duration `toml:"every"`
@@ -112,8 +113,8 @@ func (c Config) check() []gateway.Problem {
 	if c.Pace.Burst < 1 || c.Pace.Burst > 10_000 {
 		wrong("pace.burst", "must be between 1 and 10000 lines", "4 suits public networks")
 	}
-	if c.Pace.Every <= 0 || c.Pace.Every > time.Minute {
-		wrong("pace.every", "must be above zero and at most a minute", `"1200ms" suits public networks`)
+	if c.Pace.Every < 0 || c.Pace.Every > time.Minute {
+		wrong("pace.every", "must be at most a minute", `"1200ms" suits public networks; "0s", a server of your own without flood control`)
 	}
 	if c.MaxLines < 1 || c.MaxLines > 1000 {
 		wrong("max_lines", "must be between 1 and 1000", "10 suits most channels")

@@ -61,7 +61,7 @@ func TestParseReportsEveryProblem(t *testing.T) {
 		"half a sasl":      {func(c *Config) { good(c); c.SASL.User = "u" }, "sasl.password"},
 		"the other half":   {func(c *Config) { good(c); c.SASL.Password = "p" }, "sasl.user"},
 		"mode":             {func(c *Config) { good(c); c.Mode = "puppets" }, "mode"},
-		"pace":             {func(c *Config) { good(c); c.Pace = Pace{} }, "pace.burst pace.every"},
+		"pace":             {func(c *Config) { good(c); c.Pace = Pace{Every: -1} }, "pace.burst pace.every"},
 		"lines":            {func(c *Config) { good(c); c.MaxLines = 0 }, "max_lines"},
 		"no such ca":       {func(c *Config) { good(c); c.TLSCA = empty + "x" }, "tls_ca"},
 		"empty ca":         {func(c *Config) { good(c); c.TLSCA = empty }, "tls_ca"},

@@ -2,6 +2,7 @@ package ircside
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -23,33 +24,57 @@ type conn struct {
 	mu        sync.Mutex // guards what follows, and the session
 	sess      *session   // nil while there is none
 	away      error      // why there is none
-	casemap   casemap    // of the last session
-	list      []*room    // in the order of the config
-	rooms     map[string]*room
+	running   bool
+	retryAt   time.Time             // when the next connection is tried
+	changed   chan struct{}         // closed and replaced whenever a delivery may go on that could not before; see signal
+	pace      Pace                  // the config's, or a slower one for a server that found us too fast
+	casemap   casemap               // of the last session
+	lastNick  string                // of the last session
+	list      []*room               // in the order of the config
+	rooms     map[string]*room      // by what they are called on the wire, folded
+	byID      map[string]*room      // by what the config calls them
+	marks     map[string]mark       // how far the journal has what was said; see markKey
 	said      map[string]*utterance // the last deliveries, by key
 	saidOrder []string
-	told      map[string]time.Time // until when something is not told again; see mayTell
-	sources   map[string]*source   // by user@host; see mayPair
+	returned  map[string][]returned // by folded channel or nick
+	told      map[string]time.Time  // until when something is not told again; see mayTell
+	sources   map[string]*source    // by user@host; see mayPair
 }
 
 func newConn(s *Side, who gateway.Person) *conn {
 	c := &conn{
 		side: s, who: who, away: errors.New("not connected yet"), casemap: casemapRFC1459,
+		changed: make(chan struct{}), pace: s.cfg.Pace, marks: map[string]mark{}, returned: map[string][]returned{},
 		said: map[string]*utterance{}, told: map[string]time.Time{}, sources: map[string]*source{},
 	}
 	for _, r := range s.deps.Rooms {
-		c.list = append(c.list, &room{Room: r})
+		c.list = append(c.list, newRoom(r))
 	}
 	c.refold(casemapRFC1459)
 	return c
 }
 
+// signal wakes who waits for a change; see awaitPlace.
+func (c *conn) signal() {
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
 // refold keys everything by another case mapping.
 func (c *conn) refold(m casemap) {
-	c.casemap, c.rooms = m, map[string]*room{}
+	c.casemap = m
 	for _, r := range c.list {
-		r.folded, r.members = m.fold(r.ID), map[string]gateway.Person{}
-		c.rooms[r.folded] = r
+		r.members = map[string]gateway.Person{}
+	}
+	c.index()
+}
+
+// index keys the channels.
+func (c *conn) index() {
+	c.rooms, c.byID = map[string]*room{}, map[string]*room{}
+	for _, r := range c.list {
+		r.folded = c.casemap.fold(r.name)
+		c.rooms[r.folded], c.byID[r.ID] = r, r
 	}
 }
 
@@ -77,13 +102,15 @@ func (c *conn) run(ctx context.Context) {
 	pause := time.Duration(0)
 	for {
 		began := clock.now()
+		c.mu.Lock()
+		c.running, c.retryAt = true, time.Time{}
+		c.signal()
+		c.mu.Unlock()
 		err := c.session(ctx)
 		if ctx.Err() != nil {
-			c.down(errStopping)
+			c.down(errStopping, 0)
 			return
 		}
-		c.down(err)
-		c.side.notify(err)
 		if clock.now().Sub(began) > t.stable {
 			pause = 0
 		}
@@ -93,11 +120,14 @@ func (c *conn) run(ctx context.Context) {
 			pause = max(pause, t.refused)
 		}
 		wait := time.Duration(float64(pause) * (1 + c.side.jitter()) / 2) // half of it at least
+		c.down(err, wait)
+		c.side.notify(err)
 		c.side.deps.Log.Info("connecting again", "in", wait.Round(time.Millisecond), "because", err)
+		c.side.reconnects.Inc()
 		select {
 		case <-clock.after(wait):
 		case <-ctx.Done():
-			c.down(errStopping)
+			c.down(errStopping, 0)
 			return
 		}
 	}
@@ -106,29 +136,54 @@ func (c *conn) run(ctx context.Context) {
 // errStopping is why lines are not said any more once we stop. The network is not away then, so nobody is told.
 var errStopping = errors.New("shutting down")
 
-// down ends what the session leaves behind: lines on their way fail, and the channels have to be joined again.
-func (c *conn) down(err error) {
+// down ends what the session leaves behind: lines on their way fail, and the channels have to be joined again, after
+// wait. Lines that were written are in doubt: the server may have read them, and its answer was lost.
+func (c *conn) down(err error, wait time.Duration) {
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.retryAt = c.side.clock.now().Add(wait)
 	if s := c.sess; s != nil {
+		c.sess, c.lastNick = nil, s.nick
+		later := gateway.Later(min(max(wait, 100*time.Millisecond), time.Minute), err)
 		for _, l := range s.inflight {
-			if !l.heard {
-				l.settle(gateway.Later(time.Second, err))
+			if !l.heard && !l.settled {
+				l.doubt = true
+				c.settle(l, later)
 			}
 		}
-		s.pace.withdrawAll(func(l *line) { l.settle(gateway.Later(time.Second, err)) })
+		for _, l := range s.pace.withdrawAll() {
+			c.settle(l, later)
+		}
 		s.foundNone(err)
+		s.letGo()
+		if strings.Contains(strings.ToLower(err.Error()), "flood") {
+			c.slowDown()
+		}
 	}
-	c.sess, c.away = nil, err
+	c.away, c.running = err, !errors.Is(err, errStopping)
 	for _, r := range c.list {
+		r.rename(r.ID)
 		if r.state != roomOut {
 			r.state, r.reason, r.pause, r.due = roomOut, nil, 0, time.Time{}
 		}
 	}
-	c.mu.Unlock()
+	c.index()
+	c.signal()
+}
+
+// slowDown halves our pace: the server threw us out for flooding.
+func (c *conn) slowDown() {
+	const least, most = 250 * time.Millisecond, 10 * time.Second
+	c.pace = Pace{Burst: max(c.pace.Burst/2, 1), Every: min(max(2*c.pace.Every, least), most)}
+	c.side.deps.Log.Warn("the server found us too fast; speaking more slowly from now on", "burst", c.pace.Burst, "every", c.pace.Every)
 }
 
 // session is one connection from dial to end. It returns why it ended.
 func (c *conn) session(ctx context.Context) error {
+	marks, err := c.side.loadMarks(ctx)
+	if err != nil {
+		return err
+	}
 	sock, err := c.side.dial(ctx)
 	if err != nil {
 		return err
@@ -139,8 +194,9 @@ func (c *conn) session(ctx context.Context) error {
 
 	c.mu.Lock()
 	s := newSession(c)
-	c.sess = s
+	c.sess, c.marks = s, marks
 	s.register()
+	c.signal()
 	c.mu.Unlock()
 
 	// The reader has no deadline of its own: the writer notices silence.
@@ -193,13 +249,16 @@ func (s *Side) dial(ctx context.Context) (net.Conn, error) {
 	return secured, nil
 }
 
-// maxLine is the longest line that is read, in bytes: 8191 of tags and 512 of message, and some that servers add.
-const maxLine = 16 << 10
+const (
+	maxLine = 16 << 10 // the longest line that we expect, in bytes: 8191 of tags and 512 of message, and some that servers add
+	readBuf = 64 << 10 // what is read at once; a longer line is skipped
+)
 
-// read hands each line to handle until the connection ends. A longer line than maxLine is skipped.
+// read handles what the server says until the connection ends. Lines that came together are handled together, and reach
+// the journal in one batch.
 func (s *session) read(ctx context.Context, sock net.Conn) error {
 	side := s.c.side
-	in := bufio.NewReaderSize(sock, maxLine)
+	in := bufio.NewReaderSize(sock, readBuf)
 	skipping := false
 	for {
 		raw, err := in.ReadSlice('\n')
@@ -213,13 +272,38 @@ func (s *session) read(ctx context.Context, sock net.Conn) error {
 			skipping = false
 			continue
 		}
-		if e := parseLine(strings.TrimRight(string(raw), "\r\n")); e != nil {
-			if err := s.handle(e); err != nil {
-				return err
-			}
-			side.inlet.hold(ctx, side.clock.after, side.timings.hold)
+		if err := s.handleAll(raw, in); err != nil {
+			return err
 		}
+		side.inlet.hold(ctx, side.clock.after, side.timings.hold)
 	}
+}
+
+// handleAll handles a line, and those that are in the buffer behind it.
+func (s *session) handleAll(raw []byte, in *bufio.Reader) (err error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.lastHeard = s.c.side.clock.now()
+	for {
+		if e := parseLine(strings.TrimRight(string(raw), "\r\n")); e != nil {
+			if err = s.handle(e); err != nil {
+				break
+			}
+		}
+		rest, _ := in.Peek(in.Buffered())
+		end := bytes.IndexByte(rest, '\n')
+		if end < 0 {
+			break
+		}
+		raw = rest[:end]
+		_, _ = in.Discard(end + 1)
+	}
+	s.flush()
+	if s.stirred {
+		s.stirred = false
+		s.nudge()
+	}
+	return err
 }
 
 // write keeps the session up and writes what may leave, until ctx ends or something fails.

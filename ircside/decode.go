@@ -47,8 +47,8 @@ func cleanID(id string) string {
 	return id
 }
 
-// timeOf is when the server says that it happened (IRCv3 server-time), else now. What is a day off says more about a
-// clock than about the event.
+// timeOf is when the server says that something happened just now (IRCv3 server-time), else now. What is a day off says
+// more about a clock than about the event.
 func timeOf(e *girc.Event, now time.Time) time.Time {
 	const most = 24 * time.Hour
 	t, err := time.Parse(time.RFC3339Nano, e.Tags["time"])
@@ -87,6 +87,7 @@ type refusal struct {
 	err     error
 	absent  bool // we are not in the channel, or the person is not there
 	passing bool // the same line may pass a little later
+	muted   bool // nothing passes there for now
 }
 
 // decodeRefusal reads the numerics and standard replies (IRCv3) that refuse a PRIVMSG or NOTICE. With sure, a label has
@@ -99,6 +100,7 @@ func decodeRefusal(e *girc.Event, sure bool) (refusal, bool) {
 	r := refusal{target: param(e, 1), err: refusedError{e.Command, reason}}
 	switch e.Command {
 	case girc.ERR_CANNOTSENDTOCHAN: // +m, +n, a ban, a filter: may pass
+		r.muted = true
 	case girc.ERR_NOSUCHNICK, girc.ERR_NOSUCHCHANNEL, girc.ERR_NOTONCHANNEL:
 		r.absent = true
 	case girc.RPL_TRYAGAIN, "439", "707": // try again, targets change too fast

@@ -65,6 +65,7 @@ func feedLine(t *testing.T, s *session, text string) string {
 	}
 	var b strings.Builder
 	err := s.handle(e)
+	s.flush()
 	batch, _ := s.c.side.inlet.take()
 	for _, h := range batch {
 		ev, readErr := h.Read(t.Context())

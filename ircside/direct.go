@@ -21,42 +21,41 @@ const (
 	maxSources = 1024 // of them that are remembered; full of them, all are forgotten
 )
 
-// private handles what somebody says to us alone: "ADDRESS: text" goes to the person of that address on another
-// network, anything else is answered with how to do it. NOTICE and CTCP neither cross nor get an answer, so that no two
-// machines can talk to each other for ever.
-func (s *session) private(e *girc.Event) {
-	nick := nickOf(e)
+// written reads what somebody says to us alone: "ADDRESS: text" goes to the person of that address on another network,
+// anything else is answered, if answer is set, with how to do it. NOTICE and CTCP neither cross nor get an answer, so
+// that no two machines can talk to each other for ever. It reports false for what does not cross.
+func (s *session) written(e *girc.Event, nick string, at time.Time, answer bool) (heard, bool) {
 	m, speech := decodeMessage(e)
-	if e.Command != girc.PRIVMSG || nick == "" || e.Source.Host == "" || !speech {
-		return
+	if e.Command != girc.PRIVMSG || e.Source.Host == "" || !speech {
+		return heard{}, false
+	}
+	refuse := func(topic string, pause time.Duration, text string) (heard, bool) {
+		if answer {
+			s.answer(topic, nick, pause, text)
+		}
+		return heard{}, false
 	}
 	direct := s.c.side.deps.Direct
 	if !direct.Enabled() {
-		s.answer("disabled", nick, nobodyPause, fmt.Sprintf("I pass on what is said in %s; direct messages are not bridged, and nobody has read yours", s.c.channels()))
-		return
+		return refuse("disabled", nobodyPause, fmt.Sprintf("I pass on what is said in %s; direct messages are not bridged, and nobody has read yours", s.c.channels()))
 	}
 	local := s.person(nick)
 	remote, text, reason := addressed(direct, m.Text.Plain, local.Network)
-	at := gateway.DirectAddress(local, remote)
-	if reason == "" && max(len(at.ID), len(at.Mirror().ID)) > gateway.MaxRoom {
+	chat := gateway.DirectAddress(local, remote)
+	if reason == "" && max(len(chat.ID), len(chat.Mirror().ID)) > gateway.MaxRoom {
 		reason = "the address is too long"
 	}
 	if reason != "" {
-		s.answer("help", nick, helpPause, fmt.Sprintf("nobody got that: %s. Begin with whom it is for: /msg %s user@example.org: hello", reason, s.nick))
-		return
+		return refuse("help", helpPause, fmt.Sprintf("nobody got that: %s. Begin with whom it is for: /msg %s user@example.org: hello", reason, s.nick))
 	}
 	if reason = direct.Refuses(local, remote); reason != "" {
-		s.answer("refused", nick, helpPause, "nobody got that: "+reason)
-		return
+		return refuse("refused", helpPause, "nobody got that: "+reason)
 	}
-	if !s.c.mayPair(e.Source.Ident+"@"+e.Source.Host, at) {
-		s.answer("many", nick, helpPause, "nobody got that: you have written to many people lately; try again later")
-		return
+	if !s.c.mayPair(e.Source.Ident+"@"+e.Source.Host, chat) {
+		return refuse("many", helpPause, "nobody got that: you have written to many people lately; try again later")
 	}
 	m.Text.Plain = text
-	s.c.side.inlet.add(arrival(gateway.Event{
-		At: at, Native: cleanID(e.Tags["msgid"]), Sender: local, Time: timeOf(e, s.lastHeard), Body: m,
-	}), nil, false)
+	return arrival(gateway.Event{At: chat, Native: cleanID(e.Tags["msgid"]), Sender: local, Time: at, Body: m}), true
 }
 
 // addressed takes the address off the front of a text: what stands before the first white space, without a colon or
@@ -78,6 +77,7 @@ func addressed(direct gateway.Direct, text, from string) (who gateway.Person, re
 func (s *session) answer(topic, nick string, pause time.Duration, text string) {
 	const lane, most = "\x00private", 4
 	if s.pace.queued(lane) < most && s.c.mayTell(topic+" "+s.c.casemap.fold(nick), pause) {
+		s.stirred = true
 		s.pace.push(lane, &line{text: "NOTICE " + nick + " :" + gateway.Shorten(text, s.payload("NOTICE", nick))})
 	}
 }
@@ -131,24 +131,25 @@ func (s *session) isAway(e *girc.Event) {
 	if l == nil || !couldBeNick(nick) {
 		return
 	}
-	if _, _, chat := l.at.Direct(); !chat || !s.c.mayTell("away "+l.at.ID, awayPause) {
+	at := l.of.at
+	if _, _, chat := at.Direct(); !chat || !s.c.mayTell("away "+at.ID, awayPause) {
 		return
 	}
 	text := nick + " is away"
 	if reason := cleanReason(param(e, 2)); reason != "" {
 		text += ": " + reason
 	}
-	s.c.side.inlet.add(arrival(gateway.Event{
-		At: l.at, Sender: s.person(nick), Time: timeOf(e, s.lastHeard),
+	s.take(arrival(gateway.Event{
+		At: at, Sender: s.person(nick), Time: timeOf(e, s.lastHeard),
 		Body: gateway.Message{Style: gateway.StyleNotice, Text: gateway.Text{Plain: text}},
-	}), nil, false)
+	}))
 }
 
 // lineTo finds the oldest line to a nick or channel whose fate is not known.
 func (s *session) lineTo(target string) *line {
 	target = s.c.casemap.fold(target)
 	for _, l := range s.inflight {
-		if l.target == target {
+		if l.target == target && !l.settled && !l.heard {
 			return l
 		}
 	}

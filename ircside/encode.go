@@ -2,6 +2,7 @@ package ircside
 
 import (
 	"strings"
+	"time"
 
 	"lockbridge/gateway"
 )
@@ -17,6 +18,8 @@ type outgoing struct {
 type limits struct {
 	payload func(command, target string) int // the bytes that a line to target has for its text
 	lines   int                              // the most lines of text
+	name    string                           // what the channel is called on the wire, where that is not its address
+	now     time.Time
 }
 
 // encode turns a delivery into lines. An error says for good that IRC cannot say it.
@@ -25,12 +28,15 @@ func encode(d gateway.Delivery, direct gateway.Direct, lim limits) (outgoing, er
 		return outgoing{}, gateway.Dropf("IRC cannot carry end-to-end encrypted messages")
 	}
 	to, out := placeOf(d.Room, direct), outgoing{}
+	if !to.chat && lim.name != "" {
+		to.target = lim.name
+	}
 	if to.chat && !couldBeNick(to.target) {
 		return outgoing{}, gateway.Dropf("%q cannot be a nick", gateway.CleanName(to.target))
 	}
 	switch body := d.Event.Body.(type) {
 	case gateway.Message:
-		out = encodeMessage(to, d.Event.Sender, body, lim)
+		out = encodeMessage(to, d.Event, body, lim)
 	case gateway.Receipt:
 		var err error
 		if out, err = encodeReceipt(to, d.Room.Network, body, lim); err != nil {
@@ -65,26 +71,49 @@ func placeOf(room gateway.Address, direct gateway.Direct) place {
 
 // encodeMessage says what a person said: "<nick> text", or "* nick text" for an emote. Nobody's name is in front of
 // what the gateway itself says. In a chat the address stands for the name, without marks, so that it can be copied.
-func encodeMessage(to place, sender gateway.Person, m gateway.Message, lim limits) outgoing {
+//
+// What is late begins with the time at which it was said.
+func encodeMessage(to place, ev *gateway.Event, m gateway.Message, lim limits) outgoing {
+	sender := ev.Sender
 	out := outgoing{command: "PRIVMSG", target: to.target}
 	if m.Style == gateway.StyleNotice {
 		out.command = "NOTICE"
 	}
 	budget := lim.payload(out.command, to.target)
-	prefix := ""
+	prefix, late := "", stamp(ev.Time, lim.now)
 	if !sender.IsZero() {
 		name := to.name
 		if !to.chat {
 			name = unpingable(nameOf(sender))
 		}
-		name = gateway.Shorten(name, max((budget-minRoom)/2, 8)) // at least half of the line is the text's
+		name = gateway.Shorten(name, max((budget-minRoom-len(late))/2, 8)) // at least half of the line is the text's
 		prefix = "<" + name + "> "
 		if m.Style == gateway.StyleEmote {
 			prefix = "* " + name + " "
 		}
+		prefix = late + prefix
 	}
 	out.lines = spoken(prefix, m.Text.Plain, budget, lim.lines)
 	return out
+}
+
+// What a late line begins with: when it was said, in UTC, with the day where that is not today.
+const (
+	stampToday = "[15:04] "
+	stampDay   = "[2006-01-02 15:04] "
+	lateAfter  = 10 * time.Minute
+)
+
+// stamp is what a line begins with that was said at a time.
+func stamp(said, now time.Time) string {
+	said, now = said.UTC(), now.UTC()
+	switch {
+	case said.IsZero() || now.Sub(said) <= lateAfter:
+		return ""
+	case said.Format(time.DateOnly) == now.Format(time.DateOnly):
+		return said.Format(stampToday)
+	}
+	return said.Format(stampDay)
 }
 
 func nameOf(p gateway.Person) string {

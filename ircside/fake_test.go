@@ -37,6 +37,7 @@ type link struct {
 type rig struct {
 	*fake
 	side  *Side
+	store *sidetest.State
 	inbox *sidetest.Inbox
 	ready chan error
 	stop  func()
@@ -68,7 +69,8 @@ func begin(t *testing.T, change func(*Config, *Side), rooms ...gateway.Room) *ri
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{fake: &fake{t, ln}, ready: make(chan error, 100), inbox: sidetest.NewInbox(sidetest.NewState()), log: &logBook{}}
+	state := sidetest.NewState()
+	r := &rig{fake: &fake{t, ln}, ready: make(chan error, 100), store: state, inbox: sidetest.NewInbox(state), log: &logBook{}}
 	cfg := defaults()
 	cfg.Server, cfg.TLS, cfg.Nick, cfg.User = ln.Addr().String(), false, "lb", "lb"
 	cfg.Pace = Pace{Burst: 100, Every: time.Millisecond}
@@ -78,11 +80,13 @@ func begin(t *testing.T, change func(*Config, *Side), rooms ...gateway.Room) *ri
 	if len(rooms) == 0 {
 		rooms = []gateway.Room{lobby()}
 	}
-	r.side, err = New(cfg, gateway.Deps{Network: "net", Direct: direct(), Rooms: rooms, Log: slog.New(slog.NewTextHandler(r.log, nil)), Ready: func(err error) { r.ready <- err }})
+	r.side, err = New(cfg, gateway.Deps{Network: "net", Direct: direct(), Rooms: rooms, State: state, Log: slog.New(slog.NewTextHandler(r.log, nil)), Ready: func(err error) { r.ready <- err }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.side.timings.retryLeast, r.side.timings.refused, r.side.timings.rejoin, r.side.timings.knock = time.Millisecond, time.Millisecond, time.Millisecond, time.Millisecond
+	timings := &r.side.timings
+	timings.retryLeast, timings.refused, timings.rejoin, timings.knock = time.Millisecond, time.Millisecond, time.Millisecond, time.Millisecond
+	timings.mute, timings.throttle, timings.soon = 0, time.Millisecond, 50*time.Millisecond
 	if change != nil {
 		change(&cfg, r.side)
 	}

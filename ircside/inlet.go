@@ -24,10 +24,13 @@ type inlet struct {
 	taken   chan struct{} // a batch was taken
 }
 
-// heard is an arrival, and what to do once it is recorded.
+// heard is an arrival on its way into the journal.
 type heard struct {
-	gateway.Arrival
-	after func()
+	gateway.Arrival        // without Read: there is only the mark to write
+	line            *line  // our own line, whose echo it is
+	marks           string // of which history mark is a place; see markKey
+	mark            mark   // zero: none
+	membership      bool
 }
 
 const (
@@ -64,22 +67,32 @@ func (q *inlet) nearlyFull() bool {
 	return len(q.waiting) >= maxWaiting-maxWaiting/8 && !q.stuck
 }
 
-// add queues an arrival and reports whether there was room. Membership, which is told again, leaves half of the room to
-// what people say.
-func (q *inlet) add(a gateway.Arrival, after func(), membership bool) bool {
+// add queues arrivals and returns those for which there was no room. Membership, which is told again, leaves half of the
+// room to what people say.
+func (q *inlet) add(all ...heard) (refused []heard) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.waiting) >= maxWaiting || membership && len(q.waiting) >= maxWaiting/2 {
-		q.dropped++
-		q.lost.Inc()
-		return false
+	for _, h := range all {
+		if n := len(q.waiting); n >= maxWaiting || h.membership && n >= maxWaiting/2 {
+			q.dropped++
+			q.lost.Inc()
+			refused = append(refused, h)
+			continue
+		}
+		q.waiting = append(q.waiting, h)
 	}
-	q.waiting = append(q.waiting, heard{a, after})
 	select {
 	case q.wake <- struct{}{}:
 	default:
 	}
-	return true
+	return refused
+}
+
+// empty reports whether nothing waits.
+func (q *inlet) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) == 0
 }
 
 // take removes the first arrivals, and tells how many were lost since the last time.
@@ -113,7 +126,7 @@ func (s *Side) feed(ctx context.Context, in gateway.Inbox) error {
 			return nil
 		case ctx.Err() != nil:
 			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), parting)
-			err := accept(last, in, batch)
+			err := s.accept(last, in, batch)
 			cancel()
 			if err != nil {
 				s.deps.Log.Error("what was heard last could not be recorded", "lost", len(batch), "error", err)
@@ -136,7 +149,7 @@ func (s *Side) feed(ctx context.Context, in gateway.Inbox) error {
 func (s *Side) acceptUntil(ctx context.Context, in gateway.Inbox, batch []heard) error {
 	const first = 50 * time.Millisecond
 	for pause := first; ; pause = min(2*pause, s.timings.acceptMost) {
-		err := accept(ctx, in, batch)
+		err := s.accept(ctx, in, batch)
 		switch {
 		case err == nil:
 			return nil
@@ -161,19 +174,52 @@ func (q *inlet) putBack(batch []heard) {
 	q.waiting = append(batch, q.waiting...)
 }
 
-// accept records a batch and tells those who wait for it.
-func accept(ctx context.Context, in gateway.Inbox, batch []heard) error {
-	arrivals := make([]gateway.Arrival, len(batch))
-	for i, h := range batch {
-		arrivals[i] = h.Arrival
+// accept records a batch, with the marks that it moves, and tells those who wait for it.
+func (s *Side) accept(ctx context.Context, in gateway.Inbox, batch []heard) error {
+	arrivals := make([]gateway.Arrival, 0, len(batch)+1)
+	var marks map[string][]byte
+	for _, h := range batch {
+		if h.Read != nil {
+			arrivals = append(arrivals, h.Arrival)
+		}
+		if !h.mark.at.IsZero() {
+			if marks == nil {
+				marks = map[string][]byte{}
+			}
+			marks[markKey(h.marks)] = []byte(h.mark.String())
+		}
+	}
+	if marks != nil {
+		arrivals = append(arrivals, gateway.Arrival{At: batch[len(batch)-1].At, Read: func(ctx context.Context) (*gateway.Event, error) {
+			return nil, s.deps.State.PutMany(ctx, marks)
+		}})
 	}
 	if err := in.Accept(ctx, arrivals); err != nil {
 		return err
 	}
+	s.relay.recorded(batch)
+	return nil
+}
+
+// recorded settles the lines whose echoes are in the journal, and goes on from the marks that are.
+func (c *conn) recorded(batch []heard) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, h := range batch {
-		if h.after != nil {
-			h.after()
+		if !h.mark.at.IsZero() {
+			c.marks[h.marks] = h.mark
+		}
+		switch l := h.line; {
+		case l == nil:
+		case l.claimed && !l.read:
+			l.native = ""
+			c.settle(l, gateway.Later(100*time.Millisecond, errOthers))
+		default:
+			c.settle(l, nil)
 		}
 	}
-	return nil
+	if s := c.sess; s != nil && s.gapped && c.side.inlet.empty() {
+		s.reread = true
+		s.nudge()
+	}
 }

@@ -14,12 +14,13 @@ import (
 
 func fill(q *inlet, n int) (refused int) {
 	for range n {
-		if !q.add(gateway.Arrival{}, nil, false) {
-			refused++
-		}
+		refused += len(q.add(heard{}))
 	}
 	return refused
 }
+
+// something is an arrival of no account.
+func something() heard { return arrival(gateway.Event{At: lobby().Address}) }
 
 func TestInletIsBounded(t *testing.T) {
 	lost, registry := prometheus.NewCounter(prometheus.CounterOpts{Name: "lost"}), prometheus.NewRegistry()
@@ -28,7 +29,7 @@ func TestInletIsBounded(t *testing.T) {
 	if n := fill(q, maxWaiting/2); n != 0 {
 		t.Fatalf("%d refused", n)
 	}
-	if q.add(gateway.Arrival{}, nil, true) {
+	if len(q.add(heard{membership: true})) == 0 {
 		t.Error("membership took the place of speech")
 	}
 	if n := fill(q, maxWaiting); n != maxWaiting/2 {
@@ -98,7 +99,7 @@ func (r refusing) Accept(context.Context, []gateway.Arrival) error {
 
 func TestFeedEndsWithTheLease(t *testing.T) {
 	s := loose(t).c.side
-	fill(s.inlet, 1)
+	s.inlet.add(something())
 	if err := s.feed(t.Context(), refusing{gateway.ErrLeaseLost, make(chan struct{}, 1)}); !errors.Is(err, gateway.ErrLeaseLost) {
 		t.Errorf("ended with %v", err)
 	}
@@ -108,7 +109,7 @@ func TestFeedEndsWithTheLease(t *testing.T) {
 func TestFeedTriesOnceMore(t *testing.T) {
 	s := loose(t).c.side
 	s.deps.Log = slog.New(slog.DiscardHandler)
-	fill(s.inlet, 1)
+	s.inlet.add(something())
 	in := refusing{errors.New("away"), make(chan struct{}, 10)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)

@@ -3,7 +3,7 @@ package ircside
 import "time"
 
 // pacer decides which line leaves when. It holds a token bucket, one queue a lane, and serves the lanes in turn, so
-// that a loud channel does not starve the others. Its owner guards it.
+// that a loud channel does not starve the others. Without every there is no limit. Its owner guards it.
 type pacer struct {
 	burst  float64
 	every  time.Duration
@@ -39,11 +39,19 @@ func (p *pacer) charge(now time.Time) {
 	p.tokens--
 }
 
+// rest lets nothing leave for d.
+func (p *pacer) rest(now time.Time, d time.Duration) {
+	p.refill(now)
+	if p.every > 0 {
+		p.tokens = min(p.tokens, -float64(d)/float64(p.every))
+	}
+}
+
 // take removes the lines that may leave now, at most limit, and returns how long to wait for the next one. The wait is
 // zero if nothing is queued.
 func (p *pacer) take(now time.Time, limit int) (out []*line, wait time.Duration) {
 	p.refill(now)
-	for len(out) < limit && p.tokens >= 1 {
+	for len(out) < limit && (p.tokens >= 1 || p.every == 0) {
 		l := p.next()
 		if l == nil {
 			return out, 0
@@ -54,14 +62,14 @@ func (p *pacer) take(now time.Time, limit int) (out []*line, wait time.Duration)
 	if len(p.first) == 0 && len(p.turns) == 0 {
 		return out, 0
 	}
-	if p.tokens >= 1 {
+	if p.tokens >= 1 || p.every == 0 {
 		return out, time.Nanosecond
 	}
 	return out, time.Duration((1-p.tokens)*float64(p.every)) + 1
 }
 
 func (p *pacer) refill(now time.Time) {
-	if gone := now.Sub(p.at); gone > 0 {
+	if gone := now.Sub(p.at); gone > 0 && p.every > 0 {
 		p.tokens = min(p.burst, p.tokens+float64(gone)/float64(p.every))
 	}
 	p.at = now
@@ -91,34 +99,36 @@ func (p *pacer) next() *line {
 // queued counts the lines of a lane.
 func (p *pacer) queued(lane string) int { return len(p.lanes[lane]) }
 
-// withdraw removes the lines of a lane that gone selects.
-func (p *pacer) withdraw(lane string, gone func(*line) bool) {
+// withdraw removes the lines of a lane that gone selects, and returns them.
+func (p *pacer) withdraw(lane string, gone func(*line) bool) (out []*line) {
 	kept := p.lanes[lane][:0:0]
 	for _, l := range p.lanes[lane] {
-		if !gone(l) {
+		if gone(l) {
+			out = append(out, l)
+		} else {
 			kept = append(kept, l)
 		}
 	}
 	p.lanes[lane] = kept
 	if len(kept) > 0 {
-		return
+		return out
 	}
 	delete(p.lanes, lane)
 	for i, turn := range p.turns {
 		if turn == lane {
 			p.turns = append(p.turns[:i:i], p.turns[i+1:]...)
-			return
+			break
 		}
 	}
+	return out
 }
 
-// withdrawAll empties the pacer, telling each line.
-func (p *pacer) withdrawAll(tell func(*line)) {
+// withdrawAll empties the pacer and returns what was in it.
+func (p *pacer) withdrawAll() (out []*line) {
 	for _, queue := range p.lanes {
-		for _, l := range queue {
-			tell(l)
-		}
+		out = append(out, queue...)
 	}
 	p.first, p.turns = nil, nil
 	clear(p.lanes)
+	return out
 }

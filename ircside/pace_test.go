@@ -67,8 +67,24 @@ func TestPaceLimit(t *testing.T) {
 	if n := p.queued("a"); n != 1 {
 		t.Errorf("queued = %d", n)
 	}
-	p.withdrawAll(func(*line) {})
+	if n := len(p.withdrawAll()); n != 1 {
+		t.Errorf("%d were withdrawn", n)
+	}
 	if got, wait := p.take(now, 2); len(got) != 0 || wait != 0 {
+		t.Errorf("take = %q, %v", texts(got), wait)
+	}
+}
+
+// TestNoPace: without a pace everything leaves at once.
+func TestNoPace(t *testing.T) {
+	now := time.Unix(0, 0)
+	p := newPacer(Pace{Burst: 1}, now)
+	p.push("a", lines("1", "2", "3")...)
+	if got, wait := p.take(now, 2); texts(got) != "1 2" || wait <= 0 {
+		t.Errorf("take = %q, %v", texts(got), wait)
+	}
+	p.rest(now, time.Hour)
+	if got, wait := p.take(now, 2); texts(got) != "3" || wait != 0 {
 		t.Errorf("take = %q, %v", texts(got), wait)
 	}
 }

@@ -53,7 +53,9 @@ func (s *session) tell(r *room, e *girc.Event, sender gateway.Person, m gateway.
 	if e != nil {
 		ev.Time = timeOf(e, now)
 	}
-	s.c.side.inlet.add(arrival(ev), nil, true)
+	h := arrival(ev)
+	h.membership = true
+	s.take(h)
 }
 
 // quit handles QUIT: a departure from every channel.

@@ -4,21 +4,35 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
+	"time"
 
 	"github.com/lrstanley/girc"
 
 	"lockbridge/gateway"
 )
 
-// handle reads one line of the server. An error ends the session.
+// handle reads one line of the server. Its caller holds the connection's mutex. An error ends the session.
 func (s *session) handle(e *girc.Event) error {
-	s.c.mu.Lock()
-	defer s.c.mu.Unlock()
-	defer s.nudge()
-	s.lastHeard = s.c.side.clock.now()
 	if handled, err := s.registration(e); handled || err != nil {
+		s.stirred = true
 		return err
 	}
+	switch e.Command {
+	case girc.PRIVMSG, girc.NOTICE:
+		s.message(e)
+		return nil
+	case "BATCH":
+		s.batch(e)
+		return nil
+	case "CHATHISTORY":
+		s.historyTarget(e)
+		return nil
+	}
+	if b := s.batches[e.Tags["batch"]]; b.history {
+		return nil // what happened, as it was told before
+	}
+	s.stirred = true
 	switch e.Command {
 	case girc.PING:
 		const most = 256 // answers that wait for the socket
@@ -29,11 +43,7 @@ func (s *session) handle(e *girc.Event) error {
 	case girc.PONG:
 		s.pong(e.Last())
 	case girc.ERROR:
-		return fmt.Errorf("the server ended the connection: %s", cleanReason(e.Last()))
-	case girc.PRIVMSG, girc.NOTICE:
-		s.message(e)
-	case "BATCH":
-		s.batch(e)
+		return s.ended(cleanReason(e.Last()))
 	case "ACK":
 		if l := s.labelledLine(e); l != nil {
 			s.confirm(l, nil)
@@ -50,10 +60,19 @@ func (s *session) handle(e *girc.Event) error {
 		if r := s.room(e.Last()); r != nil && r.state == roomOut && s.isMe(param(e, 0)) {
 			r.due = s.lastHeard
 		}
+	case girc.MODE:
+		if r := s.room(param(e, 0)); r != nil {
+			r.mutedUntil = time.Time{} // we may be allowed to speak again
+		}
 	case girc.RPL_NAMREPLY:
 		s.names(e)
 	case girc.RPL_ENDOFNAMES:
 		s.namesEnd(e)
+		s.endForward(param(e, 1))
+	case girc.RPL_TOPIC:
+		s.forwardTopic(param(e, 1), e.Last())
+	case errForwarded:
+		s.forwarded(e)
 	case girc.RPL_AWAY:
 		s.isAway(e)
 	case girc.RPL_WHOISUSER, girc.RPL_ENDOFWHOIS:
@@ -70,13 +89,23 @@ func (s *session) handle(e *girc.Event) error {
 	return nil
 }
 
+// ended makes an error of the server's last words. A ban at the login is no reason to come back quickly.
+func (s *session) ended(reason string) error {
+	if words := strings.ToLower(reason); !s.registered && (strings.Contains(words, "banned") || strings.Contains(words, "lined")) {
+		return loginError{"the server refused us: " + reason}
+	}
+	return fmt.Errorf("the server ended the connection: %s", reason)
+}
+
 // room finds a bridged channel.
 func (s *session) room(name string) *room { return s.c.rooms[s.c.casemap.fold(name)] }
 
 // batch is a group of lines that belong together (IRCv3 batch).
 type batch struct {
-	label  string
-	replay bool // history, which is not read
+	label   string
+	history bool
+	replay  *replay // the history that we asked for; nil: one that is not read
+	targets bool    // the answer to who wrote to us
 }
 
 // batch handles BATCH: "+ref type ..." begins one and "-ref" ends it.
@@ -86,16 +115,29 @@ func (s *session) batch(e *girc.Event) {
 	switch {
 	case len(ref) < 2:
 	case ref[0] == '-':
+		b := s.batches[ref[1:]]
 		delete(s.batches, ref[1:])
+		switch {
+		case b.replay != nil && s.replayOf(b.replay.target) == b.replay:
+			s.stirred = true
+			s.pageEnds(b.replay)
+		case b.targets && s.queries != nil && s.queries.now == nil:
+			s.stirred = true
+			s.nextQuery()
+		}
 	case ref[0] == '+' && len(s.batches) < most:
 		outer := s.batches[e.Tags["batch"]]
-		b := batch{label: e.Tags["label"], replay: outer.replay}
+		b := batch{label: e.Tags["label"], history: outer.history, replay: outer.replay}
 		if b.label == "" {
 			b.label = outer.label
 		}
 		switch param(e, 1) {
-		case "chathistory", "draft/chathistory", "znc.in/playback":
-			b.replay = true
+		case "chathistory", capHistory:
+			b.history, b.replay = true, s.replayOf(param(e, 2))
+		case "znc.in/playback":
+			b.history = true
+		case "draft/chathistory-targets", "chathistory-targets":
+			b.targets = true
 		}
 		s.batches[ref[1:]] = b
 	}
@@ -107,21 +149,16 @@ func (s *session) labelledLine(e *girc.Event) *line {
 	if label == "" {
 		label = s.batches[e.Tags["batch"]].label
 	}
-	if label == "" {
-		return nil
-	}
-	for _, l := range s.inflight { // the answer to the oldest comes first
-		if makeLabel(l.key, l.part) == label {
-			return l
-		}
-	}
-	return nil
+	return s.labels[label]
 }
 
 // confirm settles a line.
 func (s *session) confirm(l *line, err error) {
-	l.settle(err)
-	s.prune()
+	delete(s.labels, l.label)
+	if r := s.c.rooms[l.target]; r != nil && err == nil {
+		r.mute = 0
+	}
+	s.c.settle(l, err)
 }
 
 // pong handles the answer to a PING. If it is the barrier's, the server has read the lines before it; those that it
@@ -131,7 +168,9 @@ func (s *session) pong(token string) {
 		return
 	}
 	for _, l := range s.barrier {
-		l.settle(nil)
+		if !l.settled {
+			s.confirm(l, nil)
+		}
 	}
 	s.barrier, s.barrierToken = nil, ""
 	s.prune()
@@ -139,6 +178,10 @@ func (s *session) pong(token string) {
 
 // refused handles the server's refusals, of a JOIN or of a line.
 func (s *session) refused(e *girc.Event) {
+	if e.Command == "FAIL" && param(e, 0) == "CHATHISTORY" {
+		s.refusedHistory(e)
+		return
+	}
 	l := s.labelledLine(e)
 	if l == nil && s.refusedJoin(e) {
 		return
@@ -163,11 +206,16 @@ func (s *session) refused(e *girc.Event) {
 	switch {
 	case l == nil:
 	case no.absent && r != nil:
-		s.confirm(l, gateway.Later(r.pause, r.absence()))
+		s.confirm(l, gateway.Later(min(r.pause, time.Minute), r.absence()))
 	case no.absent: // a person who left, or was never there
 		s.confirm(l, gateway.Dropf("%s is not on %s", gateway.CleanName(toUTF8(no.target)), s.c.side.deps.Network))
 	case s.c.rooms[l.target] == nil && !no.passing: // a person who does not listen to us
 		s.confirm(l, gateway.Dropf("%s does not take our messages: %w", l.target, no.err))
+	case no.muted && r != nil:
+		s.confirm(l, s.muted(r, no.err))
+	case no.passing:
+		s.pace.rest(s.lastHeard, s.c.side.timings.throttle)
+		s.confirm(l, gateway.Later(s.c.side.timings.throttle, no.err))
 	default:
 		s.confirm(l, no.err)
 	}
@@ -176,58 +224,108 @@ func (s *session) refused(e *girc.Event) {
 // message handles PRIVMSG and NOTICE: what people say, and our own lines coming back.
 func (s *session) message(e *girc.Event) {
 	nick := nickOf(e)
-	if len(e.Params) < 2 || nick == "" || s.batches[e.Tags["batch"]].replay {
+	if len(e.Params) < 2 || nick == "" {
 		return
 	}
-	r := s.room(param(e, 0))
-	if s.isMe(nick) {
+	if b := s.batches[e.Tags["batch"]]; b.history {
+		if p := b.replay; p != nil && s.replayOf(p.target) == p {
+			s.replayed(p, e)
+		}
+		return
+	}
+	target, at := param(e, 0), mark{id: cleanID(e.Tags["msgid"]), at: timeOf(e, s.lastHeard)}
+	r := s.room(target)
+	switch {
+	case s.isMe(nick):
 		s.learnMask(e.Source)
 		if l := s.labelledLine(e); l != nil {
-			s.echo(e, l)
+			s.echo(l, at)
 		}
-		return // without label it is not from this session
-	}
-	if r == nil {
-		if s.isMe(param(e, 0)) {
-			s.private(e)
+	case s.isGhost(e):
+		s.c.keepReturned(target, e.Command, e.Last(), at.id, at.at)
+	case r != nil:
+		if h, ok := s.spoken(r, e, nick, at); ok {
+			s.hear(r.replay, h)
 		}
-		return
+	case s.isMe(target):
+		h, ok := s.written(e, nick, at.at, true)
+		if !ok {
+			return
+		}
+		h.mark = at
+		if q := s.queries; q != nil && len(q.held) < heldMost {
+			q.held = append(q.held, h)
+		} else {
+			s.take(h)
+		}
 	}
+}
+
+// spoken is what somebody said in a channel. It reports false for what is not speech.
+func (s *session) spoken(r *room, e *girc.Event, nick string, at mark) (heard, bool) {
 	m, ok := decodeMessage(e)
 	if !ok {
-		return
+		return heard{}, false
 	}
-	s.c.side.inlet.add(arrival(gateway.Event{
-		At: r.Address, Native: cleanID(e.Tags["msgid"]), Sender: s.person(nick), Time: timeOf(e, s.lastHeard), Body: m,
-	}), nil, false)
+	h := arrival(gateway.Event{At: r.Address, Native: at.id, Sender: s.person(nick), Time: at.at, Body: m})
+	h.marks, h.mark = r.ID, at
+	return h, true
 }
 
 // echo handles our own line as the server passed it on. With a msgid it goes through the journal, in the order of the
 // stream, and counts as confirmed when it is recorded there.
-func (s *session) echo(e *girc.Event, l *line) {
-	msgid := cleanID(e.Tags["msgid"])
-	if msgid == "" || l.at.ID == "" {
+func (s *session) echo(l *line, at mark) {
+	h, ok := s.c.side.echoOf(l, at.id, at.at)
+	if !ok {
 		s.confirm(l, nil)
 		return
 	}
-	l.native, l.heard = msgid, true
-	s.prune()
-	mu := &s.c.mu
-	recorded := func() {
-		mu.Lock()
-		defer mu.Unlock()
-		l.settle(nil)
+	delete(s.labels, l.label)
+	var p *replay
+	if r := s.c.rooms[l.target]; r != nil {
+		r.mute, p, h.marks, h.mark = 0, r.replay, r.ID, at
 	}
-	ev := gateway.Event{At: l.at, Native: msgid, Sender: s.person(s.nick), Time: timeOf(e, s.lastHeard), Body: gateway.Echo{Key: l.key, Part: l.part}}
-	if !s.c.side.inlet.add(arrival(ev), recorded, false) {
-		l.settle(nil) // the outcome's parts link it
+	s.hear(p, h)
+}
+
+// hear takes what was heard just now, or holds it back while p is being read.
+func (s *session) hear(p *replay, h heard) {
+	if p != nil {
+		p.hold(h)
+		return
 	}
+	s.take(h)
+}
+
+// take queues what was heard for the journal; see flush. Marks stand still where something before them was lost.
+func (s *session) take(h heard) {
+	if s.gapped || !s.keepsHistory() {
+		h.mark = mark{}
+	}
+	s.fresh = append(s.fresh, h)
+}
+
+// flush hands on what was heard since the last time. What finds no room is lost, unless the server keeps a history: then
+// it is read again from there, once the journal takes something.
+func (s *session) flush() {
+	if len(s.fresh) == 0 {
+		return
+	}
+	for _, h := range s.c.side.inlet.add(s.fresh...) {
+		if h.line != nil {
+			s.confirm(h.line, nil) // the outcome's parts link it
+		} else if !h.membership {
+			s.gapped = s.keepsHistory()
+		}
+	}
+	clear(s.fresh)
+	s.fresh = s.fresh[:0]
 }
 
 // arrival wraps an event that is read already.
-func arrival(ev gateway.Event) gateway.Arrival {
-	return gateway.Arrival{At: ev.At, Native: ev.Native, Read: func(context.Context) (*gateway.Event, error) {
+func arrival(ev gateway.Event) heard {
+	return heard{Arrival: gateway.Arrival{At: ev.At, Native: ev.Native, Read: func(context.Context) (*gateway.Event, error) {
 		out := ev // Accept fills in its copy, and may ask again
 		return &out, nil
-	}}
+	}}}
 }

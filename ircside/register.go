@@ -18,7 +18,7 @@ func (e loginError) Error() string { return e.reason }
 
 // wantedCaps are the capabilities (IRCv3) that we ask for where they are offered.
 func wantedCaps() []string {
-	return []string{"batch", "chghost", "echo-message", "labeled-response", "message-tags", "server-time"}
+	return []string{"batch", "chghost", capHistory, "echo-message", "labeled-response", "message-tags", "server-time"}
 }
 
 // register opens the registration (RFC 2812, section 3.1; IRCv3 capability negotiation).
@@ -175,12 +175,14 @@ func (s *session) welcome(e *girc.Event) error {
 		s.nick = nick
 	}
 	s.registered = true
-	s.pace = newPacer(s.c.side.cfg.Pace, s.c.side.clock.now()) // servers count anew from here, too
-	s.regainAt = s.c.side.clock.now().Add(s.c.side.timings.regain)
+	now := s.c.side.clock.now()
+	s.pace = newPacer(s.c.pace, now) // servers count anew from here, too
+	s.regainAt = now.Add(s.c.side.timings.regain)
 	if !s.isMe(s.c.side.cfg.Nick) {
 		s.c.side.deps.Log.Warn("our nick is taken; trying to get it back", "wanted", s.c.side.cfg.Nick, "nick", s.nick)
 	}
 	s.ready() // there may be no channel
+	s.c.signal()
 	return nil
 }
 
@@ -221,6 +223,15 @@ func (s *session) supports(e *girc.Event) {
 			if _, signs, ok := strings.Cut(value, ")"); ok {
 				s.prefixes = signs
 			}
+		case "CHATHISTORY", "draft/CHATHISTORY": // the most lines that may be asked for; 0: any number
+			if n, err := strconv.Atoi(value); err == nil && n >= 0 {
+				s.pageLen = pageMost
+				if n > 0 {
+					s.pageLen = min(n, pageMost)
+				}
+			}
+		case "MSGREFTYPES": // msgid,timestamp
+			s.noMsgids = !slices.Contains(strings.Split(value, ","), "msgid")
 		case "TARGMAX": // PRIVMSG:4,JOIN:,KICK:1
 			for _, limit := range strings.Split(value, ",") {
 				if n, ok := strings.CutPrefix(limit, "JOIN:"); ok {

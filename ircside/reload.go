@@ -2,12 +2,80 @@ package ircside
 
 import (
 	"context"
+	"maps"
 
 	"lockbridge/gateway"
 )
 
-// SetRooms implements gateway.Side.
-func (s *Side) SetRooms([]gateway.Room) {}
+// SetRooms implements gateway.Side. A room that cannot be a channel is logged and left out.
+func (s *Side) SetRooms(rooms []gateway.Room) {
+	var good []gateway.Room
+	for _, r := range rooms {
+		if err := checkRoom(r); err != nil {
+			s.deps.Log.Error("the room is not taken", "error", err)
+			continue
+		}
+		good = append(good, r)
+	}
+	s.relay.setRooms(good)
+}
 
-// Forget implements gateway.Side.
-func (s *Side) Forget(context.Context, gateway.Person) error { return nil }
+func (c *conn) setRooms(rooms []gateway.Room) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	before := maps.Clone(c.byID)
+	list := make([]*room, 0, len(rooms))
+	for _, want := range rooms {
+		r := before[want.ID]
+		delete(before, want.ID)
+		if r == nil {
+			r = newRoom(want)
+		} else if r.Password != want.Password && r.state == roomOut {
+			r.due, r.pause = c.side.clock.now(), 0 // the new one may let us in
+		}
+		r.Room = want
+		list = append(list, r)
+	}
+	c.list = list
+	for _, r := range before {
+		c.dropRoom(r)
+	}
+	c.index()
+	if c.sess != nil {
+		c.sess.ready()
+		c.sess.nudge()
+	}
+	c.signal()
+}
+
+// dropRoom leaves a channel that is not bridged any more. What still waits for it fails.
+func (c *conn) dropRoom(r *room) {
+	s := c.sess
+	if s == nil {
+		return
+	}
+	if r.replay != nil {
+		s.endReplay(r.replay)
+	}
+	if r.state != roomOut {
+		s.part(r.name)
+	}
+	r.state, r.reason = roomOut, errNotBridged
+	c.forgetQueued(r)
+}
+
+// Forget implements gateway.Side. Of people, State keeps nothing: marks are of channels. Who wrote to whom lately is
+// forgotten in memory.
+func (s *Side) Forget(_ context.Context, who gateway.Person) error {
+	c := s.relay
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	clear(c.told) // it costs some repetitions and nothing else
+	for _, of := range c.sources {
+		maps.DeleteFunc(of.chats, func(at gateway.Address, _ bool) bool {
+			local, remote, _ := at.Direct()
+			return local.Network == who.Network && local.ID == who.ID || remote.Network == who.Network && remote.ID == who.ID
+		})
+	}
+	return nil
+}

@@ -23,7 +23,8 @@ const (
 // room is a channel of a bridge. The connection's mutex guards it.
 type room struct {
 	gateway.Room
-	folded string
+	name   string // what it is called on the wire: the ID, or where that forwards us to
+	folded string // of name
 	state  roomState
 	due    time.Time
 	pause  time.Duration // before the next try
@@ -31,11 +32,31 @@ type room struct {
 	reason error         // why we are not in; nil: not tried yet
 	told   string        // the reason that was logged last
 
+	mute       time.Duration // the pause after the last time that we were not let speak
+	mutedUntil time.Time
+	muted      error
+
+	replay *replay // the reading of its history; nil: none
+
 	members map[string]gateway.Person // by folded nick; kept over a reconnect to see who left meanwhile
 	listed  map[string]gateway.Person // what the NAMES reply has told so far; nil: none is under way
 }
 
-var errNotJoined = errors.New("we are not in the channel yet")
+func newRoom(r gateway.Room) *room {
+	return &room{Room: r, name: r.ID, members: map[string]gateway.Person{}}
+}
+
+// rename gives the room another name on the wire. The caller sees to the connection's index.
+func (r *room) rename(name string) {
+	if r.name != name {
+		r.name, r.members = name, map[string]gateway.Person{}
+	}
+}
+
+var (
+	errNotJoined  = errors.New("we are not in the channel yet")
+	errNotBridged = errors.New("the channel is not bridged any more")
+)
 
 // absence says why we are not in.
 func (r *room) absence() error {
@@ -52,10 +73,18 @@ func (s *session) leave(r *room, least time.Duration, reason error) {
 	if r.state == roomIn && now.Sub(r.since) > t.stable {
 		r.pause = 0
 	}
-	r.pause = min(max(least, 2*r.pause), t.rejoinMost)
+	r.pause = max(min(2*r.pause, t.rejoinMost), least)
 	r.state, r.reason, r.listed = roomOut, reason, nil
 	r.due = now.Add(r.pause)
+	if p := r.replay; p != nil {
+		s.endReplay(p)
+	}
 	s.c.forgetQueued(r) // what was written already, the server answers
+	if r.name != r.ID { // it is asked for by its own name again
+		r.rename(r.ID)
+		s.c.index()
+	}
+	s.c.signal()
 	if told := reason.Error(); told != r.told {
 		r.told = told
 		s.c.side.deps.Log.Warn("not in the channel; what is said for it waits", "room", r.ID, "reason", told, "retry_in", r.pause)
@@ -65,13 +94,19 @@ func (s *session) leave(r *room, least time.Duration, reason error) {
 
 // forgetQueued fails the lines that wait for a channel in which we are no longer.
 func (c *conn) forgetQueued(r *room) {
-	c.sess.pace.withdraw(r.folded, func(l *line) bool {
-		if l.target != r.folded {
-			return false
-		}
-		l.settle(gateway.Later(r.pause, r.absence()))
-		return true
-	})
+	waiting := c.sess.pace.withdraw(r.folded, func(l *line) bool { return l.target == r.folded })
+	for _, l := range waiting {
+		c.settle(l, gateway.Later(min(r.pause, time.Minute), r.absence()))
+	}
+}
+
+// muted notes that a channel does not let us speak, and for how long we do not try again. A change of its modes, or
+// anything that we may say after all, ends that.
+func (s *session) muted(r *room, why error) error {
+	t := s.c.side.timings
+	r.mute = min(max(2*r.mute, t.mute), t.muteMost)
+	r.mutedUntil, r.muted = s.lastHeard.Add(r.mute), fmt.Errorf("%s: %w", r.ID, why)
+	return gateway.Later(min(r.mute, time.Minute), r.muted)
 }
 
 // joinDue asks to be let into the channels whose time has come. It returns when the next one is due (zero: none).
@@ -137,16 +172,31 @@ func (s *session) joined(e *girc.Event) {
 		if r != nil {
 			s.enter(r, e, s.person(nick))
 		}
+	case r == nil && s.forwards[s.c.casemap.fold(param(e, 0))] != nil:
+		s.learnMask(e.Source) // its topic comes next, and decides
 	case r == nil:
-		// Somebody forced us in, or a channel forwards there: nobody bridged it, so we do not listen.
-		if name := param(e, 0); validTarget(name) {
-			s.pace.pushFirst(&line{text: "PART " + name})
-		}
+		// Somebody forced us in: nobody bridged it, so we do not listen.
+		s.part(param(e, 0))
 	default:
 		s.learnMask(e.Source)
-		r.state, r.reason, r.told, r.since = roomIn, nil, "", s.c.side.clock.now()
-		r.listed = map[string]gateway.Person{}
-		s.ready()
+		s.entered(r, timeOf(e, s.lastHeard))
+	}
+}
+
+// entered notes that we are in, and begins to read what was said meanwhile.
+func (s *session) entered(r *room, at time.Time) {
+	r.state, r.reason, r.told, r.since = roomIn, nil, "", s.c.side.clock.now()
+	r.mute, r.mutedUntil = 0, time.Time{}
+	r.listed = map[string]gateway.Person{}
+	s.catchUp(r, at)
+	s.ready()
+	s.c.signal()
+}
+
+// part leaves a channel.
+func (s *session) part(name string) {
+	if validTarget(name) {
+		s.pace.pushFirst(&line{text: "PART " + name})
 	}
 }
 

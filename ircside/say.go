@@ -3,56 +3,81 @@ package ircside
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"lockbridge/gateway"
 )
 
-// line is one line on its way out. The connection's mutex guards it until done is closed.
+// line is one line on its way out. The connection's mutex guards it.
 type line struct {
-	text      string          // without label and line end
-	target    string          // folded nick or channel; "" for a command
-	at        gateway.Address // where its echo is recorded; zero for what is told to one person about another line
-	key, part string          // of the delivery; "" for what nobody waits for
-	sent      time.Time       // zero: not yet written
-	heard     bool            // its echo came, and is on its way into the journal
+	text   string     // without label and line end; "" once it is not needed any more
+	said   string     // what an own line that comes back is recognised by; see spokenAs
+	target string     // folded nick or channel; "" for a command
+	label  string     // "" for what nobody waits for
+	part   string     // of the delivery
+	of     *utterance // nil: nobody waits
 
-	done    chan struct{} // closed when it is known what became of the line; nil: nobody waits
-	settled bool
-	native  string // the msgid, where the server told it
+	sent    time.Time // zero: not yet written
+	heard   bool      // its echo came, and is on its way into the journal
+	settled bool      // it is known what became of it
+	doubt   bool      // settled, but it may have reached the network all the same
+	claimed bool      // it came back in a history, or by a ghost of ours
+	read    bool      // the journal did not know the id under which it came back
+	native  string    // the msgid, where the server told it
 	err     error
 }
 
-// settle records what became of a line; only the first word counts.
-func (l *line) settle(err error) {
-	if l.done == nil || l.settled {
+// utterance is one delivery on its way out, over all its attempts.
+type utterance struct {
+	key, lane string
+	at        gateway.Address // where its echoes are recorded; zero for what is told to one person about another line
+	lines     []*line
+	left      int           // lines that are not settled
+	done      chan struct{} // closed when none is left
+	ended     bool          // done is closed
+	err       error         // it was never queued in this attempt, for this reason
+}
+
+// settle records what became of a line; only the first word counts. After the first line that failed, the rest of its
+// utterance is not written any more.
+func (c *conn) settle(l *line, err error) {
+	u := l.of
+	if u == nil || l.settled {
 		return
 	}
 	l.settled, l.err = true, err
-	close(l.done)
+	if err == nil {
+		l.text, l.said = "", ""
+	}
+	u.left--
+	if err != nil {
+		c.takeBack(u)
+	}
+	u.end()
 }
 
-// wait returns when the line is settled, or false when ctx ends before.
-func (l *line) wait(ctx context.Context) bool {
-	select {
-	case <-l.done:
-		return true
-	default:
+// takeBack fails the lines of u that were not written yet.
+func (c *conn) takeBack(u *utterance) {
+	waiting := false
+	for _, l := range u.lines {
+		if !l.settled && !l.heard && l.sent.IsZero() {
+			l.settled, l.err, waiting = true, errWithdrawn, true
+			u.left--
+		}
 	}
-	select {
-	case <-l.done:
-		return true
-	case <-ctx.Done():
-		return false
+	if waiting && c.sess != nil {
+		c.sess.pace.withdraw(u.lane, func(l *line) bool { return l.of == u && l.settled })
 	}
+	u.end()
 }
 
-// utterance is one delivery on its way out.
-type utterance struct {
-	key   string
-	lane  string
-	lines []*line
-	err   error // it was never queued, for this reason
+// end tells who waits for u, once all is known.
+func (u *utterance) end() {
+	if u.left == 0 && !u.ended {
+		u.ended = true
+		close(u.done)
+	}
 }
 
 // parts are the ids that the lines got.
@@ -66,21 +91,39 @@ func (u *utterance) parts() []gateway.Part {
 	return out
 }
 
+// failure is the first error of its lines.
+func (u *utterance) failure() error {
+	for _, l := range u.lines {
+		if l.err != nil && !errors.Is(l.err, errWithdrawn) {
+			return l.err
+		}
+	}
+	for _, l := range u.lines {
+		if l.err != nil {
+			return l.err
+		}
+	}
+	return nil
+}
+
 var errWithdrawn = errors.New("not said because something before it failed")
 
 // say queues the lines of a run. What cannot be said now ends it.
 func (c *conn) say(run []gateway.Delivery) []*utterance {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	var out []*utterance
+	out := make([]*utterance, 0, len(run))
 	for _, d := range run {
 		u := c.prepare(d)
 		out = append(out, u)
-		if u.err != nil && !gateway.IsDrop(u.err) {
-			break
+		if u.err != nil {
+			if !gateway.IsDrop(u.err) {
+				break
+			}
+			continue
 		}
 		for _, l := range u.lines {
-			if !l.settled && l.sent.IsZero() {
+			if !l.settled && !l.heard && l.sent.IsZero() {
 				c.sess.pace.push(u.lane, l)
 			}
 		}
@@ -91,108 +134,199 @@ func (c *conn) say(run []gateway.Delivery) []*utterance {
 	return out
 }
 
-// prepare makes the lines of a delivery, or finds those that an earlier attempt has not brought through.
-func (c *conn) prepare(d gateway.Delivery) *utterance {
-	u := &utterance{key: d.Key}
-	r := c.rooms[c.casemap.fold(d.Room.ID)]
-	local, _, chat := d.Room.Direct()
-	_, private := d.Event.Body.(gateway.Receipt)
-	switch {
-	case r == nil && !chat:
-		u.err = gateway.Dropf("%s is not bridged", d.Room.ID)
-	case c.sess == nil || !c.sess.registered:
-		u.err = gateway.Later(2*time.Second, c.away)
-	case chat && c.sess.isMe(local.ID):
-		u.err = gateway.Dropf("%s is this gateway itself", c.sess.nick)
-	case chat || private:
-	case r.state == roomAsked:
-		u.err = gateway.Later(time.Second, r.absence())
-	case r.state == roomOut:
-		u.err = gateway.Later(max(r.due.Sub(c.side.clock.now()), time.Second), r.absence())
-	}
-	if u.err != nil {
-		return u
-	}
-	u.lane = c.casemap.fold(d.Room.ID)
-	if old := c.said[d.Key]; old != nil {
-		u.lines = old.again()
-	} else {
-		said, err := encode(d, c.side.deps.Direct, limits{payload: c.sess.payload, lines: c.side.cfg.MaxLines})
-		if err != nil {
-			u.err = err
-			return u
+// awaitPlace waits a moment while a login, a JOIN or the reading of a history is under way that a run needs, so that it
+// is said as soon as that is over.
+func (c *conn) awaitPlace(ctx context.Context, run []gateway.Delivery) {
+	var end <-chan time.Time
+	for {
+		c.mu.Lock()
+		soon, changed := c.soon(run), c.changed
+		c.mu.Unlock()
+		if !soon {
+			return
 		}
-		at := d.Room
-		if private {
-			at = gateway.Address{}
+		if end == nil {
+			end = c.side.clock.after(c.side.timings.soon)
 		}
-		for i, text := range said.lines {
-			u.lines = append(u.lines, &line{
-				text: said.command + " " + said.target + " :" + text, target: c.casemap.fold(said.target),
-				at: at, key: d.Key, part: partName(i), done: make(chan struct{}),
-			})
+		select {
+		case <-changed:
+		case <-end:
+			return
+		case <-ctx.Done():
+			return
 		}
-	}
-	c.remember(u)
-	return u
-}
-
-// again returns the lines of an utterance for another attempt: those that were confirmed, or refused for good, stay so,
-// and those that are still on their way are only waited for.
-func (u *utterance) again() []*line {
-	out := make([]*line, len(u.lines))
-	for i, l := range u.lines {
-		out[i] = l
-		if l.settled && l.err != nil && !gateway.IsDrop(l.err) {
-			out[i] = &line{text: l.text, target: l.target, at: l.at, key: l.key, part: l.part, done: make(chan struct{})}
-		}
-	}
-	return out
-}
-
-// maxSaid is how many deliveries are remembered, so that one whose outcome was lost is not said again.
-const maxSaid = 1024
-
-func (c *conn) remember(u *utterance) {
-	if c.said[u.key] == nil {
-		c.saidOrder = append(c.saidOrder, u.key)
-	}
-	c.said[u.key] = u
-	if len(c.saidOrder) > maxSaid {
-		delete(c.said, c.saidOrder[0])
-		c.saidOrder = c.saidOrder[1:]
 	}
 }
 
-// begun reports whether a line of u was written in this attempt, or the delivery has its outcome already.
-func (c *conn) begun(u *utterance) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if u.err != nil {
-		return gateway.IsDrop(u.err)
+// soon reports whether a run cannot be said yet, and what it waits for is under way.
+func (c *conn) soon(run []gateway.Delivery) bool {
+	if !c.running || !c.retryAt.IsZero() {
+		return false
 	}
-	for _, l := range u.lines {
-		if !l.sent.IsZero() {
+	if c.sess == nil || !c.sess.registered {
+		return true
+	}
+	if r := c.byID[run[0].Room.ID]; r != nil && r.state == roomAsked {
+		return true
+	}
+	for _, d := range run {
+		if c.unsure(d) {
 			return true
 		}
 	}
 	return false
 }
 
-// await waits until it is known what became of u. After the first line that failed the rest is not written any more.
-func (c *conn) await(ctx context.Context, u *utterance) error {
-	first := u.err
-	for _, l := range u.lines {
-		if !l.wait(ctx) {
-			c.withdraw([]*utterance{u})
-			return ctx.Err()
+// nameOf is what a room is called on the wire.
+func (c *conn) nameOf(room gateway.Address) string {
+	if r := c.byID[room.ID]; r != nil {
+		return r.name
+	}
+	return room.ID
+}
+
+// prepare makes the lines of a delivery, or finds those that an earlier attempt has not brought through.
+func (c *conn) prepare(d gateway.Delivery) *utterance {
+	if err := c.hindrance(d); err != nil {
+		return &utterance{err: err}
+	}
+	u := c.said[d.Key]
+	if u == nil {
+		var err error
+		if u, err = c.utter(d); err != nil {
+			return &utterance{err: err}
 		}
-		if l.err != nil && first == nil {
-			first = l.err
-			c.withdraw([]*utterance{u})
+		c.remember(u)
+	}
+	c.again(u)
+	return u
+}
+
+// hindrance says why a delivery cannot be said now, if so.
+func (c *conn) hindrance(d gateway.Delivery) error {
+	const most = time.Minute // longer pauses are cut, so that the lane notices when the hindrance is gone
+	r := c.byID[d.Room.ID]
+	local, _, chat := d.Room.Direct()
+	_, private := d.Event.Body.(gateway.Receipt)
+	now := c.side.clock.now()
+	until := func(t time.Time) time.Duration { return min(max(t.Sub(now), 100*time.Millisecond), most) }
+	switch {
+	case r == nil && !chat:
+		return gateway.Dropf("%s is not bridged", d.Room.ID)
+	case c.sess == nil || !c.sess.registered:
+		return gateway.Later(until(c.retryAt), c.away)
+	case chat && c.sess.isMe(local.ID):
+		return gateway.Dropf("%s is this gateway itself", c.sess.nick)
+	case c.unsure(d):
+		return gateway.Later(100*time.Millisecond, errReadingBack)
+	case chat || private:
+	case r.state == roomAsked:
+		return gateway.Later(time.Second, r.absence())
+	case r.state == roomOut:
+		return gateway.Later(until(r.due), r.absence())
+	case now.Before(r.mutedUntil):
+		return gateway.Later(until(r.mutedUntil), r.muted)
+	}
+	return nil
+}
+
+// utter makes an utterance. Lines that an earlier process is known to have said are settled.
+func (c *conn) utter(d gateway.Delivery) (*utterance, error) {
+	lim := limits{payload: c.sess.payload, lines: c.side.cfg.MaxLines, name: c.nameOf(d.Room), now: c.side.clock.now()}
+	out, err := encode(d, c.side.deps.Direct, lim)
+	if err != nil {
+		return nil, err
+	}
+	u := &utterance{key: d.Key, lane: c.casemap.fold(c.nameOf(d.Room)), at: d.Room, left: len(out.lines), done: make(chan struct{})}
+	if _, private := d.Event.Body.(gateway.Receipt); private {
+		u.at = gateway.Address{}
+	}
+	folded := c.casemap.fold(out.target)
+	for i, text := range out.lines {
+		l := &line{
+			text: out.command + " " + out.target + " :" + text, said: spokenAs(out.command, text),
+			target: folded, part: partName(i), of: u,
+		}
+		l.label = makeLabel(d.Key, l.part)
+		u.lines = append(u.lines, l)
+	}
+	if d.Attempt > 0 {
+		c.recall(u, d.Known)
+	}
+	return u, nil
+}
+
+// again readies an utterance for another attempt: lines that were confirmed, or refused for good, stay so, and those
+// that are still on their way are only waited for. A line in doubt is looked for among those of ours that came back.
+func (c *conn) again(u *utterance) {
+	for i, l := range u.lines {
+		if !l.settled || l.err == nil || gateway.IsDrop(l.err) {
+			continue
+		}
+		fresh := &line{text: l.text, said: l.said, target: l.target, label: l.label, part: l.part, of: u}
+		u.lines[i] = fresh
+		if u.ended {
+			u.ended, u.done = false, make(chan struct{})
+		}
+		u.left++
+		if l.doubt {
+			c.claim(fresh)
 		}
 	}
-	return first
+}
+
+// maxSaid is how many deliveries are remembered, so that one whose outcome was lost is not said again.
+const maxSaid = 2048
+
+func (c *conn) remember(u *utterance) {
+	c.said[u.key] = u
+	c.saidOrder = append(c.saidOrder, u.key)
+	if len(c.saidOrder) > maxSaid {
+		delete(c.said, c.saidOrder[0])
+		c.saidOrder = c.saidOrder[1:]
+	}
+}
+
+// begun reports whether a line of u was written, or the delivery has its outcome already.
+func (c *conn) begun(u *utterance) bool {
+	if u.err != nil {
+		return gateway.IsDrop(u.err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range u.lines {
+		if !l.sent.IsZero() || l.native != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// await waits until it is known what became of u.
+func (c *conn) await(ctx context.Context, u *utterance) ([]gateway.Part, error) {
+	if u.err != nil {
+		return nil, u.err
+	}
+	c.mu.Lock()
+	done := u.done
+	c.mu.Unlock()
+	var cut error
+	select {
+	case <-done:
+	default:
+		select {
+		case <-done:
+		case <-ctx.Done():
+			cut = ctx.Err()
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cut != nil {
+		c.takeBack(u)
+		return nil, fmt.Errorf("wait for a confirmation: %w", cut)
+	}
+	return u.parts(), u.failure()
 }
 
 // withdraw takes back the lines that were not written yet.
@@ -200,15 +334,8 @@ func (c *conn) withdraw(said []*utterance) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, u := range said {
-		mine := map[*line]bool{}
-		for _, l := range u.lines {
-			if l.sent.IsZero() && !l.settled {
-				mine[l] = true
-				l.settle(errWithdrawn)
-			}
-		}
-		if c.sess != nil && len(mine) > 0 {
-			c.sess.pace.withdraw(u.lane, func(l *line) bool { return mine[l] })
+		if u.err == nil {
+			c.takeBack(u)
 		}
 	}
 }

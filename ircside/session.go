@@ -35,16 +35,29 @@ type session struct {
 	barrier           []*line // those that the outstanding PING will confirm
 	barrierToken      string
 	barriers          int
+	labels            map[string]*line // those of inflight that are not heard, by label
 	batches           map[string]batch
 	questions         map[string]*question // by folded nick
+	forwards          map[string]*room     // channels to which a JOIN was forwarded, folded, until we know whether to stay
+	stayed            map[string]bool      // of them, those whose topic names the channel that we asked for
+
+	// What was heard.
+	fresh    []heard // since the last flush
+	stirred  bool    // the writer has something to look at
+	pageLen  int     // lines in a page of history
+	noMsgids bool    // the server does not find history by msgid
+	queries  *queries
+	gapped   bool // something was lost for which there is a history
+	reread   bool // and now is the time to read it
 }
 
 func newSession(c *conn) *session {
 	now := c.side.clock.now()
 	return &session{
-		c: c, wake: make(chan struct{}, 1), begun: now, lastHeard: now, pace: newPacer(c.side.cfg.Pace, now),
+		c: c, wake: make(chan struct{}, 1), begun: now, lastHeard: now, pace: newPacer(c.pace, now),
 		nick: c.side.cfg.Nick, caps: map[string]bool{}, offered: map[string]string{}, batches: map[string]batch{}, questions: map[string]*question{},
-		lineLen: 512, prefixes: "~&@%+!",
+		labels: map[string]*line{}, forwards: map[string]*room{}, stayed: map[string]bool{},
+		lineLen: 512, prefixes: "~&@%+!", pageLen: pageLeast,
 	}
 }
 
@@ -76,17 +89,20 @@ func (s *session) next() (out string, wait time.Duration, err error) {
 		s.pace.charge(now)
 	}
 	s.now = nil
-	const most = 64 // lines in one write
+	const most = 256 // lines in one write
 	var lines []*line
 	if s.registered {
 		lines, wait = s.pace.take(now, most)
 	}
+	s.prune()
 	for _, l := range lines {
-		if s.labelled() && l.key != "" {
-			b.WriteString("@label=" + escapeTag(makeLabel(l.key, l.part)) + " ")
+		if s.labelled() && l.of != nil {
+			b.WriteString("@label=" + escapeTag(l.label) + " ")
+			s.labels[l.label] = l
 		}
-		b.WriteString(l.text + "\r\n")
-		if l.done != nil {
+		b.WriteString(l.text)
+		b.WriteString("\r\n")
+		if l.of != nil {
 			l.sent = now
 			s.inflight = append(s.inflight, l)
 		}
@@ -95,6 +111,7 @@ func (s *session) next() (out string, wait time.Duration, err error) {
 	if !due.IsZero() {
 		wait = least(wait, max(due.Sub(now), 1))
 	}
+	s.flush()
 	return b.String(), wait, nil
 }
 
@@ -107,7 +124,7 @@ func (s *session) raiseBarrier(b *strings.Builder, now time.Time, more bool) {
 	}
 	s.barriers++
 	s.barrierToken = fmt.Sprintf("lb-%d", s.barriers)
-	s.barrier = append([]*line(nil), s.inflight...)
+	s.barrier = append(s.barrier[:0], s.inflight...)
 	fmt.Fprintf(b, "PING :%s\r\n", s.barrierToken)
 	s.pace.charge(now)
 }
@@ -137,6 +154,15 @@ func (s *session) upkeep(now time.Time) (next time.Time, err error) {
 	}
 	next = earliest(next, s.overdue(now))
 	next = earliest(next, s.joinDue(now))
+	next = earliest(next, s.lateHistory(now))
+	if s.reread {
+		s.gapped, s.reread = false, false
+		for _, r := range s.c.list {
+			if r.state == roomIn {
+				s.catchUp(r, now)
+			}
+		}
+	}
 	if !s.isMe(s.c.side.cfg.Nick) {
 		if !now.Before(s.regainAt) {
 			s.pace.pushFirst(&line{text: "NICK " + s.c.side.cfg.Nick})
@@ -157,13 +183,12 @@ func (s *session) overdue(now time.Time) (next time.Time) {
 		}
 		end := l.sent.Add(s.c.side.timings.answer)
 		if now.Before(end) {
-			next = end
-			break
+			return end
 		}
-		l.settle(errUnconfirmed)
+		l.doubt = true
+		s.confirm(l, errUnconfirmed)
 		s.barrier, s.barrierToken = nil, "" // its PONG is lost, too
 	}
-	s.prune()
 	return next
 }
 

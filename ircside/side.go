@@ -21,6 +21,8 @@ type Side struct {
 	timings timings
 	inlet   *inlet
 	relay   *conn
+
+	reconnects prometheus.Counter
 }
 
 // clock is the time as the side sees it.
@@ -46,14 +48,20 @@ type timings struct {
 	regain     time.Duration // between tries to get our nick back
 	hold       time.Duration // for which we read nothing while the journal takes nothing; less than answer
 	acceptMost time.Duration // the longest pause between tries of a journal that does not take what we heard
+	mute       time.Duration // the pause after a channel refused to let us speak; doubles up to muteMost
+	muteMost   time.Duration
+	throttle   time.Duration // the pause after the server asked us to slow down
+	forwarded  time.Duration // before we ask again for a channel that forwards us to a stranger
+	soon       time.Duration // for which a delivery waits for a login or JOIN that is under way
 }
 
 func defaultTimings() timings {
 	return timings{
 		dial: 20 * time.Second, register: 45 * time.Second, quiet: 60 * time.Second, answer: 30 * time.Second, find: 10 * time.Second,
 		retryLeast: 500 * time.Millisecond, retryMost: 5 * time.Minute, refused: time.Minute, stable: 2 * time.Minute,
-		rejoin: 5 * time.Second, knock: time.Minute, rejoinMost: 15 * time.Minute, regain: time.Minute,
+		rejoin: 5 * time.Second, knock: 10 * time.Second, rejoinMost: 5 * time.Minute, regain: time.Minute,
 		hold: 20 * time.Second, acceptMost: 10 * time.Second,
+		mute: 5 * time.Second, muteMost: 5 * time.Minute, throttle: 5 * time.Second, forwarded: 30 * time.Minute, soon: time.Second,
 	}
 }
 
@@ -65,11 +73,8 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 	}
 	var wrong []error
 	for _, r := range deps.Rooms {
-		if !validTarget(r.ID) || len(r.ID) > maxChannel {
-			wrong = append(wrong, fmt.Errorf("bridge %s: %q cannot be an IRC channel", r.Bridge, r.ID))
-		}
-		if r.Password != "" && !validTarget(r.Password) {
-			wrong = append(wrong, fmt.Errorf("bridge %s: the password of %s holds a character that no channel's password may have", r.Bridge, r.ID))
+		if err := checkRoom(r); err != nil {
+			wrong = append(wrong, err)
 		}
 	}
 	if len(wrong) > 0 {
@@ -79,14 +84,31 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		Name: "lockbridge_irc_lost_total",
 		Help: "Lines heard on IRC that found the queue before the journal full and were lost.",
 	})
+	s.reconnects = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "lockbridge_reconnects_total",
+		Help: "Times that a connection was lost and begun again.",
+	})
 	if deps.Metrics != nil {
-		if err := deps.Metrics.Register(lost); err != nil {
-			return nil, fmt.Errorf("register metrics: %w", err)
+		for _, c := range []prometheus.Counter{lost, s.reconnects} {
+			if err := deps.Metrics.Register(c); err != nil {
+				return nil, fmt.Errorf("register metrics: %w", err)
+			}
 		}
 	}
 	s.inlet = newInlet(lost)
 	s.relay = newConn(s, gateway.Person{})
 	return s, nil
+}
+
+// checkRoom says why a room can be no channel.
+func checkRoom(r gateway.Room) error {
+	if !validTarget(r.ID) || len(r.ID) > maxChannel {
+		return fmt.Errorf("bridge %s: %q cannot be an IRC channel", r.Bridge, r.ID)
+	}
+	if r.Password != "" && !validTarget(r.Password) {
+		return fmt.Errorf("bridge %s: the password of %s holds a character that no channel's password may have", r.Bridge, r.ID)
+	}
+	return nil
 }
 
 // maxChannel is the longest channel name, in bytes: RFC 2812's 50 are often exceeded, and 200 leave a line some text.
@@ -98,9 +120,12 @@ func (s *Side) conn(gateway.Person) *conn { return s.relay }
 // Caps implements gateway.Side. A run is as long as the pace lets us say in some seconds, so that one lane's run holds
 // its deliveries no longer than that.
 func (s *Side) Caps(gateway.Address) gateway.Caps {
-	const seconds = 10 * time.Second
-	most := s.cfg.Pace.Burst + int(min(seconds/max(s.cfg.Pace.Every, 1), 64))
-	return gateway.Caps{RunLength: min(most, 64)}
+	const seconds, most = 10 * time.Second, 256
+	pace := s.cfg.Pace
+	if pace.Every == 0 {
+		return gateway.Caps{RunLength: most}
+	}
+	return gateway.Caps{RunLength: min(pace.Burst+int(min(seconds/pace.Every, most)), most)}
 }
 
 // Deliver implements gateway.Side: it queues the lines of the whole run and then waits for each to be confirmed.
@@ -109,14 +134,15 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 		return nil
 	}
 	c := s.conn(run[0].Event.Sender)
+	c.awaitPlace(ctx, run)
 	said := c.say(run)
-	var out []gateway.Outcome
+	out := make([]gateway.Outcome, 0, len(said))
 	stopped := false
 	for i, u := range said {
 		if stopped && !c.begun(u) {
 			break
 		}
-		err := c.await(ctx, u)
+		parts, err := c.await(ctx, u)
 		if err != nil && !gateway.IsDrop(err) && !stopped {
 			stopped = true
 			c.withdraw(said[i+1:])
@@ -125,7 +151,7 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 			out = append(out, gateway.Failed(err))
 			continue
 		}
-		out = append(out, gateway.Sent(u.parts()...))
+		out = append(out, gateway.Sent(parts...))
 	}
 	return out
 }
