@@ -51,8 +51,8 @@ Component "upload.$TESTBED_HOST" "http_file_share"
   http_file_share_size_limit = 16 * 1024 * 1024
   http_host = "$TESTBED_IP"
 C
-  for ((n = 1; n <= TESTBED_SLOTS; n++)); do
-    printf '\nComponent "%s"\n  component_secret = "%s"\n' "$(component_of $n)" "$COMPONENT_SECRET"
+  for ((n = 1; n <= TESTBED_SLOTS; n++)); do      # kick_old: a process that takes over need not wait for the old one's connection to end
+    printf '\nComponent "%s"\n  component_secret = "%s"\n  component_conflict_resolve = "kick_old"\n' "$(component_of $n)" "$COMPONENT_SECRET"
   done
 }
 

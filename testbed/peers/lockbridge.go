@@ -184,6 +184,18 @@ func (l *Lockbridge) SQL(ctx context.Context, statement string, args ...any) (ro
 	return result.RowsAffected()
 }
 
+// Dump writes the tables of a Postgres database into a file, to be looked at; on SQLite the database lies beside the configuration.
+func (l *Lockbridge) Dump(ctx context.Context, b *Bed, file string) error {
+	if !l.OnPostgres() {
+		return nil
+	}
+	out, err := exec.CommandContext(ctx, filepath.Join(filepath.Dir(b.values["PSQL"]), "pg_dump"), "--file", file, l.store).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("dumping the database: %w: %s", err, out)
+	}
+	return nil
+}
+
 // Command runs another command of the program (check, registration, init) and returns what it printed.
 func (l *Lockbridge) Command(ctx context.Context, args ...string) (string, error) {
 	out, err := exec.CommandContext(ctx, l.binary, args...).CombinedOutput()

@@ -1,0 +1,73 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Load is everybody speaking at once.
+type Load struct {
+	Ledger *Ledger
+
+	done sync.WaitGroup
+	stop context.CancelFunc
+	mu   sync.Mutex
+	err  error
+}
+
+// StartLoad has each speaker of the stage say messages in both rooms: total in all, at rate a second in all. A speaker whose server is
+// away holds back and goes on at its pace; numbers are never left out.
+func (s *Stage) StartLoad(ctx context.Context, total int, rate float64) *Load {
+	ctx, stop := context.WithCancel(ctx)
+	l := &Load{Ledger: s.Ledger, stop: stop}
+	places := s.places()
+	each := total / len(places)
+	interval := time.Duration(float64(time.Second) * float64(len(places)) / rate)
+	for i, at := range places {
+		// Their beats lie between one another, so that the load is even.
+		l.done.Go(func() {
+			l.speak(ctx, s.speakers[at.Network], at, each, interval, interval*time.Duration(i)/time.Duration(len(places)))
+		})
+	}
+	return l
+}
+
+func (l *Load) speak(ctx context.Context, who speaker, at Place, count int, interval, offset time.Duration) {
+	rest(ctx, offset)
+	beat := time.NewTicker(interval)
+	defer beat.Stop()
+	for n := 1; n <= count; n++ {
+		begun := time.Now()
+		unsure, err := who.say(ctx, at.Bridge, text(at, n))
+		if err != nil {
+			l.fail(fmt.Errorf("%s cannot say message %d: %w", at, n, err))
+			return
+		}
+		l.Ledger.Said(at, begun, time.Now(), unsure)
+		select {
+		case <-beat.C:
+		case <-ctx.Done():
+			l.fail(context.Cause(ctx))
+			return
+		}
+	}
+}
+
+func (l *Load) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
+}
+
+// Wait returns when everything has been said.
+func (l *Load) Wait() error {
+	l.done.Wait()
+	l.stop()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
