@@ -40,13 +40,14 @@ type courier struct {
 	lanes map[Address]bool // running lanes; true: look again before ending
 	// changed gets a value when a lane ended with something left that falls due later.
 	changed chan struct{}
+	ready   *readiness
 	// rules gets a value when other rooms are bridged than before.
 	rules chan struct{}
 }
 
 func newCourier(g *Gateway, network string, side Side, lease Lease, log *slog.Logger) *courier {
 	return &courier{
-		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{},
+		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, ready: g.status.readiness(network),
 		changed: make(chan struct{}, 1), rules: make(chan struct{}, 1),
 	}
 }
@@ -69,6 +70,7 @@ func (c *courier) run(stop, hard context.Context) {
 	for stop.Err() == nil {
 		now := c.g.now().Round(0)
 		if now.Sub(before) < time.Since(began)-backwards {
+			c.log.Warn("the clock was set back: deliveries that wait are tried now")
 			c.endPauses(stop)
 		}
 		before, began = now, time.Now()
@@ -78,6 +80,8 @@ func (c *courier) run(stop, hard context.Context) {
 		case <-stop.Done():
 		case <-wake:
 		case <-c.changed:
+		case <-c.ready.news:
+			c.endPauses(stop)
 		case <-c.rules:
 			c.look(stop, hard, endOfTime) // every lane, since it may have to be given up
 		case <-timer.C:
@@ -107,9 +111,9 @@ func (c *courier) look(stop, hard context.Context, now time.Time) (pause time.Du
 	return pause
 }
 
-// endPauses lets every lane be tried now: by a clock that was set back, what is due soon would wait for as long again.
+// endPauses lets every lane be tried now: what they waited for has come about, or the clock by which they wait was set
+// back.
 func (c *courier) endPauses(stop context.Context) {
-	c.log.Warn("the clock was set back: deliveries that wait are tried now")
 	if _, err := c.g.journal.TakeOver(stop, c.network); err != nil && stop.Err() == nil {
 		c.log.Error("cannot end the pauses of lanes", "err", err)
 	}
@@ -188,7 +192,7 @@ func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (mor
 	if err != nil {
 		return false, err
 	}
-	s := settlement{courier: c, done: settled, more: true}
+	s := settlement{courier: c, done: settled, more: true, times: c.ready.times.Load()}
 	if len(run) > 0 {
 		for !c.lease.Held() { // what we said now, another process might say as well
 			if rest(ctx, heldPause); ctx.Err() != nil {

@@ -115,20 +115,21 @@ func (s *syncBuffer) contains(text string) bool {
 
 // world is a gateway with three networks a, b and c over a real store in a folder.
 type world struct {
-	t     *testing.T
-	dir   string
-	a     *mouth
-	b     *mouth
-	c     *mouth
-	stop  func()
-	st    *store.Store
-	g     *gateway.Gateway
-	reg   *prometheus.Registry
-	age   time.Duration
-	limit int
-	now   func() time.Time
-	log   syncBuffer
-	rooms gateway.Bridge
+	t      *testing.T
+	dir    string
+	a      *mouth
+	b      *mouth
+	c      *mouth
+	stop   func()
+	st     *store.Store
+	g      *gateway.Gateway
+	reg    *prometheus.Registry
+	status *gateway.Status
+	age    time.Duration
+	limit  int
+	now    func() time.Time
+	log    syncBuffer
+	rooms  gateway.Bridge
 
 	direct gateway.Direct
 }
@@ -152,10 +153,10 @@ func (w *world) start() *world {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.st, w.reg = st, prometheus.NewRegistry()
+	w.st, w.reg, w.status = st, prometheus.NewRegistry(), gateway.NewStatus([]string{"a", "b", "c"}, log)
 	g := gateway.New(gateway.Config{
 		Journal: st, Leases: st, Bridges: []gateway.Bridge{w.rooms, w.second()}, Direct: w.direct, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
-		Status: gateway.NewStatus([]string{"a", "b", "c"}, log), Log: log, Metrics: w.reg, Rand: rand.Reader, Now: w.now, MaxAge: w.age, LaneLimit: w.limit,
+		Status: w.status, Log: log, Metrics: w.reg, Rand: rand.Reader, Now: w.now, MaxAge: w.age, LaneLimit: w.limit,
 	})
 	w.g = g
 	ctx, cancel := context.WithCancel(context.Background())

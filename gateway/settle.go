@@ -28,6 +28,8 @@ type settlement struct {
 	reports []*Event
 	more    bool
 	told    map[any]time.Duration
+	// times is how often the network had said that it was ready, before the run.
+	times int64
 }
 
 func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
@@ -46,6 +48,8 @@ func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
 		f.Dead, f.Reason = true, o.Err.Error()
 	case !now.Before(limit): // the error itself goes to the log only: it was not written for the sender
 		f.Dead, f.Reason = true, "it could not be delivered for "+span(s.g.maxAge)
+	case asked && s.times != s.ready.times.Load(): // it came up meanwhile: the wait is over before it began
+		f.Retry, f.Due, f.Attempt = true, now, row.Attempt
 	case asked:
 		f.Retry, f.Due, f.Attempt = true, now.Add(max(wait, shortestWait)), row.Attempt
 	default:

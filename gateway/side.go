@@ -173,7 +173,9 @@ type Deps struct {
 	Direct Direct
 	// Find asks another network whether a person exists there, and what they are called; see Finder.
 	Find func(ctx context.Context, who Person) (Person, error)
-	// Ready tells that the network came up (nil) or why it is away. It may be called again with the same news.
+	// Ready tells that the network came up (nil) or why it is away. It may be called again with the same news. With nil
+	// it also ends the pauses of all lanes: call it whenever something becomes possible for which Deliver answered Later,
+	// a connection or a room.
 	Ready func(away error)
 	// CatchUp is how far back missed messages are read after an absence; what is older is not carried. 0: as far as
 	// the network goes.
@@ -181,6 +183,11 @@ type Deps struct {
 	// Epoch keeps a number outside the database; nil: nothing does.
 	Epoch Epoch
 }
+
+// StateRestored is the key under which a restore leaves a mark in the State of each network, the time in milliseconds
+// since 1970: what was sent after the backup was made is not in there. A side for which that matters, because keys of
+// that time must not be used again, sees to it and removes the mark.
+const StateRestored = "restored"
 
 // Epoch is a counter of one network that lies outside the database. A side counts in its State as well: where the
 // State has less than the Epoch, an old copy of the database was restored. The State is raised first.
