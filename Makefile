@@ -13,11 +13,12 @@ NOT_ON_EJABBERD := TestAMemberWhoseServerHidesHerKeys|TestADeviceIsTakenAway|Tes
 LINTER := bin/golangci-lint
 # Tests and benchmarks have test beds of their own, so that they never touch the one of a demo that is running.
 TEST_BED  := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-26000}
+FAULT_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-28000} PG_FSYNC=on
 BENCH_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27000} PG_FSYNC=on
 RELAY_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27500} PG_FSYNC=on
 POSTGRES  := $$(. testbed/lib.sh && echo "postgres://postgres@$$TESTBED_IP:$$PORT_POSTGRES/postgres?sslmode=disable")
 
-.PHONY: help demo test setup test-unit test-e2e test-desktop fuzz bench bench-omemo bench-relay build lint fmt clean
+.PHONY: help demo test setup test-unit test-e2e test-desktop test-faults fuzz bench bench-omemo bench-relay build lint fmt clean
 
 help: ## this list
 	@echo 'Lockbridge: make TARGET'; echo
@@ -58,6 +59,10 @@ test-desktop: build bin/testsum ## Gajim on a screen of its own talks through Lo
 	go test -json -tags 'goolm desktop' -count=1 -timeout 10m ./testbed/desktop/... 2>&1 | bin/testsum -names desktop; \
 	ls $(CURDIR)/bin/test-output/*.png
 
+test-faults: build ## kills, outages, cuts and take-overs under load, counted (FAULT=PATTERN, STORE=sqlite|postgres, MESSAGES=1500, SEED=N); 25 min
+	@export $(FAULT_BED) LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge; trap testbed/down.sh EXIT; \
+	go test -tags 'goolm faults' -c -o bin/faults.test ./testbed/faults; cd testbed/faults; $(CURDIR)/bin/faults.test -test.timeout 60m -test.run '$(FAULT)'
+
 fuzz: ## every fuzz target for FUZZTIME (60s) each; fails on a finding (FUZZ=PATTERN)
 	@FUZZTIME=$(or $(FUZZTIME),60s) FUZZ='$(FUZZ)' tools/fuzz.sh
 
@@ -88,7 +93,7 @@ build: ## one static binary: bin/lockbridge
 
 lint: $(LINTER) ## vet, and what .golangci.yml asks for
 	@echo 'test: vet and lint'
-	@go vet -tags 'goolm e2e desktop' ./...
+	@go vet -tags 'goolm e2e desktop faults' ./...
 	@$(LINTER) run --allow-serial-runners
 
 $(LINTER): tools/go.mod tools/go.sum
