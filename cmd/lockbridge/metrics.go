@@ -43,3 +43,10 @@ func (m backlogMetric) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(m.age, prometheus.GaugeValue, m.now().Sub(l.Oldest).Seconds(), l.Lane.Network, l.Lane.ID)
 	}
 }
+
+// newBuildMetric tells which version runs.
+func newBuildMetric() prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "lockbridge_build_info", Help: "1, for the version in its label.", ConstLabels: prometheus.Labels{"version": fullVersion()},
+	}, func() float64 { return 1 })
+}

@@ -132,7 +132,7 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 	status := gateway.NewStatus(c.namesHere(), log)
 	owner := newOwnership(st, st.Ping, status, time.Now)
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newOwnerMetric(owner.states), newBacklogMetric(st.Stats, time.Now, log))
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newOwnerMetric(owner.states), newBacklogMetric(st.Stats, time.Now, log), newBuildMetric())
 	sides, err := c.buildSides(st, owner, registry, log)
 	if err != nil {
 		return err

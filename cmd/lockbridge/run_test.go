@@ -54,6 +54,8 @@ func TestRun(t *testing.T) {
 	expect(ctx, t, base+"/healthz", http.StatusOK, `^ok\n$`)
 	expect(ctx, t, base+"/readyz", http.StatusServiceUnavailable, `^{"ready":false,"networks":{"irc":{"state":"away","reason":".+"}}}\n$`)
 	expect(ctx, t, base+"/metrics", http.StatusOK, `(?m)^lockbridge_network_up{network="irc"} 0$`)
+	expect(ctx, t, base+"/metrics", http.StatusOK, `(?m)^lockbridge_build_info{version="0.*"} 1$`)
+	expect(ctx, t, base+"/readyz/irc", http.StatusServiceUnavailable, `^{"state":"away","reason":".+"}\n$`)
 	expect(ctx, t, base+"/else", http.StatusNotFound, ``)
 
 	fails(ctx, t, oneKey, config, `lockbridge: open store: .*another process`)
