@@ -2,16 +2,13 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"lockbridge/gateway"
 )
@@ -19,19 +16,16 @@ import (
 // Beside is a database opened for an operator's command, whether or not a gateway runs on it at that time. It holds
 // neither the file's lock nor a lease. What it may write is therefore limited to keys that the gateway reads and never
 // writes: see State.
-type Beside struct{ s *Store }
+type Beside struct {
+	s   *Store
+	key []byte
+}
 
 // OpenBeside opens a database that a gateway has made. It makes and upgrades nothing: a database that is missing, that
 // has another schema than this program's, or that was made with another key is an error. Of cfg it needs URL and Key.
 func OpenBeside(ctx context.Context, cfg Config) (_ *Beside, err error) {
-	s := &Store{log: cfg.Log, now: time.Now}
-	if s.log == nil {
-		s.log = slog.New(slog.DiscardHandler)
-	}
-	if cfg.Rand == nil {
-		cfg.Rand = rand.Reader
-	}
-	if s.seal, err = newSealer(cfg.Key, cfg.Rand); err != nil {
+	s, err := newStore(cfg)
+	if err != nil {
 		return nil, fmt.Errorf("open store: %w", err)
 	}
 	defer func() {
@@ -55,7 +49,7 @@ func OpenBeside(ctx context.Context, cfg Config) (_ *Beside, err error) {
 	if err := s.fits(ctx); err != nil {
 		return nil, err
 	}
-	return &Beside{s}, nil
+	return &Beside{s, cfg.Key}, nil
 }
 
 // fits checks schema and key, and changes neither.

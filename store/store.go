@@ -87,8 +87,24 @@ var (
 // Open opens the database, brings its schema up to date and checks the key. While a Postgres server is away it tries
 // again until ctx ends. It fails when the schema is newer than this program, when the key is another one (ErrKey), and on
 // SQLite when another process has the file.
-func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
-	s := &Store{
+func Open(ctx context.Context, cfg Config) (*Store, error) {
+	s, err := newStore(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open store: %w", err)
+	}
+	err = s.connect(cfg.URL)
+	if err == nil {
+		err = s.alone(ctx, s.prepare)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open store: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+// newStore makes a store that is not connected yet.
+func newStore(cfg Config) (s *Store, err error) {
+	s = &Store{
 		log: cfg.Log, now: cfg.Now, retention: cfg.Retention, dead: max(cfg.DeadLetters, 0),
 		groups: map[string]*group{}, wakes: map[string]chan struct{}{}, held: map[string]*lease{},
 	}
@@ -107,36 +123,34 @@ func Open(ctx context.Context, cfg Config) (_ *Store, err error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	if s.seal, err = newSealer(cfg.Key, cfg.Rand); err != nil {
-		return nil, fmt.Errorf("open store: %w", err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(fmt.Errorf("open store: %w", err), s.Close())
-		}
-	}()
-	switch file, isFile := strings.CutPrefix(cfg.URL, "sqlite:"); {
+	s.seal, err = newSealer(cfg.Key, cfg.Rand)
+	return s, err
+}
+
+// connect opens the database for this process. On SQLite no other process can do so until it is closed.
+func (s *Store) connect(url string) error {
+	switch file, isFile := strings.CutPrefix(url, "sqlite:"); {
 	case isFile:
-		err = s.openSQLite(file)
-	case strings.HasPrefix(cfg.URL, "postgres://"), strings.HasPrefix(cfg.URL, "postgresql://"):
-		err = s.openPostgres(cfg.URL)
-	default:
-		err = errors.New(`the database must be "sqlite:FILE" or "postgres://…"`)
+		return s.openSQLite(file)
+	case strings.HasPrefix(url, "postgres://"), strings.HasPrefix(url, "postgresql://"):
+		return s.openPostgres(url)
 	}
-	if err != nil {
-		return nil, err
-	}
-	if err := s.alone(ctx, s.prepare); err != nil {
-		return nil, err
-	}
-	return s, nil
+	return errors.New(`the database must be "sqlite:FILE" or "postgres://…"`)
 }
 
 // prepare brings the schema up to date and checks the key.
 func (s *Store) prepare(ctx context.Context) error {
+	if err := s.upgrade(ctx, len(upgrades())); err != nil {
+		return err
+	}
+	return s.checkKey(ctx)
+}
+
+// upgrade brings the schema to a version.
+func (s *Store) upgrade(ctx context.Context, version int) error {
 	s.db.Owner = "lockbridge"
 	s.db.IgnoreForeignTables = false
-	s.db.UpgradeTable = upgrades()
+	s.db.UpgradeTable = upgrades()[:version]
 	switch err := s.db.Upgrade(ctx); {
 	case errors.Is(err, dbutil.ErrUnsupportedDatabaseVersion):
 		return fmt.Errorf("the database was written by a newer version of lockbridge; run that version or a later one: %w", err)
@@ -145,7 +159,7 @@ func (s *Store) prepare(ctx context.Context) error {
 	case err != nil:
 		return fmt.Errorf("bring the schema up to date: %w", err)
 	}
-	return s.checkKey(ctx)
+	return nil
 }
 
 // upgrades leads from each version of the schema to the next.

@@ -32,37 +32,50 @@ type epoch struct {
 // move notes that ratchets have moved, or may have.
 func (e *epoch) move() { e.moved.Store(true) }
 
-// checkEpoch compares the counters at start. After a restored database all sessions and prekeys are dropped: the
-// identities stay, and people's clients build new sessions as they write.
+// checkEpoch looks at start whether the database was restored, which either a restore by lockbridge itself tells, or the
+// counters do. Then all sessions and prekeys are dropped: the identities stay, and people's clients build new sessions as
+// they write.
 func (s *Side) checkEpoch(ctx context.Context) error {
-	if s.deps.Epoch == nil {
-		return nil
-	}
-	outside, err := s.deps.Epoch.Load()
+	inside, restored, err := s.epochInside(ctx)
 	if err != nil {
-		return fmt.Errorf("read the epoch, which tells whether the database was restored: %w", err)
+		return err
 	}
-	found, err := s.deps.State.GetMany(ctx, []string{stateEpoch})
-	if err != nil {
-		return fmt.Errorf("read the epoch in the database: %w", err)
-	}
-	inside := uint64(0)
-	if v := found[stateEpoch]; v != nil {
-		if inside, err = strconv.ParseUint(string(v), 10, 64); err != nil {
-			return fmt.Errorf("read the epoch in the database: %w", err)
+	var outside uint64
+	if s.deps.Epoch != nil {
+		if outside, err = s.deps.Epoch.Load(); err != nil {
+			return fmt.Errorf("read the epoch, which tells whether the database was restored: %w", err)
 		}
+		// Without the one outside, this may be another machine with a copy.
+		restored = restored || outside > inside || outside == 0 && inside > 0
 	}
 	s.epoch.mu.Lock()
 	s.epoch.n = max(inside, outside)
 	s.epoch.mu.Unlock()
-	if outside > inside || outside == 0 && inside > 0 { // without the one outside, this may be another machine with a copy
+	if restored {
 		if err := s.renew(ctx); err != nil {
 			return err
 		}
 		s.log.Error("the database is older than what was sent from it, as if a backup had been restored: all OMEMO sessions were dropped; they are built anew as people write",
 			"epoch", inside, "outside", outside)
 	}
+	if s.deps.Epoch == nil {
+		return nil
+	}
 	return s.raiseEpoch(ctx)
+}
+
+// epochInside reads the counter in State, and whether a restore has left its mark there.
+func (s *Side) epochInside(ctx context.Context) (n uint64, restored bool, err error) {
+	found, err := s.deps.State.GetMany(ctx, []string{stateEpoch, gateway.StateRestored})
+	if err != nil {
+		return 0, false, fmt.Errorf("read the epoch in the database: %w", err)
+	}
+	if v := found[stateEpoch]; v != nil {
+		if n, err = strconv.ParseUint(string(v), 10, 64); err != nil {
+			return 0, false, fmt.Errorf("read the epoch in the database: %w", err)
+		}
+	}
+	return n, found[gateway.StateRestored] != nil, nil
 }
 
 // renew drops the sessions and prekeys of all of our addresses.
@@ -83,6 +96,9 @@ func (s *Side) renew(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("drop the sessions of %s: %w", own, err)
 		}
+	}
+	if err := s.deps.State.PutMany(ctx, map[string][]byte{gateway.StateRestored: nil}); err != nil {
+		return fmt.Errorf("record that the sessions were dropped: %w", err)
 	}
 	return nil
 }
