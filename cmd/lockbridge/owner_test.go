@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"log/slog"
 	"maps"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"lockbridge/gateway"
+	"lockbridge/store"
 )
 
 // leaseAt is a lease that another process gives up when it is told to, and that is lost when it is told to.
@@ -136,6 +140,55 @@ func TestFindAcrossProcesses(t *testing.T) {
 		got, err := o.find(t.Context(), sides, kinds, gateway.Person{Network: c.network, ID: "juliet", Name: "juliet"})
 		if !errors.Is(err, c.err) || err == nil && got.Name != c.name {
 			t.Errorf("%s: %+v, %v", c.network, got, err)
+		}
+	}
+}
+
+// TestMetricsOfAllSides: metrics of the same name must agree in help and labels, or none of them is shown.
+func TestMetricsOfAllSides(t *testing.T) {
+	t.Chdir(t.TempDir())
+	writeFile(t, "lockbridge.toml", `
+store.key = "`+scriptKey+`"
+network.xmpp = { kind = "xmpp", component = "bridge.example.org", secret = "x" }
+network.matrix = { kind = "matrix", homeserver = "http://127.0.0.1:1", domain = "example.org" }
+network.irc = { kind = "irc", server = "127.0.0.1:1", nick = "lockbridge" }
+network.other = { kind = "irc", server = "127.0.0.1:1", nick = "lockbridge" }
+`)
+	cfg, f, err := load("lockbridge.toml", kinds())
+	if err != nil || f.broken() {
+		t.Fatal(err, f.all)
+	}
+	for _, n := range cfg.networks {
+		if n.kind.register != nil {
+			if _, _, err := n.kind.register(n.block); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	st, err := store.Open(t.Context(), store.Config{URL: cfg.Store.URL, Key: cfg.key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	log := slog.New(slog.DiscardHandler)
+	status := gateway.NewStatus(cfg.networkNames(), log)
+	owner, registry := newOwnership(st, st.Ping, status, time.Now), prometheus.NewPedanticRegistry()
+	sides, err := cfg.buildSides(st, owner, registry, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateway.New(gateway.Config{Journal: st, Leases: owner, Sides: sides, Status: status, Log: log, Metrics: registry, Rand: rand.Reader, Now: time.Now})
+	got, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	series := map[string]int{}
+	for _, family := range got {
+		series[family.GetName()] = len(family.GetMetric())
+	}
+	for name, want := range map[string]int{"lockbridge_irc_lost_total": 2} {
+		if series[name] != want {
+			t.Errorf("%s has %d series, want %d: %v", name, series[name], want, series)
 		}
 	}
 }
