@@ -64,13 +64,25 @@ func chat(nick string, remote gateway.Person) gateway.Address {
 // begin starts a side that shall connect to a new fake.
 func begin(t *testing.T, change func(*Config, *Side), rooms ...gateway.Room) *rig {
 	t.Helper()
+	state := sidetest.NewState()
+	return beginOn(t, state, sidetest.NewInbox(state), change, rooms...)
+}
+
+// beginAgain ends a rig and starts another side with what it left.
+func (r *rig) beginAgain(change func(*Config, *Side)) *rig {
+	r.t.Helper()
+	r.stop()
+	return beginOn(r.t, r.store, r.inbox, change, r.side.deps.Rooms...)
+}
+
+func beginOn(t *testing.T, state *sidetest.State, inbox *sidetest.Inbox, change func(*Config, *Side), rooms ...gateway.Room) *rig {
+	t.Helper()
 	before := goleak.IgnoreCurrent()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	state := sidetest.NewState()
-	r := &rig{fake: &fake{t, ln}, ready: make(chan error, 100), store: state, inbox: sidetest.NewInbox(state), log: &logBook{}}
+	r := &rig{fake: &fake{t, ln}, ready: make(chan error, 100), store: state, inbox: inbox, log: &logBook{}}
 	cfg := defaults()
 	cfg.Server, cfg.TLS, cfg.Nick, cfg.User = ln.Addr().String(), false, "lb", "lb"
 	cfg.Pace = Pace{Burst: 100, Every: time.Millisecond}

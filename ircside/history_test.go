@@ -1,0 +1,380 @@
+package ircside
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+const historic = labels + " draft/chathistory"
+
+// past is what a fake keeps of one channel or query.
+type past struct {
+	lines   []pastLine
+	limit   int  // of a page
+	noIDs   bool // does not find lines by their msgid
+	nothing bool // knows no history at all
+}
+
+type pastLine struct {
+	id, nick, target, text string
+	at                     time.Time
+}
+
+// noon is when the past of these tests begins.
+func noon() time.Time { return time.Now().Add(-time.Hour).UTC().Truncate(time.Millisecond) }
+
+func (p *past) add(id, nick, text string, at time.Time) {
+	p.lines = append(p.lines, pastLine{id, nick, "#lobby", text, at})
+}
+
+// many adds numbered lines, a second apart.
+func (p *past) many(from, to int, start time.Time) {
+	for i := from; i <= to; i++ {
+		p.add(fmt.Sprintf("h%d", i), "bob", fmt.Sprintf("line %d", i), start.Add(time.Duration(i)*time.Second))
+	}
+}
+
+// serve answers one "CHATHISTORY AFTER target from limit", and returns how many lines it had.
+func (l *link) serve(p *past) int {
+	l.t.Helper()
+	words := strings.Fields(l.expect("CHATHISTORY AFTER "))
+	target, from := words[0], words[1]
+	limit, err := strconv.Atoi(words[2])
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	id, byID := strings.CutPrefix(from, "msgid=")
+	at := slices.IndexFunc(p.lines, func(o pastLine) bool { return o.id == id })
+	if p.nothing || byID && (p.noIDs || at < 0) {
+		l.send("FAIL CHATHISTORY MESSAGE_ERROR AFTER " + target + " :Messages could not be retrieved")
+		return 0
+	}
+	first := at + 1
+	if !byID {
+		since, err := time.Parse(time.RFC3339Nano, strings.TrimPrefix(from, "timestamp="))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for first = 0; first < len(p.lines) && !p.lines[first].at.After(since); {
+			first++
+		}
+	}
+	page := p.lines[first:min(first+min(limit, p.limit), len(p.lines))]
+	out := []string{":irc.test BATCH +h chathistory " + target}
+	for _, o := range page {
+		id := ""
+		if o.id != "" {
+			id = ";msgid=" + o.id
+		}
+		out = append(out, fmt.Sprintf("@batch=h;time=%s%s :%s!%s@host PRIVMSG %s :%s", stampOf(o.at), id, o.nick, o.nick, o.target, o.text))
+	}
+	l.send(append(out, ":irc.test BATCH -h")...)
+	return len(page)
+}
+
+// upAgain plays the return of a side to a server with a history.
+func (r *rig) upAgain() *link {
+	r.t.Helper()
+	l := r.accept()
+	l.register(historic)
+	l.send(":irc.test 005 lb CHATHISTORY=100 MSGREFTYPES=msgid,timestamp :are supported by this server")
+	l.join("#lobby")
+	return l
+}
+
+// texts are what was heard in a channel, with the times of the lines.
+func (r *rig) texts() (all []string, at map[string]time.Time) {
+	at = map[string]time.Time{}
+	for _, ev := range r.inbox.Heard() {
+		if m, ok := ev.Body.(gateway.Message); ok {
+			all, at[m.Text.Plain] = append(all, m.Text.Plain), ev.Time
+		}
+	}
+	return all, at
+}
+
+// TestCatchUp: what was said while we were away comes page by page, in order, with its times, and before what is said
+// meanwhile.
+func TestCatchUp(t *testing.T) {
+	r := begin(t, nil)
+	l := r.upAgain() // the first time: what was said before is none of ours
+	r.isReady()
+	start := noon()
+	l.send("@msgid=h1;time=" + stampOf(start.Add(time.Second)) + " :bob!b@h PRIVMSG #lobby :line 1")
+	r.awaitText("line 1")
+	l.conn.Close()
+	if r.state() == nil {
+		t.Error("ready without a connection")
+	}
+
+	p := &past{limit: 100}
+	p.add("h0", "bob", "before our time", start)
+	p.many(1, 250, start)
+	l = r.upAgain()
+	r.isReady() // reading does not keep the network from being ready
+	if n := l.serve(p); n != 100 {
+		t.Errorf("a first page of %d lines", n)
+	}
+	p.many(251, 252, start)
+	l.send("@msgid=h251 :bob!b@h PRIVMSG #lobby :line 251", "@msgid=h252 :bob!b@h PRIVMSG #lobby :line 252", "@msgid=live :eve!e@h PRIVMSG #lobby :live")
+	for l.serve(p) > 0 {
+	}
+	r.awaitText("live")
+	all, at := r.texts()
+	if len(all) != 253 || all[249] != "line 250" || all[252] != "live" || !slices.IsSortedFunc(all[:252], func(a, b string) int { return len(a) - len(b) }) {
+		t.Errorf("heard %d: %q", len(all), all)
+	}
+	if !at["line 100"].Equal(start.Add(100 * time.Second)) {
+		t.Errorf("line 100 is of %v", at["line 100"])
+	}
+
+	// Another process goes on where this one was.
+	l.send("@msgid=h253;time=" + stampOf(start.Add(253*time.Second)) + " :bob!b@h PRIVMSG #lobby :line 253")
+	r.awaitText("line 253")
+	p.many(253, 254, start)
+	r = r.beginAgain(nil)
+	l = r.upAgain()
+	if n := l.serve(p); n != 1 {
+		t.Errorf("%d lines after a restart", n)
+	}
+	l.serve(p)
+	r.awaitText("line 254")
+}
+
+// TestCatchUpByTime: a server that has forgotten the msgid, or knows no msgids, is asked by time.
+func TestCatchUpByTime(t *testing.T) {
+	r := begin(t, nil)
+	l := r.upAgain()
+	start := noon()
+	l.send("@msgid=h1;time=" + stampOf(start.Add(time.Second)) + " :bob!b@h PRIVMSG #lobby :line 1")
+	r.awaitText("line 1")
+	l.conn.Close()
+	p := &past{limit: 3, noIDs: true}
+	p.many(1, 7, start)
+	p.lines[3].id = "" // cannot be told from what was had, so it is left out
+	l = r.upAgain()
+	l.serve(p) // refused
+	for range 4 {
+		l.serve(p)
+	}
+	l.send("@msgid=live :eve!e@h PRIVMSG #lobby :live")
+	r.awaitText("live")
+	if all, _ := r.texts(); strings.Join(all, ",") != "line 1,line 2,line 3,line 5,line 6,line 7,live" {
+		t.Errorf("heard %q", all)
+	}
+}
+
+// TestCatchUpIsBounded: what is older than the config wants is not carried.
+func TestCatchUpIsBounded(t *testing.T) {
+	bounded := func(_ *Config, s *Side) {
+		if s != nil {
+			s.deps.CatchUp = 30 * time.Minute
+		}
+	}
+	r := begin(t, bounded)
+	l := r.upAgain()
+	start := noon()
+	l.send("@msgid=old;time=" + stampOf(start) + " :bob!b@h PRIVMSG #lobby :old")
+	r.awaitText("old")
+	l.conn.Close()
+	p := &past{limit: 100}
+	p.add("h1", "bob", "too old", start.Add(29*time.Minute))
+	p.add("h2", "bob", "young enough", start.Add(31*time.Minute))
+	l = r.upAgain()
+	l.serve(p)
+	l.serve(p)
+	l.send("@msgid=live :eve!e@h PRIVMSG #lobby :live")
+	r.awaitText("live")
+	if all, _ := r.texts(); strings.Join(all, ",") != "old,young enough,live" {
+		t.Errorf("heard %q", all)
+	}
+}
+
+// TestNoHistoryAfterAll: a server that refuses, or does not answer, holds nothing up.
+func TestNoHistoryAfterAll(t *testing.T) {
+	for name, answers := range map[string]bool{"refuses": true, "is silent": false} {
+		t.Run(name, func(t *testing.T) {
+			r := begin(t, func(_ *Config, s *Side) {
+				if s != nil && !answers {
+					s.timings.answer = 200 * time.Millisecond
+				}
+			})
+			l := r.upAgain()
+			l.send("@msgid=h1 :bob!b@h PRIVMSG #lobby :one")
+			r.awaitText("one")
+			l.conn.Close()
+			l = r.upAgain()
+			if answers {
+				l.serve(&past{nothing: true})
+				l.serve(&past{nothing: true})
+			} else {
+				l.expect("CHATHISTORY AFTER ")
+			}
+			l.send("@msgid=h3 :bob!b@h PRIVMSG #lobby :three")
+			r.awaitText("three")
+			if n := r.log.count("what was said meanwhile is missing"); n != 1 {
+				t.Errorf("logged %d times", n)
+			}
+		})
+	}
+}
+
+// TestUnaskedHistory: history that we did not ask for, and old JOINs, are not news.
+func TestUnaskedHistory(t *testing.T) {
+	r := begin(t, nil)
+	l := r.upAgain()
+	l.send(":irc.test BATCH +x chathistory #lobby", "@batch=x;msgid=a;time="+stampOf(noon())+" :bob!b@h PRIVMSG #lobby :old", "@batch=x :eve!e@h JOIN #lobby", ":irc.test BATCH -x",
+		"@msgid=b :bob!b@h PRIVMSG #lobby :new")
+	r.awaitText("new")
+	if n := len(r.inbox.Heard()); n != 1 {
+		t.Errorf("heard %d", n)
+	}
+}
+
+// TestInDoubt: a line whose echo was lost with the connection is looked for in the history: said again if it is not
+// there, and only linked if it is.
+func TestInDoubt(t *testing.T) {
+	r := begin(t, patient)
+	l := r.upAgain()
+	l.send("@msgid=m0 :bob!b@h PRIVMSG #lobby :hello")
+	r.awaitText("hello") // by now it is recorded where we came in
+	got := r.deliver(delivery("k1", "arrived"), delivery("k2", "lost"))
+	l.expect("@label=k1/ ")
+	l.expect("@label=k2/ ")
+	l.conn.Close()
+	if out := r.outcomes(got); len(out) != 2 || out[0].Err == nil || out[1].Err == nil {
+		t.Errorf("outcomes %+v", out)
+	}
+	p := &past{limit: 100}
+	p.add("m0", "bob", "hello", time.Now().UTC())
+	p.add("m1", "lb", said("arrived"), time.Now().UTC())
+	l = r.upAgain()
+	first, second := delivery("k1", "arrived"), delivery("k2", "lost")
+	first.Attempt, second.Attempt = 1, 1
+	got = r.deliver(first, second)
+	l.serve(p)
+	l.serve(p)
+	if text := l.echo("m2"); text != said("lost") {
+		t.Errorf("said %q", text)
+	}
+	wantParts(t, r.outcomes(got), "m1", "m2")
+
+	// The process dies with a line on its way; the next one hears of it by the history, or by the journal.
+	got = r.deliver(delivery("k3", "third"), delivery("k4", "fourth"))
+	l.echo("m3")
+	l.expect("@label=k4/ ")
+	r.await(func(ev *gateway.Event) bool { _, ok := ev.Body.(gateway.Echo); return ok && ev.Native == "m3" })
+	r.stop()
+	r.outcomes(got)
+	for i, text := range []string{"third", "fourth"} {
+		p.add(fmt.Sprintf("m%d", i+3), "lb", said(text), time.Now().UTC())
+	}
+	r = r.beginAgain(patient)
+	l = r.upAgain()
+	third, fourth, fifth := delivery("k3", "third"), delivery("k4", "fourth"), delivery("k5", "fourth")
+	third.Attempt, fourth.Attempt, fifth.Attempt = 1, 1, 1
+	third.Known = []gateway.Part{{Native: "m3"}}
+	got = r.deliver(third, fourth, fifth)
+	l.serve(p)
+	l.serve(p)
+	if label := l.expect("@label="); !strings.HasPrefix(label, "k5/ ") {
+		t.Errorf("said %q", label)
+	}
+	l.send("@label=k5/;msgid=m5 :lb!lb@host PRIVMSG #lobby :x")
+	wantParts(t, r.outcomes(got), "m3", "m4", "m5")
+}
+
+// patient makes deliveries wait for what is under way.
+func patient(_ *Config, s *Side) {
+	if s != nil {
+		s.timings.soon = patience
+	}
+}
+
+func wantParts(t *testing.T, out []gateway.Outcome, want ...string) {
+	t.Helper()
+	var got []string
+	for _, o := range out {
+		if o.Err != nil {
+			t.Errorf("outcome %v", o.Err)
+		}
+		for _, p := range o.Parts {
+			got = append(got, p.Native)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("parts %q, want %q", got, want)
+	}
+}
+
+// TestAnothersLine: a line of ours that the history holds may be an earlier one with the same words, which the journal
+// knows; then ours was not said.
+func TestAnothersLine(t *testing.T) {
+	r := begin(t, patient)
+	l := r.upAgain()
+	l.send("@msgid=m0 :bob!b@h PRIVMSG #lobby :hello")
+	r.awaitText("hello")
+	got := r.deliver(delivery("k1", "yes"))
+	l.echo("m1")
+	wantParts(t, r.outcomes(got), "m1")
+	got = r.deliver(delivery("k2", "yes"))
+	l.expect("@label=k2/ ")
+	l.conn.Close()
+	r.outcomes(got)
+	p := &past{limit: 100, noIDs: true} // asked by time, it tells m1 again
+	p.add("m0", "bob", "hello", time.Now().UTC())
+	p.add("m1", "lb", said("yes"), time.Now().UTC())
+	l = r.upAgain()
+	l.serve(p) // refused
+	l.serve(p)
+	l.serve(p)
+	again := delivery("k2", "yes")
+	again.Attempt = 1
+	out := r.outcomes(r.deliver(again))
+	if len(out) != 1 || out[0].Err == nil || gateway.IsDrop(out[0].Err) {
+		t.Fatalf("outcomes %+v", out)
+	}
+	got = r.deliver(again)
+	l.echo("m2")
+	wantParts(t, r.outcomes(got), "m2")
+}
+
+// TestGhost: what a connection says that we have lost and the server has not is not somebody else's, and settles a doubt.
+func TestGhost(t *testing.T) {
+	r := begin(t, patient)
+	l := r.up(labels)
+	got := r.deliver(delivery("k1", "one"), delivery("k2", "two"))
+	l.expect("@label=k1/ ")
+	l.expect("@label=k2/ ")
+	l.conn.Close()
+	r.outcomes(got)
+	l = r.accept()
+	l.expect("CAP LS 302")
+	l.expect("NICK lb")
+	l.expect("USER ")
+	l.send(":irc.test CAP * LS :"+labels, ":irc.test 433 * lb :Nickname is already in use")
+	l.send(":irc.test CAP lb ACK :" + l.expect("CAP REQ :"))
+	l.expect("NICK lb_")
+	l.expect("CAP END")
+	l.send(":irc.test 001 lb_ :Welcome")
+	l.expect("JOIN #lobby")
+	l.send(":lb_!lb@host JOIN #lobby", "@msgid=g1 :lb!lb@host PRIVMSG #lobby :"+said("one"), ":lb!other@elsewhere PRIVMSG #lobby :an impostor")
+	r.awaitText("an impostor")
+	if all, _ := r.texts(); len(all) != 1 {
+		t.Errorf("heard %q", all)
+	}
+	first, second := delivery("k1", "one"), delivery("k2", "two")
+	got = r.deliver(first, second)
+	label, _, _ := strings.Cut(l.expect("@label="), " ")
+	if label != "k2/" {
+		t.Errorf("said %q", label)
+	}
+	l.send("@label=k2/;msgid=g2 :lb_!lb@host PRIVMSG #lobby :x")
+	wantParts(t, r.outcomes(got), "g1", "g2")
+}
