@@ -12,7 +12,7 @@ import (
 
 	"go.mau.fi/util/dbutil"
 	"golang.org/x/sys/unix"
-	_ "modernc.org/sqlite" // registers the driver "sqlite"
+	"modernc.org/sqlite"
 )
 
 // maxConns bounds the connections of a pool: one writer a network and what reads beside them.
@@ -53,10 +53,11 @@ func (s *Store) openFile(file string) error {
 
 func sqlitePool(file, option string, conns int) (*dbutil.Database, error) {
 	dsn := url.URL{Scheme: "file", Path: file, RawQuery: "_journal_mode=WAL&_synchronous=FULL&_busy_timeout=10000&_dqs=0&" + option}
-	raw, err := sql.Open("sqlite", dsn.String())
+	connector, err := sqlite.NewConnector(dsn.String())
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", file, err)
 	}
+	raw := sql.OpenDB(keeper{connector})
 	raw.SetMaxOpenConns(conns)
 	raw.SetMaxIdleConns(conns)
 	return dbutil.NewWithDB(raw, "sqlite")

@@ -87,10 +87,10 @@ func (s *Store) leaseOf(network string) *lease {
 	return s.held[network]
 }
 
-// sqlCheckLease finds nothing when the network is not ours any more. It runs with the writes at the end of each
+// sqlCheckLease fails, by dividing by zero, when the network is not ours any more. It runs with the writes at the end of each
 // transaction and locks the row until the commit, so that nobody takes the network over in between; what was read
 // before was not stale then, as only an owner writes. Renewals do not change the row's key and are not held up.
-const sqlCheckLease = "SELECT 1 FROM lease WHERE network = $1 AND epoch = $2 FOR KEY SHARE"
+const sqlCheckLease = "SELECT 1 / count(*) FROM (SELECT 1 FROM lease WHERE network = $1 AND epoch = $2 FOR KEY SHARE) AS ours"
 
 // fileLease is a lease on SQLite.
 type fileLease struct{}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"net"
@@ -52,7 +53,7 @@ func (s *Store) openPostgres(dsn string) error {
 		cfg.ConnectTimeout = connectTime
 	}
 	s.postgres = cfg
-	raw := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(durable))
+	raw := sql.OpenDB(lazily{stdlib.GetConnector(*cfg, stdlib.OptionAfterConnect(durable))})
 	raw.SetMaxOpenConns(maxConns)
 	raw.SetMaxIdleConns(maxConns)
 	if s.db, err = dbutil.NewWithDB(raw, "pgx"); err != nil {

@@ -10,7 +10,7 @@ import (
 	"sync"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.mau.fi/util/dbutil"
 
 	"lockbridge/gateway"
@@ -218,7 +218,7 @@ func (t *tx) enter() error {
 
 // query reads with a statement that begins with a source of rows; t.mu is held.
 func (t *tx) query(q query, scan func(dbutil.Rows) error) error {
-	err := t.s.query(t.ctx, t.s.db, q, scan)
+	err := t.s.query(beforehand(t.ctx), t.s.db, q, scan)
 	if err != nil && t.err == nil && errors.Is(err, gateway.ErrStore) {
 		t.err = err
 	}
@@ -281,8 +281,12 @@ func (t *tx) write(stmts []query) error {
 	return nil
 }
 
-// pipeline sends the check of the lease and all statements at once and then reads their results: one round trip.
+// pipeline sends the check of the lease and all statements at once and then reads their results: one round trip. Unless
+// the transaction has begun otherwise, the batch is the transaction: it commits when all of it went well.
 func (t *tx) pipeline(stmts []query) error {
+	if len(stmts) == 0 {
+		return nil
+	}
 	var batch pgx.Batch
 	epoch, _ := t.lease.terms()
 	batch.Queue(sqlCheckLease, t.network, epoch)
@@ -291,24 +295,36 @@ func (t *tx) pipeline(stmts []query) error {
 		batch.Queue(with+q.sql, args...)
 	}
 	err := t.conn.Raw(func(conn any) error {
-		results := conn.(*stdlib.Conn).Conn().SendBatch(t.ctx, &batch) //nolint:forcetypeassert // what openPostgres made
-		defer results.Close()                                          // its error is that of the first statement that failed
-		tag, err := results.Exec()
-		if err != nil {
-			return failed("check lease", err)
-		}
-		if tag.RowsAffected() != 1 {
-			return gateway.ErrLeaseLost
-		}
-		for _, q := range stmts {
-			if _, err := results.Exec(); err != nil {
-				return failed(q.doing, err)
-			}
-		}
-		return nil
+		return t.send(conn.(*lazyConn).Conn.Conn(), &batch, stmts) //nolint:forcetypeassert // what openPostgres made
 	})
 	if err != nil {
 		t.err = err
 	}
 	return err
+}
+
+func (t *tx) send(conn *pgx.Conn, batch *pgx.Batch, stmts []query) (err error) {
+	results := conn.SendBatch(t.ctx, batch)
+	defer func() {
+		if bad := results.Close(); bad != nil && err == nil {
+			err = failed("commit", bad)
+		}
+	}()
+	if _, err := results.Exec(); divided(err) {
+		return gateway.ErrLeaseLost
+	} else if err != nil {
+		return failed("check lease", err)
+	}
+	for _, q := range stmts {
+		if _, err := results.Exec(); err != nil {
+			return failed(q.doing, err)
+		}
+	}
+	return nil
+}
+
+// divided reports whether a statement divided by zero: the one way in which a check can fail a whole batch.
+func divided(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "22012"
 }
