@@ -25,6 +25,8 @@ type commands struct {
 	Lanes        lanesCommand        `cmd:"" help:"List the rooms for which something waits or was given up, and why."`
 	Dead         deadCommand         `cmd:"" help:"Look after deliveries that were given up."`
 	Forget       forgetCommand       `cmd:"" help:"Remove what is kept about a person."`
+	Backup       backupCommand       `cmd:"" help:"Write everything that the store holds to a file, beside a running bridge."`
+	Restore      restoreCommand      `cmd:"" help:"Fill an empty store with a backup."`
 	Version      versionCommand      `cmd:"" help:"Print the version."`
 }
 
