@@ -77,6 +77,9 @@ func (c *current) drop(room id.RoomID) {
 	}
 }
 
+// chatPrefix is what the addresses of direct chats begin with; see gateway.DirectAddress.
+const chatPrefix = "direct/"
+
 func chatKey(room id.RoomID) string { return "chat/" + string(room) }
 
 // pair names the two people of a chat: the Matrix user and whom the ghost stands for.

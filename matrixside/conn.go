@@ -8,17 +8,23 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"syscall"
 	"time"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 
 	"lockbridge/gateway"
 )
 
-// Run implements gateway.Side. It fails only if it cannot listen for the homeserver.
+const (
+	// listenTime is how long a door that is taken is tried: a process before us may just be leaving.
+	listenTime  = 15 * time.Second
+	listenPause = 100 * time.Millisecond
+)
+
+// Run implements gateway.Side. It fails only if it cannot listen for the homeserver, or not read its State.
 func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+	listener, err := s.listen(ctx)
 	if err != nil {
 		return fmt.Errorf("listen for the homeserver: %w", err)
 	}
@@ -34,6 +40,8 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 	server := &http.Server{
 		Handler:           s.handler(in),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
+		ConnContext:       s.doors.opened,
+		ConnState:         s.connState,
 		ReadHeaderTimeout: 10 * time.Second,
 		ReadTimeout:       requestTimeout,
 		IdleTimeout:       5 * time.Minute,
@@ -47,18 +55,21 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 	defer s.end(ctx, server)
 
 	s.connect(ctx)
+	s.found()
+	tasks.Go(func() { s.keepLink(ctx) })
 	tasks.Go(func() { s.keepErrands(ctx, in) })
-	var tried sync.WaitGroup
 	for _, rm := range rooms {
-		tried.Add(1)
-		tasks.Go(func() { s.keep(ctx, rm, in, tried.Done) })
+		tasks.Go(func() { s.keep(ctx, rm, in) })
 	}
-	tried.Wait()
+	for _, rm := range rooms {
+		rm.awaitTried(ctx)
+	}
 	if ctx.Err() == nil {
+		s.begun.Store(true)
 		s.deps.Ready(nil)
 		s.log.Info("the Matrix side is ready", "rooms", len(rooms), "listen", listener.Addr())
 	}
-	<-ctx.Done()
+	s.keepRooms(ctx, func(rm *room) { tasks.Go(func() { s.keep(ctx, rm, in) }) })
 	select {
 	case err := <-served:
 		return fmt.Errorf("listen for the homeserver: %w", err)
@@ -67,29 +78,49 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 	}
 }
 
-// begin starts anew from the configuration and from what State knows: the rooms behind aliases.
+// listen opens the door for the homeserver. Whoever had the network before us on this machine may need a moment to
+// leave it.
+func (s *Side) listen(ctx context.Context) (net.Listener, error) {
+	ctx, cancel := context.WithTimeout(ctx, listenTime)
+	defer cancel()
+	for {
+		listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.cfg.Listen)
+		if err == nil || !errors.Is(err, syscall.EADDRINUSE) {
+			return listener, err
+		}
+		timer := time.NewTimer(listenPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, err
+		}
+	}
+}
+
+// begin starts anew from the configuration and from what State knows.
 func (s *Side) begin(ctx context.Context) ([]*room, error) {
-	pins, err := s.deps.State.List(ctx, pinKey(""))
-	if err != nil {
-		return nil, fmt.Errorf("read the pinned rooms: %w", err)
+	s.mu.Lock()
+	wanted := s.deps.Rooms
+	s.mu.Unlock()
+	rooms := make([]*room, 0, len(wanted))
+	for _, r := range wanted {
+		rooms = append(rooms, s.newRoom(r))
 	}
-	rooms := make([]*room, 0, len(s.deps.Rooms))
-	byID, byNative := map[string]*room{}, map[id.RoomID]*room{}
-	for _, r := range s.deps.Rooms {
-		rm := newRoom(r)
-		rm.native = id.RoomID(r.ID)
-		if rm.isAlias() {
-			rm.native = id.RoomID(pins[pinKey(r.ID)])
-		}
-		rooms = append(rooms, rm)
-		byID[r.ID] = rm
-		if rm.native != "" && byNative[rm.native] == nil {
-			byNative[rm.native] = rm
-		}
+	if err := s.recollect(ctx, rooms); err != nil {
+		return nil, err
 	}
+	s.begun.Store(false)
+	s.link.mu.Lock()
+	s.link.away, s.link.since, s.link.back = errStarting, s.now(), make(chan struct{})
+	s.link.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rooms, s.byNative, s.users = byID, byNative, map[id.UserID]*user{}
+	s.rooms, s.byNative, s.users = map[string]*room{}, nativeRooms{}, map[id.UserID]*user{}
+	for _, rm := range rooms {
+		s.rooms[rm.ID] = rm
+		s.byNative.add(rm)
+	}
 	<-s.turn
 	return rooms, nil
 }
@@ -108,67 +139,59 @@ func (s *Side) end(ctx context.Context, server *http.Server) {
 	s.rooms = nil
 }
 
-// connect waits until the homeserver answers and knows us, and makes the bot.
-func (s *Side) connect(ctx context.Context) {
-	for attempt := 0; ctx.Err() == nil; attempt++ {
-		err := s.introduce(ctx)
-		if err == nil {
+// keepLink finds the homeserver again when it was lost, until ctx ends, and has it send again what was refused.
+func (s *Side) keepLink(ctx context.Context) {
+	for {
+		select {
+		case <-s.probe:
+			s.connect(ctx)
+			if ctx.Err() == nil && s.found() {
+				s.metrics.reconnects.Inc()
+				s.deps.Ready(nil)
+				s.log.Info("the homeserver is there again")
+				s.goOn()
+			}
+		case <-s.refused:
+			s.recall(ctx)
+			s.goOn()
+		case <-ctx.Done():
 			return
 		}
-		if ctx.Err() == nil {
-			s.log.Warn("the homeserver cannot be used yet", "homeserver", s.cfg.Homeserver, "error", err)
-			s.deps.Ready(err)
-		}
-		s.sleep(ctx, attempt, nil)
 	}
 }
 
-// introduce asks the homeserver who we are, registers the bot, and has the homeserver try to reach us.
-func (s *Side) introduce(ctx context.Context) error {
-	bot := s.bot()
-	who, err := bot.Whoami(ctx)
-	switch {
-	case errors.Is(err, mautrix.MUnknownToken) || isForbidden(err):
-		return fmt.Errorf("the homeserver does not know the registration: have it load %s and restart it: %w", s.cfg.Registration, err)
-	case err != nil:
-		return fmt.Errorf("ask the homeserver who we are: %w", err)
-	case who.UserID != s.names.bot:
-		return fmt.Errorf("the homeserver calls us %s and not %s: nick or domain differ from its registration", who.UserID, s.names.bot)
-	}
-	if err := s.prepare(ctx, s.names.bot, gateway.Person{}, s.cfg.Nick); err != nil {
-		return err
-	}
-	if _, err := bot.AppservicePing(ctx, s.reg.ID, ""); err != nil && !errors.Is(err, mautrix.MUnrecognized) && ctx.Err() == nil {
-		s.log.Error("the homeserver cannot reach us, so that nothing will arrive from Matrix", "url", s.reg.URL, "error", err)
-	}
-	return nil
-}
-
-// keep looks after one room until ctx ends. It calls tried after the first try.
-func (s *Side) keep(ctx context.Context, rm *room, in gateway.Inbox, tried func()) {
+// keep looks after one room until ctx or the room ends.
+func (s *Side) keep(ctx context.Context, rm *room, in gateway.Inbox) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(rm.life, cancel)()
+	defer once(rm.resolved)
+	defer once(rm.tried)
+	said := ""
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		err := s.tend(ctx, rm, in)
 		once(rm.resolved)
-		if tried != nil {
-			close(rm.tried)
-			tried()
-			tried = nil
-		}
+		once(rm.tried)
 		if err == nil {
-			attempt = -1
+			attempt, said = -1, ""
 			select {
 			case <-rm.nudge:
 			case <-ctx.Done():
 			}
 			continue
 		}
-		if ctx.Err() == nil {
+		if ctx.Err() != nil {
+			return
+		}
+		if isAway(err) {
+			s.lost(plainly(err))
+		}
+		rm.blocked(plainly(err))
+		if text := err.Error(); text != said {
+			said = text
 			s.log.Warn("the room cannot be bridged yet; trying again", "room", rm.ID, "error", err)
 		}
 		s.sleep(ctx, attempt, rm.nudge)
-	}
-	if tried != nil {
-		tried()
 	}
 }
 

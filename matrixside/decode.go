@@ -36,7 +36,8 @@ type nativeEvent struct {
 	Sender   id.UserID
 	StateKey *string
 	Redacts  string
-	Time     time.Time // zero if the origin's clock is absurd
+	Time     time.Time     // zero if the origin's clock is absurd
+	Age      time.Duration // as the homeserver reckons; zero if it does not tell
 	Content  fields
 	Previous fields // a state event's former content, where the homeserver tells it
 
@@ -74,6 +75,9 @@ func parseEvent(raw json.RawMessage) (*nativeEvent, error) {
 	}
 	if ms := get[int64](f, "origin_server_ts"); ms > 0 && ms < maxTime {
 		ev.Time = time.UnixMilli(ms).UTC()
+	}
+	if ms := get[int64](unsigned, "age"); ms > 0 && ms < maxTime {
+		ev.Age = time.Duration(ms) * time.Millisecond
 	}
 	return ev, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
@@ -23,9 +24,6 @@ type direct struct {
 
 // openDirect finds the lane of a direct chat, or says why nothing can be said there.
 func (s *Side) openDirect(at gateway.Address, local, remote gateway.Person) (*direct, error) {
-	if !s.isRunning() {
-		return nil, errNotRunning
-	}
 	user := id.UserID(local.ID)
 	if _, _, err := user.Parse(); err != nil || !saneID(local.ID, '@') || s.names.ours(user) {
 		return nil, gateway.Dropf("there is no Matrix user of that name")
@@ -56,27 +54,37 @@ func (d *direct) rooms(ctx context.Context) (current, chat, error) {
 
 // arrived finds deliveries that an earlier attempt sent although its answer was not seen.
 func (d *direct) arrived(ctx context.Context, run []gateway.Delivery) (map[string]id.EventID, error) {
-	keys := map[string]bool{}
+	keys, found := map[string]bool{}, map[string]id.EventID{}
+	var since time.Time
 	for _, one := range run {
-		if one.Attempt > 0 {
-			keys[one.Key] = true
+		switch {
+		case one.Attempt == 0:
+		case len(one.Known) > 0:
+			found[one.Key] = id.EventID(one.Known[0].Native)
+		default:
+			keys[one.Key], since = true, earlier(since, d.s.searchSince(one.Event.Time))
 		}
 	}
 	if len(keys) == 0 {
-		return nil, nil
+		return found, nil
 	}
 	now, _, err := d.rooms(ctx)
 	if err != nil {
 		return nil, err
 	}
-	found := map[string]id.EventID{}
 	for _, room := range []id.RoomID{now.Room, now.Before} {
-		if room == "" || len(found) == len(keys) {
+		if room == "" || len(keys) == 0 {
 			continue
 		}
-		err := d.s.findSent(ctx, d.ghost, room, []id.UserID{d.ghost}, keys, found)
+		err := d.s.search(ctx, d.ghost, room, []id.UserID{d.ghost}, since, func(key string, native id.EventID) (more bool) {
+			if keys[key] {
+				found[key] = native
+				delete(keys, key)
+			}
+			return len(keys) > 0
+		})
 		if err != nil && !isForbidden(err) { // a room that the ghost was taken out of is closed to it
-			return nil, fmt.Errorf("look for earlier attempts in a direct room: %w", err)
+			return nil, err
 		}
 	}
 	return found, nil
@@ -109,7 +117,7 @@ func (d *direct) deliver(ctx context.Context, one gateway.Delivery) (id.EventID,
 		if err != nil {
 			return "", err
 		}
-		native, err := d.s.send(ctx, d.ghost, room, c.withKey(one.Key, ""), transactionID(one.Key, 0))
+		native, err := d.s.send(ctx, d.ghost, room, c.withKey(one.Key, ""), transactionID(one.Key, 0), one.Event.Time)
 		if !isForbidden(err) || again || receipt {
 			return native, err
 		}

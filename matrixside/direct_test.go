@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
@@ -225,8 +224,8 @@ func onlyNurses(s *Side) {
 func TestQueriesForUsers(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)
-	now := time.Unix(1_700_000_000, 0)
-	side, _, _ := startDirect(ctx, t, hs, sidetest.NewState(), onlyNurses, func(s *Side) { s.now = func() time.Time { return now } })
+	var clock testClock
+	side, _, _ := startDirect(ctx, t, hs, sidetest.NewState(), onlyNurses, clock.set)
 	ask := func(network, person string) int {
 		ghost := side.names.ghost(gateway.Person{Network: network, ID: person})
 		return hs.request(ctx, "GET", "/_matrix/app/v1/users/"+string(ghost), "Bearer "+hs.reg.HSToken, "")
@@ -256,7 +255,7 @@ func TestQueriesForUsers(t *testing.T) {
 	if got := ask("xmpp", "nurse0815@friends.example"); got != http.StatusServiceUnavailable {
 		t.Errorf("the next one within a minute: %d", got)
 	}
-	now = now.Add(2 * metWindow)
+	clock.pass(2 * metWindow)
 	if got := ask("xmpp", "nurse0815@friends.example"); got != http.StatusOK {
 		t.Errorf("a minute later: %d", got)
 	}

@@ -102,6 +102,9 @@ func (s *Side) runErrand(ctx context.Context, e errand, in gateway.Inbox) error 
 	case doAnswer:
 		return s.answerInvite(ctx, e, in)
 	case doDecline:
+		if s.currentRoom(e.Room) != nil { // bridged again meanwhile
+			return nil
+		}
 		return s.leave(ctx, e.Room, e.Ghost, e.Reason)
 	case doLeave:
 		return s.farewell(ctx, e)
@@ -259,13 +262,18 @@ func (s *Side) saidSince(ctx context.Context, e errand, c *chat) ([]gateway.Arri
 	filter := mautrix.FilterPart{Senders: []id.UserID{e.User}, Types: []event.Type{
 		event.EventMessage, event.EventSticker, event.EventEncrypted, event.EventRedaction, event.StateMember}}
 	var batch []gateway.Arrival
-	err := s.history(ctx, e.Ghost, e.Room, filter, func(ev *nativeEvent) (more bool) {
-		if ev.member() == "" {
-			if a, isEcho := s.directArrival(c, ev); a != nil && !isEcho {
-				batch = append(batch, *a)
+	err := s.history(ctx, e.Ghost, e.Room, filter, introPages, func(events []*nativeEvent) (more bool) {
+		for _, ev := range events {
+			if ev.ID == e.Event {
+				return false
+			}
+			if ev.member() == "" {
+				if a, isEcho := s.directArrival(c, ev); a != nil && !isEcho {
+					batch = append(batch, *a)
+				}
 			}
 		}
-		return ev.ID != e.Event
+		return true
 	})
 	if err != nil {
 		return nil, fmt.Errorf("read what was said in a direct room so far: %w", err)
@@ -317,7 +325,7 @@ func (s *Side) look(ctx context.Context, room id.RoomID, ghost, user id.UserID) 
 func (s *Side) farewell(ctx context.Context, e errand) error {
 	const text = "Somebody else has come into this room, so it is no direct chat any more. I leave it: nothing that is said here goes on from now. Start another chat with me to go on."
 	c := content{MsgType: event.MsgNotice, Mentions: &event.Mentions{}, Body: text}
-	_, err := s.send(ctx, e.Ghost, e.Room, c, "farewell"+string(e.Event))
+	_, err := s.send(ctx, e.Ghost, e.Room, c, "farewell"+string(e.Event), time.Time{})
 	if err != nil && !isForbidden(err) {
 		return fmt.Errorf("say that a room is no direct one any more: %w", err)
 	}

@@ -195,8 +195,8 @@ func awaitTries(ctx context.Context, t *testing.T, side *Side, room string, n in
 func TestWhoKeepsLeavingIsNotInvitedForEver(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)
-	now := time.Unix(1_700_000_000, 0)
-	side, _, _ := startDirect(ctx, t, hs, sidetest.NewState(), func(s *Side) { s.now = func() time.Time { return now } })
+	var clock testClock
+	side, _, _ := startDirect(ctx, t, hs, sidetest.NewState(), clock.set)
 	room := func(i int) string { return fmt.Sprintf("!d%d:example.org", i) }
 	for i := range 20 {
 		hs.script(createRoom, reply{200, `{"room_id":"` + room(i) + `"}`, false})
@@ -223,7 +223,7 @@ func TestWhoKeepsLeavingIsNotInvitedForEver(t *testing.T) {
 	if asked != maxAsks || dropped != 10-maxAsks {
 		t.Errorf("asked %d times, gave %d messages up", asked, dropped)
 	}
-	now = now.Add(askWindow + time.Second)
+	clock.pass(askWindow + time.Second)
 	must(t, deliverOne(t, side, directDelivery(romeoUser, "later", "text")))
 }
 

@@ -67,7 +67,7 @@ func (s *Side) follow(ctx context.Context, l *ledger, events []*nativeEvent) ([]
 
 // followMember takes note of who comes and goes.
 func (s *Side) followMember(ctx context.Context, l *ledger, c *chat, ev *nativeEvent, member id.UserID) error {
-	membership := get[event.Membership](ev.Content, "membership")
+	membership := ev.membership()
 	switch {
 	case s.names.isGhost(member):
 		return s.followGhost(ctx, l, c, ev, member, membership)
@@ -239,12 +239,6 @@ func (s *Side) directArrival(c *chat, ev *nativeEvent) (a *gateway.Arrival, isEc
 	if sc.sender.Name == "" {
 		sc.sender.Name = gateway.CleanName(user.Localpart())
 	}
-	a.Read = func(context.Context) (*gateway.Event, error) {
-		out, err := decode(ev, sc)
-		if err != nil {
-			return nil, gateway.Unreadable(sc.sender, err)
-		}
-		return out, nil
-	}
+	a.Read = s.reader(ev, sc)
 	return a, false
 }

@@ -3,6 +3,7 @@ package matrixside
 import (
 	"context"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,6 +64,17 @@ func start(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State,
 	return side, inbox, stop
 }
 
+// testClock stands at a time until the test lets some pass.
+type testClock struct{ passed atomic.Int64 }
+
+func (c *testClock) set(s *Side) { s.now = c.now }
+
+func (c *testClock) now() time.Time {
+	return time.Unix(1_700_000_000, 0).Add(time.Duration(c.passed.Load()))
+}
+
+func (c *testClock) pass(d time.Duration) { c.passed.Add(int64(d)) }
+
 // delivery is a message of somebody on IRC.
 func delivery(room, key, nick, text string) gateway.Delivery {
 	return gateway.Delivery{
@@ -91,4 +103,10 @@ func sendAll(ctx context.Context, t *testing.T, side *Side, run ...gateway.Deliv
 func textOf(ev *gateway.Event) string {
 	m, _ := ev.Body.(gateway.Message)
 	return m.Text.Plain
+}
+
+// again is a delivery that was tried before.
+func again(d gateway.Delivery) gateway.Delivery {
+	d.Attempt++
+	return d
 }

@@ -136,6 +136,8 @@ func (hs *fakeHomeserver) ordinary(user, path string, body json.RawMessage) stri
 		return fmt.Sprintf(`{"event_id":"$sent%d"}`, len(hs.sent))
 	case strings.HasSuffix(path, "/messages"):
 		return hs.history()
+	case strings.HasSuffix(path, "/state/m.room.member/@lockbridge:example.org"):
+		return `{"membership":"join"}`
 	case strings.Contains(path, "/state/"):
 		return ""
 	}

@@ -39,6 +39,13 @@ func (a *invitations) count(now time.Time, user id.UserID, invite id.EventID, ou
 	return nth <= maxInvites, nth <= 2*maxInvites
 }
 
+// forget forgets what one user did.
+func (a *invitations) forget(user id.UserID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.by, string(user))
+}
+
 // nth is the place of an invitation among those of one inviter. Those beyond most are not remembered.
 func (a *invitations) nth(now time.Time, who string, invite id.EventID, most int) int {
 	of := a.by[who]

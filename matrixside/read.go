@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -122,6 +123,7 @@ func (s *Side) receive(w http.ResponseWriter, r *http.Request, in gateway.Inbox)
 		return
 	}
 	if err := s.accept(r.Context(), txn, in); err != nil {
+		nudge(s.refused)
 		s.log.Error("a transaction of the homeserver was not accepted; it will be sent again", "events", len(txn.Events), "error", err)
 		answer(w, http.StatusServiceUnavailable, "M_UNKNOWN", "the events could not be stored; send them again")
 		return
@@ -132,24 +134,44 @@ func (s *Side) receive(w http.ResponseWriter, r *http.Request, in gateway.Inbox)
 // accept makes one transaction durable. Transactions are read one at a time: a homeserver that gave up waiting and sends
 // again must not overtake itself.
 func (s *Side) accept(ctx context.Context, txn transaction, in gateway.Inbox) error {
+	events := s.parseEvents(txn.Events)
+	if err := s.settle(ctx, events); err != nil {
+		return err
+	}
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	events := make([]*nativeEvent, 0, len(txn.Events))
-	for _, raw := range txn.Events {
-		ev, err := parseEvent(raw)
-		if err != nil {
-			s.log.Warn("a malformed event was skipped", "bytes", len(raw), "error", err)
-			continue
+	if s.doors.use(ctx, s.now()) {
+		s.doubtAll()
+	}
+	for _, ev := range events {
+		if rm := s.roomOf(ev.Room); rm != nil {
+			if err := s.catchUp(ctx, rm, in); err != nil {
+				return err
+			}
 		}
-		events = append(events, ev)
 	}
-	if err := s.settle(ctx, events); err != nil {
-		return err
+	return s.acceptEvents(ctx, events, in)
+}
+
+// maxBatch is how many events are accepted at once. A transaction that fails in between is sent again, and what it
+// brought before is known then.
+const maxBatch = 200
+
+// acceptEvents makes events durable, in order. The caller has the turn.
+func (s *Side) acceptEvents(ctx context.Context, events []*nativeEvent, in gateway.Inbox) error {
+	for some := range slices.Chunk(events, maxBatch) {
+		if err := s.acceptBatch(ctx, some, in); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+func (s *Side) acceptBatch(ctx context.Context, events []*nativeEvent, in gateway.Inbox) error {
 	var elsewhere []*nativeEvent // in rooms that are not bridged
 	for _, ev := range events {
 		if s.roomOf(ev.Room) == nil {
@@ -160,18 +182,31 @@ func (s *Side) accept(ctx context.Context, txn transaction, in gateway.Inbox) er
 	if err != nil {
 		return err
 	}
+	rooms := make([]*room, len(batch), len(batch)+len(events)) // where each arrival is, if in a bridged room
+	var undo []func()
 	for _, ev := range events {
-		if a, ok := s.arrival(ev); ok {
-			batch = append(batch, a)
+		a, back, ok := s.arrival(ev)
+		undo = append(undo, back)
+		if ok {
+			batch, rooms = append(batch, a), append(rooms, s.currentRoom(ev.Room))
 		}
 	}
 	if len(batch) == 0 {
 		return nil
 	}
-	return in.Accept(ctx, batch)
+	accepted := s.note(batch, rooms)
+	if err := in.Accept(ctx, batch); err != nil {
+		for _, back := range slices.Backward(undo) {
+			back()
+		}
+		return err
+	}
+	accepted()
+	return nil
 }
 
-// settle waits, just after a start, until the rooms of the events are known by name and by their members.
+// settle waits, just after a start, until the rooms of the events are known by name and by their members, and what was
+// missed there was read.
 func (s *Side) settle(ctx context.Context, events []*nativeEvent) error {
 	ctx, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
@@ -179,7 +214,8 @@ func (s *Side) settle(ctx context.Context, events []*nativeEvent) error {
 		if rm := s.roomOf(ev.Room); rm != nil {
 			select {
 			case <-rm.tried:
-			case <-ctx.Done(): // its people are called by their user ids, then
+			case <-ctx.Done():
+				return fmt.Errorf("the bridged room %s is not known yet", rm.ID)
 			}
 			continue
 		}
@@ -201,6 +237,18 @@ func (s *Side) roomOf(native id.RoomID) *room {
 	return s.byNative[native]
 }
 
+// currentRoom is roomOf, without the rooms that were replaced.
+func (s *Side) currentRoom(native id.RoomID) *room {
+	rm := s.roomOf(native)
+	if rm == nil {
+		return nil
+	}
+	if now, _, _ := rm.standing(); now != native {
+		return nil
+	}
+	return rm
+}
+
 func (s *Side) allRooms() []*room {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,41 +260,55 @@ func (s *Side) allRooms() []*room {
 }
 
 // arrival takes note of an event and says what is to be accepted of it, if anything. What Read will need of the room is
-// taken along now, in stream order: a message carries the name that its sender had when it was said.
-func (s *Side) arrival(ev *nativeEvent) (gateway.Arrival, bool) {
+// taken along now, in stream order: a message carries the name that its sender had when it was said. What was noted can
+// be taken back, for an event that comes again because it was not accepted.
+func (s *Side) arrival(ev *nativeEvent) (a gateway.Arrival, undo func(), ok bool) {
+	undo = func() {}
 	member := ev.member()
 	rm := s.roomOf(ev.Room)
 	if rm == nil {
-		if member == s.names.bot && get[event.Membership](ev.Content, "membership") == event.MembershipInvite {
+		if member == s.names.bot && ev.membership() == event.MembershipInvite {
 			s.botInvited(ev)
 		}
-		return gateway.Arrival{}, false
+		return a, undo, false
 	}
 	sc := scene{at: rm.Address, member: rm.memberOf(ev, member), former: rm.nameOf(member)}
-	s.observe(rm, ev, member)
+	if s.currentRoom(ev.Room) == rm { // and not the one before it
+		s.observe(rm, ev, member)
+		undo = func() { rm.restore(member, sc.former) }
+	}
 	if sc.sender = rm.person(ev.Sender); ev.Sender == member {
 		sc.sender = sc.member // who leaves is forgotten by now
 	}
 	_, _, sc.encrypted = rm.standing()
-	a := gateway.Arrival{At: rm.Address, Native: string(ev.ID)}
+	a = gateway.Arrival{At: rm.Address, Native: string(ev.ID)}
 	if s.names.ours(ev.Sender) {
 		echo, ok := decodeEcho(ev)
 		a.Read = func(context.Context) (*gateway.Event, error) {
 			return &gateway.Event{At: rm.Address, Native: string(ev.ID), Time: ev.Time, Body: echo}, nil
 		}
-		return a, ok
+		return a, undo, ok
 	}
 	if member != "" && s.names.ours(member) {
-		return gateway.Arrival{}, false
+		return a, undo, false
 	}
-	a.Read = func(context.Context) (*gateway.Event, error) {
+	a.Read = s.reader(ev, sc)
+	return a, undo, isRead(ev.Type)
+}
+
+// reader decodes an event when it is accepted.
+func (s *Side) reader(ev *nativeEvent, sc scene) func(context.Context) (*gateway.Event, error) {
+	if s.isStale(ev) {
+		return s.stale
+	}
+	s.toldStale.Store(false)
+	return func(context.Context) (*gateway.Event, error) {
 		out, err := decode(ev, sc)
 		if err != nil {
 			return nil, gateway.Unreadable(sc.sender, err)
 		}
 		return out, nil
 	}
-	return a, isRead(ev.Type)
 }
 
 // isRead reports whether decode may make something of a type of event.
@@ -268,74 +330,4 @@ func (rm *room) memberOf(ev *nativeEvent, member id.UserID) gateway.Person {
 		p.Name = name
 	}
 	return p
-}
-
-// observe keeps what the side knows of a room in step with the stream.
-func (s *Side) observe(rm *room, ev *nativeEvent, member id.UserID) {
-	switch {
-	case member != "" && !s.names.ours(member):
-		rm.observeMember(ev, member)
-	case member == s.names.bot:
-		s.observeBot(rm, ev)
-	case member != "":
-		s.observeGhost(rm, ev, member)
-	case ev.isState(event.StateEncryption.Type):
-		rm.mu.Lock()
-		rm.encrypted = true // for good: encryption cannot be switched off again
-		rm.mu.Unlock()
-		rm.wake()
-	case ev.isState(event.StateTombstone.Type):
-		s.log.Warn("the room was replaced by another one; name the new one in the configuration", "room", rm.ID)
-	}
-}
-
-func (rm *room) observeMember(ev *nativeEvent, member id.UserID) {
-	rm.mu.Lock()
-	defer rm.mu.Unlock()
-	switch get[event.Membership](ev.Content, "membership") {
-	case event.MembershipJoin:
-		remember(rm.names, member, gateway.CleanName(get[string](ev.Content, "displayname")))
-	case event.MembershipLeave, event.MembershipBan:
-		delete(rm.names, member)
-	}
-}
-
-func (s *Side) observeBot(rm *room, ev *nativeEvent) {
-	switch membership := get[event.Membership](ev.Content, "membership"); membership {
-	case event.MembershipInvite:
-		rm.wake()
-	case event.MembershipLeave, event.MembershipBan:
-		rm.mu.Lock()
-		rm.joined = false
-		rm.mu.Unlock()
-		s.log.Error("the bot was taken out of the room; invite it to go on", "room", rm.ID, "bot", s.names.bot, "membership", membership)
-	}
-}
-
-func (s *Side) observeGhost(rm *room, ev *nativeEvent, ghost id.UserID) {
-	switch get[event.Membership](ev.Content, "membership") {
-	case event.MembershipJoin:
-		rm.setGhost(ghost, true)
-	case event.MembershipLeave, event.MembershipBan:
-		rm.setGhost(ghost, false)
-	case event.MembershipInvite:
-		if s.names.ours(ev.Sender) {
-			return // we are bringing it in ourselves
-		}
-		rm.mu.Lock()
-		remember(rm.invites, ghost, true)
-		rm.mu.Unlock()
-		rm.wake()
-	}
-}
-
-// botInvited has another look at the rooms that could not be entered: the invitation may be to one whose alias we could
-// not see.
-func (s *Side) botInvited(ev *nativeEvent) {
-	s.log.Info("the bot was invited to a room that is not known to be bridged", "id", ev.Room, "by", ev.Sender)
-	for _, rm := range s.allRooms() {
-		if native, _, _ := rm.standing(); native == "" {
-			rm.wake()
-		}
-	}
 }

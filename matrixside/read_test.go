@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"maunium.net/go/mautrix/id"
-
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
 )
@@ -269,14 +267,13 @@ func FuzzTransaction(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body string) {
 		cfg := defaults()
 		cfg.Domain = "example.org"
-		rm := newRoom(lobby(testRoom))
-		rm.native = testRoom
+		s := &Side{names: newNaming(cfg), log: slog.New(slog.NewTextHandler(io.Discard, nil)), now: time.Now, turn: make(chan struct{}, 1)}
+		rm := s.newRoom(lobby(testRoom))
 		close(rm.tried)
 		close(rm.resolved)
-		s := &Side{names: newNaming(cfg), log: slog.New(slog.NewTextHandler(io.Discard, nil)), now: time.Now, turn: make(chan struct{}, 1)}
 		s.deps = gateway.Deps{Network: "matrix", State: sidetest.NewState()}
 		must(t, s.put(t.Context(), chatKey(directRoom), []byte(`{"at":"`+directAt("@romeo:example.org").ID+`"}`)))
-		s.rooms, s.byNative = map[string]*room{testRoom: rm}, map[id.RoomID]*room{testRoom: rm}
+		s.rooms, s.byNative = map[string]*room{testRoom: rm}, nativeRooms{testRoom: rm}
 		txn, err := parseTransaction([]byte(body))
 		if err != nil {
 			return

@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"maunium.net/go/mautrix"
-	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"lockbridge/gateway"
@@ -20,39 +18,69 @@ const maxMembers = 20_000
 
 // room is one bridged room while the side runs.
 type room struct {
-	gateway.Room
+	gateway.Address
+	life     context.Context // ends when the room is bridged no more
+	leave    context.CancelFunc
 	resolved chan struct{} // closed after the first try to find the room's id
 	tried    chan struct{} // closed after the first try to enter it
 	nudge    chan struct{} // something is to be done here
 
+	attempts attempts // its lane's
+
 	mu        sync.Mutex
+	asked     gateway.Room // what the configuration asks for
 	native    id.RoomID
-	via       []string // servers that know the room
-	joined    bool     // the bot is in it
+	former    id.RoomID // the room that this one replaced
+	successor id.RoomID // the room that replaced this one, until it is followed
+	stranger  id.RoomID // a successor that does not know of this room
+	via       []string  // servers that know the room
+	joined    bool      // the bot is in it
+	learnt    bool      // and knows what it is and who is there
+	kicked    bool      // the bot was taken out since it was in
 	encrypted bool
-	searched  bool // its history was searched for what an earlier process may have sent
+	problem   error     // why nothing can be said there
+	since     time.Time // and since when
+	rejoin    time.Time // somebody took the bot out: not to come back before this
+	refusal   error     // why the homeserver let nobody speak last, and since when; nil: it did
+	refusedAt time.Time
 	names     map[id.UserID]string
 	ghosts    map[id.UserID]bool
 	refused   map[id.UserID]time.Time
 	invites   map[id.UserID]bool
+
+	doubts int        // how often there was reason to think that something is missing after last
+	last   id.EventID // the newest event that was accepted
 }
 
-func newRoom(r gateway.Room) *room {
+func (s *Side) newRoom(r gateway.Room) *room {
+	life, leave := context.WithCancel(context.Background())
 	return &room{
-		Room:     r,
+		Address: r.Address, asked: r, life: life, leave: leave,
 		resolved: make(chan struct{}), tried: make(chan struct{}), nudge: make(chan struct{}, 1),
+		native: nativeID(r.ID), since: s.now(), doubts: 1,
 		names: map[id.UserID]string{}, ghosts: map[id.UserID]bool{},
 		refused: map[id.UserID]time.Time{}, invites: map[id.UserID]bool{},
 	}
 }
 
+// nativeID is the room's id, where the configuration names it.
+func nativeID(name string) id.RoomID {
+	if name[0] == '!' {
+		return id.RoomID(name)
+	}
+	return ""
+}
+
 func (rm *room) isAlias() bool { return rm.ID[0] == '#' }
 
 // wake has the room looked after soon.
-func (rm *room) wake() {
+func (rm *room) wake() { nudge(rm.nudge) }
+
+// awaitTried waits until the room was tried once.
+func (rm *room) awaitTried(ctx context.Context) {
 	select {
-	case rm.nudge <- struct{}{}:
-	default:
+	case <-rm.tried:
+	case <-ctx.Done():
 	}
 }
 
@@ -62,6 +90,50 @@ func (rm *room) standing() (native id.RoomID, joined, encrypted bool) {
 	defer rm.mu.Unlock()
 	return rm.native, rm.joined, rm.encrypted
 }
+
+// natives are the room's id and that of the room before it, if any.
+func (rm *room) natives() []id.RoomID {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	if rm.former == "" {
+		return []id.RoomID{rm.native}
+	}
+	return []id.RoomID{rm.native, rm.former}
+}
+
+// blocked notes why nothing can be said in the room.
+func (rm *room) blocked(problem error) {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	rm.problem = problem
+}
+
+// out notes that the bot is not in the room, for a reason, and since when.
+func (rm *room) out(now time.Time, problem error) {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	if rm.joined {
+		rm.joined, rm.since = false, now
+	}
+	rm.problem = problem
+}
+
+// obstacle is why nothing can be said in the room now, and since when; nil: something can.
+func (rm *room) obstacle() (since time.Time, problem error) {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	switch {
+	case rm.joined && rm.learnt && rm.successor == "":
+		return time.Time{}, nil
+	case rm.problem != nil:
+		return rm.since, rm.problem
+	case rm.successor != "":
+		return rm.since, fmt.Errorf("the room was replaced by %s", rm.successor)
+	}
+	return rm.since, errNotIn
+}
+
+var errNotIn = errors.New("the gateway is not in the Matrix room yet")
 
 // remember adds to one of the room's bounded sets; a full one loses an arbitrary member.
 func remember[V any](set map[id.UserID]V, mxid id.UserID, v V) {
@@ -119,7 +191,9 @@ func (rm *room) takeInvited() []id.UserID {
 
 // isBeside reports whether the bridge also has a room on network.
 func (rm *room) isBeside(network string) bool {
-	for _, other := range rm.Others {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	for _, other := range rm.asked.Others {
 		if other.Network == network {
 			return true
 		}
@@ -148,208 +222,49 @@ func (rm *room) person(mxid id.UserID) gateway.Person {
 	return gateway.Person{Network: rm.Network, ID: string(mxid), Name: name}
 }
 
-// tend does what is to be done in a room: enter it, explain that it is encrypted, bring in invited ghosts.
-func (s *Side) tend(ctx context.Context, rm *room, in gateway.Inbox) error {
-	if _, joined, _ := rm.standing(); !joined {
-		if err := s.enter(ctx, rm, in); err != nil {
-			return err
+// nativeRooms are the bridged rooms by their ids, and by those of the rooms before them.
+type nativeRooms map[id.RoomID]*room
+
+// add adds a room whose id is known, unless another has it.
+func (n nativeRooms) add(rm *room) {
+	for _, native := range rm.natives() {
+		if native != "" && n[native] == nil {
+			n[native] = rm
 		}
 	}
-	if _, _, encrypted := rm.standing(); encrypted {
-		native, _, _ := rm.standing()
-		return s.explainEncrypted(ctx, native, s.names.bot)
-	}
-	return s.invited(ctx, rm)
 }
 
-// enter brings the bot into a room and learns what the room is and who is there.
-func (s *Side) enter(ctx context.Context, rm *room, in gateway.Inbox) error {
-	native, err := s.resolve(ctx, rm)
+// recollect takes from State what is known of rooms: what an alias meant, what replaced it, and the newest event that
+// was accepted. Such notes of rooms that are bridged no more are deleted: whoever bridges one again begins anew.
+func (s *Side) recollect(ctx context.Context, rooms []*room) error {
+	var keys []string
+	for _, rm := range rooms {
+		keys = append(keys, pinKey(rm.ID), movedKey(rm.ID))
+	}
+	got, err := s.deps.State.GetMany(ctx, keys)
 	if err != nil {
-		return err
+		return fmt.Errorf("read what is known of the rooms: %w", err)
 	}
-	_, err = s.bot().JoinRoom(ctx, string(native), &mautrix.ReqJoinRoom{Via: rm.via})
-	if isForbidden(err) {
-		return fmt.Errorf("join %s: %w; invite %s to the room", rm.ID, err, s.names.bot)
-	}
-	if err != nil {
-		return fmt.Errorf("join %s: %w", rm.ID, err)
-	}
-	encrypted, err := s.isEncrypted(ctx, s.names.bot, native)
-	if err != nil {
-		return fmt.Errorf("ask whether %s is encrypted: %w", rm.ID, err)
-	}
-	members, err := s.bot().JoinedMembers(ctx, native)
-	if err != nil {
-		return fmt.Errorf("list the members of %s: %w", rm.ID, err)
-	}
-	rm.mu.Lock()
-	rm.encrypted = rm.encrypted || encrypted
-	for mxid, m := range members.Joined {
-		if s.names.isGhost(mxid) {
-			remember(rm.ghosts, mxid, true)
-		} else {
-			remember(rm.names, mxid, gateway.CleanName(m.DisplayName))
+	keys = nil
+	for _, rm := range rooms {
+		if rm.isAlias() {
+			rm.native = id.RoomID(got[pinKey(rm.ID)])
 		}
-	}
-	rm.mu.Unlock()
-	if err := s.tellMembers(ctx, rm, members, in); err != nil {
-		return err
-	}
-	rm.mu.Lock()
-	rm.joined = true
-	rm.mu.Unlock()
-	s.log.Info("in the room", "room", rm.ID, "members", len(members.Joined), "encrypted", encrypted)
-	return nil
-}
-
-// tellMembers passes on who is in the room, for those who show everybody.
-func (s *Side) tellMembers(ctx context.Context, rm *room, members *mautrix.RespJoinedMembers, in gateway.Inbox) error {
-	const most = 200
-	batch := make([]gateway.Arrival, 0, min(most, len(members.Joined)))
-	flush := func() error {
-		defer func() { batch = batch[:0:0] }()
-		if len(batch) == 0 {
-			return nil
+		if moved := id.RoomID(got[movedKey(rm.ID)]); moved != "" {
+			rm.former, rm.native = rm.native, moved
 		}
-		return in.Accept(ctx, batch)
+		keys = append(keys, lastKey(rm.native))
 	}
-	for mxid := range members.Joined {
-		if s.names.ours(mxid) || !saneID(string(mxid), '@') {
-			continue
-		}
-		who := rm.person(mxid)
-		batch = append(batch, gateway.Arrival{At: rm.Address, Read: func(context.Context) (*gateway.Event, error) {
-			return &gateway.Event{At: rm.Address, Sender: who, Body: gateway.Membership{Who: who, Change: gateway.Join}}, nil
-		}})
-		if len(batch) == most {
-			if err := flush(); err != nil {
-				return fmt.Errorf("pass on the members of %s: %w", rm.ID, err)
-			}
-		}
+	if got, err = s.deps.State.GetMany(ctx, keys); err != nil {
+		return fmt.Errorf("read what was accepted last: %w", err)
 	}
-	if err := flush(); err != nil {
-		return fmt.Errorf("pass on the members of %s: %w", rm.ID, err)
+	for _, rm := range rooms {
+		rm.last = id.EventID(got[lastKey(rm.native)])
 	}
 	return nil
 }
 
-// resolve finds the room's id. An alias is asked for once and pinned: where it points later decides nothing, or whoever
-// may move the alias could move the bridge.
-func (s *Side) resolve(ctx context.Context, rm *room) (id.RoomID, error) {
-	defer once(rm.resolved)
-	pinned, _, _ := rm.standing()
-	if !rm.isAlias() {
-		return pinned, s.claim(rm, id.RoomID(rm.ID), viaOf(rm.ID))
-	}
-	resp, err := s.bot().ResolveAlias(ctx, id.RoomAlias(rm.ID))
-	switch {
-	case err != nil && pinned == "":
-		return "", fmt.Errorf("resolve %s: %w", rm.ID, err)
-	case err != nil:
-		s.log.Warn("the room's alias cannot be resolved; the room found earlier stays", "room", rm.ID, "id", pinned, "error", err)
-		return pinned, s.claim(rm, pinned, viaOf(rm.ID))
-	case !saneID(string(resp.RoomID), '!'):
-		return "", fmt.Errorf("resolve %s: the homeserver names no room id", rm.ID)
-	case pinned != "" && pinned != resp.RoomID:
-		s.log.Error("the room's alias points to another room now, which is not followed", "room", rm.ID, "id", pinned, "other", resp.RoomID)
-		return pinned, s.claim(rm, pinned, viaOf(rm.ID))
-	case pinned == "":
-		if err := s.put(ctx, pinKey(rm.ID), []byte(resp.RoomID)); err != nil {
-			return "", fmt.Errorf("pin %s: %w", rm.ID, err)
-		}
-	}
-	return resp.RoomID, s.claim(rm, resp.RoomID, resp.Servers[:min(len(resp.Servers), 5)])
-}
-
-// once closes a channel that may be closed already; only the room's own loop calls it.
-func once(c chan struct{}) {
-	select {
-	case <-c:
-	default:
-		close(c)
-	}
-}
-
-func pinKey(alias string) string { return "pin/" + alias }
-
-// viaOf guesses a server that knows a room from the room's own id or alias.
-func viaOf(roomOrAlias string) []string {
-	if _, _, server := id.ParseCommonIdentifier(roomOrAlias); server != "" {
-		return []string{server}
-	}
-	return nil
-}
-
-// claim gives a native room to rm, if no other bridged room has it.
-func (s *Side) claim(rm *room, native id.RoomID, via []string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if other := s.byNative[native]; other != nil && other != rm {
-		return fmt.Errorf("%s and %s are the same room, which can be in one bridge only", rm.ID, other.ID)
-	}
-	s.byNative[native] = rm
-	rm.mu.Lock()
-	defer rm.mu.Unlock()
-	rm.native, rm.via = native, via
-	return nil
-}
-
-func (s *Side) isEncrypted(ctx context.Context, reader id.UserID, native id.RoomID) (bool, error) {
-	var state map[string]any
-	err := s.as(reader).StateEvent(ctx, native, event.StateEncryption, "", &state)
-	if errors.Is(err, mautrix.MNotFound) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
-// explainEncrypted says once in an encrypted room why it is not bridged.
-func (s *Side) explainEncrypted(ctx context.Context, native id.RoomID, speaker id.UserID) error {
-	key := "told/" + string(native)
-	got, err := s.deps.State.GetMany(ctx, []string{key})
-	if err != nil || got[key] != nil {
-		return err
-	}
-	c := content{MsgType: event.MsgNotice, Mentions: &event.Mentions{}, Body: "This room is end-to-end encrypted. Encrypted Matrix rooms are not bridged yet: " +
-		"nothing that is said here reaches the other networks, and nothing that is said there arrives here."}
-	if _, err := s.send(ctx, speaker, native, c, "encrypted"); err != nil && !isForbidden(err) {
-		return fmt.Errorf("explain in %s that it is encrypted: %w", native, err)
-	}
-	s.log.Warn("the room is encrypted and not bridged", "room", native)
-	return s.put(ctx, key, []byte("1"))
-}
-
-// admit brings a ghost into the room: it joins, and where it may not, the bot invites it first.
-func (s *Side) admit(ctx context.Context, rm *room, mxid id.UserID) error {
-	if rm.hasGhost(mxid) {
-		return nil
-	}
-	native, _, _ := rm.standing()
-	_, err := s.as(mxid).JoinRoomByID(ctx, native)
-	if isForbidden(err) {
-		if err := s.register(ctx, mxid); err != nil { // see registered
-			return fmt.Errorf("register %s: %w", mxid, err)
-		}
-		_, inviteErr := s.bot().InviteUser(ctx, native, &mautrix.ReqInviteUser{UserID: mxid})
-		if inviteErr != nil {
-			return fmt.Errorf("invite %s: %w", mxid, inviteErr)
-		}
-		_, err = s.as(mxid).JoinRoomByID(ctx, native)
-	}
-	if err != nil {
-		return fmt.Errorf("join as %s: %w", mxid, err)
-	}
-	rm.setGhost(mxid, true)
-	return nil
-}
-
-// membership is how somebody stands to a room; empty for one who never was there.
-func (s *Side) membership(ctx context.Context, reader id.UserID, native id.RoomID, mxid id.UserID) (event.Membership, error) {
-	var member event.MemberEventContent
-	err := s.as(reader).StateEvent(ctx, native, event.StateMember, string(mxid), &member)
-	if errors.Is(err, mautrix.MNotFound) {
-		return "", nil
-	}
-	return member.Membership, err
-}
+// What is kept in State of a bridged room, by its address and by its id.
+func pinKey(alias string) string      { return "pin/" + alias }
+func movedKey(room string) string     { return "moved/" + room }
+func lastKey(native id.RoomID) string { return "last/" + string(native) }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"sync"
@@ -29,16 +30,24 @@ type Side struct {
 	now        func() time.Time
 	pause      func(attempt int) time.Duration // before the next try of something that failed
 
-	away atomic.Bool   // Ready was told that the homeserver does not answer
-	turn chan struct{} // held by the one transaction that is being accepted; while the side does not run, by nobody
+	metrics   metrics
+	toldStale atomic.Bool // that old messages are not carried
+	begun     atomic.Bool // every room was tried
 
-	errands     chan struct{} // something is to be done in a direct room
+	link    link
+	doors   doors
+	turn    chan struct{} // held by the one transaction that is being accepted; while the side does not run, by nobody
+	probe   chan struct{} // the homeserver is to be found again
+	refused chan struct{} // a transaction could not be accepted
+	reload  chan struct{} // SetRooms was called
+	errands chan struct{} // something is to be done in a direct room
+
 	invitations invitations
 
 	mu       sync.Mutex
 	met      []time.Time      // when ghosts were made for people who never spoke
 	rooms    map[string]*room // by the address in the configuration; nil while the side does not run
-	byNative map[id.RoomID]*room
+	byNative nativeRooms
 	users    map[id.UserID]*user
 }
 
@@ -53,7 +62,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		problems = append(problems, p)
 	}
 	for _, r := range deps.Rooms {
-		if !saneID(r.ID, '#') && !saneID(r.ID, '!') {
+		if !isRoomName(r.ID) {
 			problems = append(problems, fmt.Errorf("bridge %s: %q is neither a Matrix room alias (#room:server) nor a room id (!id:server)", r.Bridge, r.ID))
 		}
 	}
@@ -64,18 +73,33 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 	if err != nil {
 		return nil, fmt.Errorf("homeserver: %w", err)
 	}
+	counters, err := newMetrics(deps.Metrics)
+	if err != nil {
+		return nil, err
+	}
 	s := &Side{
 		cfg: cfg, deps: deps, log: deps.Log, reg: reg, names: newNaming(cfg), homeserver: base,
 		http:  &http.Client{Timeout: requestTimeout, Transport: newTransport()},
 		now:   time.Now,
-		pause: func(attempt int) time.Duration { return min(time.Second<<min(attempt, 6), time.Minute) },
-		turn:  make(chan struct{}, 1),
+		pause: pause,
 
-		errands: make(chan struct{}, 1),
+		metrics: counters,
+		turn:    make(chan struct{}, 1), probe: make(chan struct{}, 1), refused: make(chan struct{}, 1),
+		reload: make(chan struct{}, 1), errands: make(chan struct{}, 1),
 	}
+	s.link.away, s.link.back = errStarting, make(chan struct{})
 	s.turn <- struct{}{}
 	return s, nil
 }
+
+// pause grows from at most a second to a minute, with a fifth of jitter.
+func pause(attempt int) time.Duration {
+	d := min(time.Second<<min(attempt, 6), time.Minute)
+	return d - rand.N(d/5)
+}
+
+// isRoomName reports whether a bridge's room is a room alias or a room id.
+func isRoomName(name string) bool { return saneID(name, '#') || saneID(name, '!') }
 
 // newTransport keeps as many connections open as lanes usually speak at once.
 func newTransport() *http.Transport {
@@ -96,7 +120,7 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	if len(run) == 0 {
 		return nil
 	}
-	at, err := s.open(run[0].Room)
+	at, err := s.open(ctx, run[0].Room)
 	if err != nil {
 		return failAll(run, err)
 	}
@@ -104,7 +128,7 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	if err != nil {
 		outcome := s.failed(err)
 		if gateway.IsDrop(outcome.Err) { // a question that is refused is no reason to give a message up
-			outcome.Err = err
+			outcome.Err = plainly(err)
 		}
 		return []gateway.Outcome{outcome}
 	}
@@ -116,9 +140,6 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 		}
 		native, err := at.deliver(ctx, d)
 		if err == nil {
-			if s.away.Swap(false) {
-				s.deps.Ready(nil)
-			}
 			out = append(out, gateway.Sent(gateway.Part{Native: string(native)}))
 			continue
 		}
@@ -130,11 +151,10 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	return out
 }
 
-// failed reports a failed delivery, and to Ready whether the homeserver is there at all.
+// failed reports a failed delivery, and notes whether the homeserver is there at all.
 func (s *Side) failed(err error) gateway.Outcome {
-	var urlErr *url.Error
-	if errors.As(err, &urlErr) && status(err) == 0 && !errors.Is(err, context.Canceled) && !s.away.Swap(true) {
-		s.deps.Ready(fmt.Errorf("the homeserver does not answer: %w", err))
+	if isAway(err) && !errors.Is(err, context.Canceled) || isUnknown(err) {
+		s.lost(plainly(err))
 	}
 	return gateway.Failed(instruction(err))
 }
@@ -160,15 +180,21 @@ type lane interface {
 }
 
 // open finds a lane, or says why nothing can be said there now.
-func (s *Side) open(at gateway.Address) (lane, error) {
+func (s *Side) open(ctx context.Context, at gateway.Address) (lane, error) {
+	if !s.isRunning() {
+		return nil, errNotRunning
+	}
+	if err := s.reachable(ctx); err != nil {
+		return nil, err
+	}
 	if local, remote, ok := at.Direct(); ok {
 		return s.openDirect(at, local, remote)
 	}
-	rm, err := s.openRoom(at)
+	rm, err := s.openRoom(ctx, at)
 	return bridged{s, rm}, err
 }
 
-var errNotRunning = gateway.Later(time.Second, errors.New("the Matrix side is not running yet"))
+var errNotRunning = gateway.Later(100*time.Millisecond, errors.New("the Matrix side is not running yet"))
 
 func (s *Side) isRunning() bool {
 	s.mu.Lock()
@@ -183,97 +209,70 @@ type bridged struct {
 }
 
 // openRoom finds a bridged room that can be spoken in.
-func (s *Side) openRoom(at gateway.Address) (*room, error) {
+func (s *Side) openRoom(ctx context.Context, at gateway.Address) (*room, error) {
 	s.mu.Lock()
-	rooms := s.rooms
-	rm := rooms[at.ID]
+	rm := s.rooms[at.ID]
 	s.mu.Unlock()
-	if rooms == nil {
-		return nil, errNotRunning
-	}
 	if rm == nil {
 		return nil, gateway.Dropf("the Matrix room is not bridged")
 	}
-	_, joined, encrypted := rm.standing()
-	if encrypted {
+	s.await(ctx, rm.tried)
+	if _, _, encrypted := rm.standing(); encrypted {
 		return nil, gateway.Dropf("the Matrix room is end-to-end encrypted, and such rooms are not bridged yet")
 	}
-	if !joined {
-		return nil, gateway.Later(5*time.Second, fmt.Errorf("the gateway is not in the Matrix room %s", rm.ID))
+	if since, problem := rm.obstacle(); problem != nil {
+		return nil, gateway.Later(s.patience(since), problem)
 	}
 	return rm, nil
 }
 
-// arrived finds deliveries that an earlier attempt sent although its answer was not seen. That may be any delivery
-// with an earlier attempt, and in the first run after a start any at all.
-func (b bridged) arrived(ctx context.Context, run []gateway.Delivery) (map[string]id.EventID, error) {
-	s, rm := b.Side, b.rm
-	rm.mu.Lock()
-	native, all := rm.native, !rm.searched
-	rm.mu.Unlock()
-	keys := map[string]bool{}
-	speakers := []id.UserID{s.names.bot}
-	seen := map[id.UserID]bool{}
-	for _, d := range run {
-		if !all && d.Attempt == 0 {
-			continue
-		}
-		keys[d.Key] = true
-		if mxid := s.names.ghost(d.Event.Sender); !d.Event.Sender.IsZero() && !seen[mxid] {
-			seen[mxid] = true
-			speakers = append(speakers, mxid)
-		}
-	}
-	if len(keys) == 0 {
-		return nil, nil
-	}
-	found := map[string]id.EventID{}
-	if err := s.findSent(ctx, s.names.bot, native, speakers, keys, found); err != nil {
-		return nil, fmt.Errorf("look for earlier attempts in %s: %w", rm.ID, err)
-	}
-	rm.mu.Lock()
-	rm.searched = true
-	rm.mu.Unlock()
-	return found, nil
-}
-
 // deliver says one event.
 func (b bridged) deliver(ctx context.Context, d gateway.Delivery) (id.EventID, error) {
-	s, rm := b.Side, b.rm
+	var c func(prefix string) content
+	speaks := d.Event.Sender
 	switch body := d.Event.Body.(type) {
 	case gateway.Message:
 		if d.Seal {
 			return "", gateway.Dropf("the Matrix room cannot be end-to-end encrypted yet")
 		}
-		return s.say(ctx, rm, d, body)
+		c = func(prefix string) content { return encodeMessage(body, prefix) }
 	case gateway.Receipt:
-		return s.sendAs(ctx, rm, s.names.bot, encodeFailure(body), d.Key)
+		speaks = gateway.Person{}
+		c = func(string) content { return encodeFailure(body) }
+	default:
+		return "", gateway.Dropf("a %s cannot be shown on Matrix yet", d.Event.Body.Kind())
 	}
-	return "", gateway.Dropf("a %s cannot be shown on Matrix yet", d.Event.Body.Kind())
-}
-
-// say says a message through its sender's ghost. A ghost that is refused is let in anew once: somebody may have removed
-// it meanwhile.
-func (s *Side) say(ctx context.Context, rm *room, d gateway.Delivery, msg gateway.Message) (id.EventID, error) {
-	if _, err := encodeMessage(msg, "").encode(); err != nil {
+	if _, err := c("").encode(); err != nil {
 		return "", err // before anybody enters the room for it
 	}
-	for again := false; ; again = true {
-		speaker, prefix, err := s.voice(ctx, rm, d.Event.Sender)
-		if err != nil {
-			return "", err
+	b.rm.attempts.begin(d.Key)
+	native, speaker, err := b.say(ctx, speaks, c, d)
+	if err != nil {
+		if isRefusal(err) {
+			err = b.refused(ctx, speaker, err)
 		}
-		native, err := s.sendAs(ctx, rm, speaker, encodeMessage(msg, prefix), d.Key)
-		if isForbidden(err) && speaker != s.names.bot && !again {
-			rm.setGhost(speaker, false)
-			continue
-		}
-		return native, err
+		b.rm.attempts.end(d.Key, instruction(err))
+		return "", err
 	}
+	b.rm.attempts.end(d.Key, nil)
+	b.rm.accepted()
+	return native, nil
 }
 
-// sendAs sends the one part of a delivery.
-func (s *Side) sendAs(ctx context.Context, rm *room, speaker id.UserID, c content, key string) (id.EventID, error) {
-	native, _, _ := rm.standing()
-	return s.send(ctx, speaker, native, c.withKey(key, ""), transactionID(key, 0))
+// say says something through its author's ghost, and returns who was to say it. A ghost that is refused is let in anew
+// once: somebody may have removed it meanwhile.
+func (b bridged) say(ctx context.Context, author gateway.Person, c func(prefix string) content, d gateway.Delivery) (native id.EventID, speaker id.UserID, err error) {
+	for again := false; ; again = true {
+		speaker, prefix, err := b.voice(ctx, b.rm, author)
+		if err != nil {
+			return "", b.names.bot, err
+		}
+		room, _, _ := b.rm.standing()
+		native, err := b.send(ctx, speaker, room, c(prefix).withKey(d.Key, ""), transactionID(d.Key, 0), d.Event.Time)
+		if isRefusal(err) && speaker != b.names.bot && !again {
+			b.rm.setGhost(speaker, false)
+			continue
+		}
+		return native, speaker, err
+	}
 }

@@ -1,0 +1,254 @@
+package matrixside
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"lockbridge/gateway"
+)
+
+// A homeserver keeps what it could not push and pushes it again, in order. Two things are wrong with that. It waits
+// longer and longer before it does (Synapse up to 8.5 minutes), and what it was about to push when it was killed it may
+// never push at all: Synapse counts an event as done when it takes it into memory. So the newest event that was
+// accepted of each room is written down, and when there is doubt whether everything since has come, the room is read
+// from there before anything newer is taken. What comes by both ways is told apart by its event id.
+
+// busyTime is how soon after a transaction a connection that breaks, or another one, means that something happened to
+// the homeserver: connections that it does not need any more it closes after minutes.
+const busyTime = time.Minute
+
+// doors are the connections that the homeserver has to us.
+type doors struct {
+	mu   sync.Mutex
+	open map[net.Conn]*door
+	last time.Time // of the last transaction
+}
+
+// door is one connection.
+type door struct{ used bool }
+
+type doorKey struct{}
+
+// opened is the context of a new connection.
+func (d *doors) opened(ctx context.Context, c net.Conn) context.Context {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.open == nil {
+		d.open = map[net.Conn]*door{}
+	}
+	d.open[c] = &door{}
+	return context.WithValue(ctx, doorKey{}, d.open[c])
+}
+
+// use notes a transaction. It reports whether it came by another connection than those before it, while these were in
+// use.
+func (d *doors) use(ctx context.Context, now time.Time) (odd bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	through, ok := ctx.Value(doorKey{}).(*door)
+	odd = ok && !through.used && d.busy(now)
+	if ok {
+		through.used = true
+	}
+	d.last = now
+	return odd
+}
+
+// closed notes that a connection is gone, and reports whether it was in use.
+func (d *doors) closed(c net.Conn, now time.Time) (odd bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	through := d.open[c]
+	delete(d.open, c)
+	return through != nil && through.used && d.busy(now)
+}
+
+func (d *doors) busy(now time.Time) bool { return !d.last.IsZero() && now.Sub(d.last) < busyTime }
+
+// connState hears what becomes of the homeserver's connections.
+func (s *Side) connState(c net.Conn, state http.ConnState) {
+	if state == http.StateClosed && s.doors.closed(c, s.now()) && s.isRunning() {
+		s.goOn()
+	}
+}
+
+// doubtAll has every room read from the newest event that was accepted.
+func (s *Side) doubtAll() {
+	for _, rm := range s.allRooms() {
+		rm.mu.Lock()
+		rm.doubts++
+		rm.mu.Unlock()
+		rm.wake()
+	}
+}
+
+// makeSure reads what was missed in a room, if there is doubt. Transactions wait meanwhile.
+func (s *Side) makeSure(ctx context.Context, rm *room, in gateway.Inbox) error {
+	if rm.isSure() {
+		return nil
+	}
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return s.catchUp(ctx, rm, in)
+}
+
+func (rm *room) isSure() bool {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	return rm.doubts == 0
+}
+
+// catchUp reads a room forwards from the newest event that was accepted. A room of which none ever was begins with what
+// comes now. The caller has the turn.
+func (s *Side) catchUp(ctx context.Context, rm *room, in gateway.Inbox) error {
+	rm.mu.Lock()
+	native, last, doubts, joined := rm.native, rm.last, rm.doubts, rm.joined
+	rm.mu.Unlock()
+	if doubts == 0 || !joined {
+		return nil
+	}
+	if last != "" {
+		from, err := s.tokenAfter(ctx, native, last)
+		if err == nil {
+			err = s.readOn(ctx, native, from, in)
+		}
+		if isHopeless(err) {
+			s.log.Warn("the room's history cannot be read; what was missed comes when the homeserver sends it again", "room", rm.ID, "error", err)
+		} else if err != nil {
+			return fmt.Errorf("read what was missed in %s: %w", rm.ID, err)
+		}
+	}
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	rm.doubts -= doubts
+	return nil
+}
+
+// isHopeless reports that a history cannot be read, however often it is asked for.
+func isHopeless(err error) bool {
+	code := status(err)
+	return errors.Is(err, errNoToken) || code >= 400 && code < 500 && code != http.StatusTooManyRequests && !isUnknown(err)
+}
+
+// tokenAfter is a token for what follows an event (Client-Server API, "Event Context").
+func (s *Side) tokenAfter(ctx context.Context, native id.RoomID, after id.EventID) (string, error) {
+	var around struct {
+		End string `json:"end"`
+	}
+	client := s.bot()
+	url := client.BuildURLWithQuery(mautrix.ClientURLPath{"v3", "rooms", native, "context", after}, map[string]string{"limit": "0"})
+	_, err := client.MakeRequest(ctx, http.MethodGet, url, nil, &around)
+	if err == nil && around.End == "" {
+		err = errNoToken
+	}
+	return around.End, err
+}
+
+var errNoToken = errors.New("the homeserver does not say what comes next")
+
+// readOn accepts what a room's history holds from a token on; the empty one is its beginning. What is too old to be
+// carried is passed over.
+func (s *Side) readOn(ctx context.Context, native id.RoomID, from string, in gateway.Inbox) error {
+	for {
+		p, err := s.messages(ctx, s.names.bot, native, "f", from, nil)
+		if err != nil {
+			return err
+		}
+		events := s.parseEvents(p.Chunk)
+		events = slices.DeleteFunc(events, func(ev *nativeEvent) bool { return ev.Room != native || s.isStale(ev) })
+		if err := s.acceptEvents(ctx, events, in); err != nil {
+			return err
+		}
+		if p.End == "" || p.End == from || len(p.Chunk) == 0 {
+			return nil
+		}
+		from = p.End
+	}
+}
+
+// parseEvents reads events one by one, so that a malformed one spoils only itself.
+func (s *Side) parseEvents(raws []json.RawMessage) []*nativeEvent {
+	events := make([]*nativeEvent, 0, len(raws))
+	for _, raw := range raws {
+		ev, err := parseEvent(raw)
+		if err != nil {
+			s.log.Warn("a malformed event was skipped", "bytes", len(raw), "error", err)
+			continue
+		}
+		events = append(events, ev)
+	}
+	return events
+}
+
+// isStale reports whether an event is older than what is carried after an absence. The homeserver knows its age best:
+// the clock of whoever wrote it may be wrong.
+func (s *Side) isStale(ev *nativeEvent) bool {
+	age := ev.Age
+	if age == 0 && !ev.Time.IsZero() {
+		age = s.now().Sub(ev.Time)
+	}
+	return s.deps.CatchUp > 0 && age > s.deps.CatchUp && !s.names.ours(ev.Sender)
+}
+
+// stale reads nothing of an event that is too old to be carried.
+func (s *Side) stale(context.Context) (*gateway.Event, error) {
+	s.metrics.stale.Inc()
+	if s.toldStale.CompareAndSwap(false, true) {
+		s.log.Warn("messages that are older than catch_up are not carried; they are counted", "catch_up", s.deps.CatchUp)
+	}
+	return nil, nil
+}
+
+// note has the last arrival of each room write itself down as the newest that was accepted, and returns what remembers
+// it once that is durable. Arrivals that were accepted before are not read, and change nothing.
+func (s *Side) note(batch []gateway.Arrival, rooms []*room) (accepted func()) {
+	newest := map[*room]id.EventID{}
+	seen := map[*room]bool{}
+	for i := len(batch) - 1; i >= 0; i-- {
+		rm := rooms[i]
+		if rm == nil || seen[rm] {
+			continue
+		}
+		seen[rm] = true
+		native, _, _ := rm.standing()
+		a := &batch[i]
+		read := a.Read
+		a.Read = func(ctx context.Context) (*gateway.Event, error) {
+			ev, err := read(ctx)
+			if err == nil {
+				err = s.deps.State.PutMany(ctx, map[string][]byte{lastKey(native): []byte(a.Native)})
+			}
+			if err == nil {
+				newest[rm] = id.EventID(a.Native)
+			}
+			return ev, err
+		}
+	}
+	return func() {
+		for rm, last := range newest {
+			rm.mu.Lock()
+			rm.last = last
+			rm.mu.Unlock()
+		}
+	}
+}
+
+// membership is what a membership event says.
+func (ev *nativeEvent) membership() event.Membership {
+	return get[event.Membership](ev.Content, "membership")
+}

@@ -1,0 +1,102 @@
+package matrixside
+
+import (
+	"context"
+	"fmt"
+
+	"maunium.net/go/mautrix/id"
+
+	"lockbridge/gateway"
+)
+
+// Forget implements gateway.Side. Of a Matrix user it forgets the direct chats. Of anybody else it forgets the ghost: it
+// leaves all rooms, loses its name and its record, and begins anew if its person speaks again. What stands in the
+// rooms' history is the homeserver's.
+func (s *Side) Forget(ctx context.Context, who gateway.Person) error {
+	own := who.Network == s.deps.Network
+	ghost := s.names.ghost(who)
+	if own {
+		s.invitations.forget(id.UserID(who.ID))
+	} else if err := s.dismiss(ctx, ghost); err != nil {
+		return err
+	}
+	stored, err := s.deps.State.List(ctx, chatKey(""))
+	if err != nil {
+		return fmt.Errorf("list direct chats: %w", err)
+	}
+	currents, err := s.deps.State.List(ctx, chatPrefix)
+	if err != nil {
+		return fmt.Errorf("list direct chats: %w", err)
+	}
+	about := func(at string) bool {
+		user, remote := s.pair(at)
+		return own && string(user) == who.ID || remote.Network == who.Network && remote.ID == who.ID
+	}
+	err = s.amend(ctx, func(ctx context.Context, l *ledger) error {
+		for key := range stored {
+			room := id.RoomID(key[len(chatKey("")):])
+			c, err := l.chat(ctx, room)
+			if err != nil {
+				return err
+			}
+			if c.At == "" || !about(c.At) {
+				continue
+			}
+			todo, err := l.errand(ctx, room, s.ghostOf(c.At))
+			if err != nil {
+				return err
+			}
+			*todo = errand{}
+			if own {
+				*todo = newErrand(doDecline, room, s.ghostOf(c.At), "")
+			}
+			*c = chat{}
+		}
+		for at := range currents {
+			if !about(at) {
+				continue
+			}
+			now, err := l.current(ctx, at)
+			if err != nil {
+				return err
+			}
+			*now = current{}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("forget direct chats: %w", err)
+	}
+	s.wakeErrands()
+	return nil
+}
+
+// dismiss takes a ghost out of all rooms, takes its name away and deletes its record.
+func (s *Side) dismiss(ctx context.Context, ghost id.UserID) error {
+	known, err := s.isRegistered(ctx, ghost)
+	if err != nil || !known {
+		return err
+	}
+	rooms, err := s.as(ghost).JoinedRooms(ctx)
+	if err != nil {
+		return fmt.Errorf("list the rooms of %s: %w", ghost, err)
+	}
+	for _, native := range rooms.JoinedRooms {
+		if err := s.leave(ctx, native, ghost, ""); err != nil {
+			return err
+		}
+		if rm := s.roomOf(native); rm != nil {
+			rm.setGhost(ghost, false)
+		}
+	}
+	if err := s.as(ghost).SetDisplayName(ctx, ""); err != nil && !isForbidden(err) {
+		return fmt.Errorf("take the name of %s away: %w", ghost, err)
+	}
+	if err := s.put(ctx, stateKeyOf(ghost), nil); err != nil {
+		return fmt.Errorf("delete the record of %s: %w", ghost, err)
+	}
+	s.mu.Lock()
+	delete(s.users, ghost)
+	s.mu.Unlock()
+	return nil
+}
