@@ -16,7 +16,7 @@ const (
 	nsForm    = "jabber:x:data"
 
 	archivePage  = 100
-	archivePages = 200 // in one catch-up; what is older is lost, and the log says so
+	archivePages = 10000 // in one catch-up: far more than anybody says in a day
 )
 
 // startHolding has what is said in the room from now on wait for what was said before.
@@ -57,10 +57,11 @@ func (r *room) releaseHeld() []said {
 	return held
 }
 
-// catchUp reads what was said in the room since then from its archive. The room has been entered by then, so nothing
-// falls between the archive and what is said live, which is held back meanwhile. The messages arrive by the queue like
-// others; the answers only turn the pages.
-func (r *room) catchUp(ctx context.Context, l *link, since time.Time) error {
+// catchUp reads from the room's archive what was said in it since it was last read: after the last message that was, by
+// time where the archive does not know that one. The room has been entered by then, so nothing falls between the archive
+// and what is said live, which is held back meanwhile. The messages arrive by the queue like others; the answers only
+// turn the pages.
+func (r *room) catchUp(ctx context.Context, l *link, mem roomMemory) error {
 	query, err := randomID()
 	if err != nil {
 		return err
@@ -68,30 +69,44 @@ func (r *room) catchUp(ctx context.Context, l *link, since time.Time) error {
 	r.mu.Lock()
 	r.query = query
 	r.mu.Unlock()
-	after := ""
-	for range archivePages {
+	after, since := mem.Last, mem.Since
+	if after != "" {
+		since = time.Time{}
+	}
+	for page := range archivePages {
 		for !l.queue.half() && ctx.Err() == nil {
 			wait(ctx, 100*time.Millisecond)
 		}
 		fin, err := r.askArchive(ctx, l, query, since, after)
+		if condition(err) == "item-not-found" && page == 0 && after != "" {
+			after, since = "", mem.Since
+			fin, err = r.askArchive(ctx, l, query, since, after)
+		}
 		if err != nil {
 			return fmt.Errorf("read the room's archive: %w", err)
 		}
 		last := fin.child(nsRSM, "set").child(nsRSM, "last")
-		if fin.get("complete") == "true" || last == nil || last.text == "" || last.text == after {
+		if isTrue(fin.get("complete")) || last == nil || last.text == "" || last.text == after {
 			return nil
 		}
 		after = last.text
 	}
-	r.log.Warn("the room's archive holds more than is read at once; the rest is left out", "limit", archivePage*archivePages)
+	r.log.Error("the room's archive does not end; the rest is left out", "limit", archivePage*archivePages)
 	return nil
 }
 
+// isTrue reads a boolean of XML.
+func isTrue(s string) bool { return s == "true" || s == "1" }
+
+// askArchive asks for a page: of what was said after a message, or since a time.
 func (r *room) askArchive(ctx context.Context, l *link, query string, since time.Time, after string) (fin *node, err error) {
 	field := func(name, value string) *node {
 		return el(nsForm, "field", "var", name).add(el(nsForm, "value").say(value))
 	}
-	form := el(nsForm, "x", "type", "submit").add(field("FORM_TYPE", nsMAM), field("start", since.UTC().Format(time.RFC3339)))
+	form := el(nsForm, "x", "type", "submit").add(field("FORM_TYPE", nsMAM))
+	if !since.IsZero() {
+		form.add(field("start", since.UTC().Format(time.RFC3339)))
+	}
 	page := el(nsRSM, "set").add(el(nsRSM, "max").say(strconv.Itoa(archivePage)))
 	if after != "" {
 		page.add(el(nsRSM, "after").say(after))

@@ -93,7 +93,7 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	if l == nil {
 		return all(run[:1], gateway.Later(time.Second, errLinkDown))
 	}
-	if err := s.awaitRoom(ctx, r); err != nil {
+	if err := s.awaitRoom(ctx, r, run); err != nil {
 		return all(run[:1], err)
 	}
 	var out []gateway.Outcome
@@ -133,12 +133,22 @@ func leadingMessages(run []gateway.Delivery) int {
 	return len(run)
 }
 
-// awaitRoom waits until the room has been entered and its history read: only then is it known what of earlier attempts
-// has arrived.
-func (s *Side) awaitRoom(ctx context.Context, r *room) error {
+// awaitRoom waits until the room may be spoken in. For a second attempt its history has to be read before: only then is
+// it known whether the first one arrived. While it cannot be entered, the lane waits until it is tried again.
+func (s *Side) awaitRoom(ctx context.Context, r *room, run []gateway.Delivery) error {
+	again := slices.ContainsFunc(run, func(d gateway.Delivery) bool { return d.Attempt > 0 })
 	waiting, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
-	if err := r.await(waiting, func() bool { return r.ready }); err != nil {
+	var away error
+	var next time.Time
+	err := r.await(waiting, func() bool {
+		away, next = r.away, r.next
+		return away != nil || r.learnt && (r.ready || !again)
+	})
+	switch {
+	case away != nil:
+		return gateway.Later(next.Sub(s.now())+time.Second, away)
+	case err != nil:
 		return gateway.Later(time.Second, errNotInRoom)
 	}
 	return nil
@@ -323,7 +333,7 @@ func (r *room) lost(who string) {
 	delete(r.ours, r.mine[who])
 	delete(r.mine, who)
 	if who == r.side.self {
-		r.joined, r.ready, r.outBy = false, false, nil
+		r.joined, r.learnt, r.ready, r.outBy = false, false, false, nil
 		r.poke()
 	}
 	r.changedLocked()

@@ -177,6 +177,7 @@ const (
 	stateRepair  = "repair/"  // + own + "/" + bare JID + "/" + device: when a session was last rebuilt
 	stateContact = "contact/" // + own + "/" + bare JID: contact
 	stateName    = "name/"    // + bare JID: called
+	stateMoved   = "moved/"   // + room, as the config writes it: the address of the room that replaced it
 )
 
 // puppetKey is where it is kept who speaks for somebody.

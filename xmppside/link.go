@@ -165,6 +165,7 @@ type stanzaError struct {
 	Type      string // auth, cancel, continue, modify, wait
 	Condition string
 	Text      string
+	Elsewhere string // an address, with the conditions gone and redirect
 }
 
 func (e *stanzaError) Error() string {
@@ -186,7 +187,7 @@ func errorOf(stanza *node) *stanzaError {
 			case c.space == nsStanzas && c.name == "text":
 				e.Text = c.text
 			case c.space == nsStanzas:
-				e.Condition = c.name
+				e.Condition, e.Elsewhere = c.name, c.text
 			}
 		}
 	}

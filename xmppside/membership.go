@@ -18,10 +18,11 @@ func (r *room) learn(ctx context.Context, l *link) error {
 			return err
 		}
 	}
-	for _, kind := range []string{"owner", "admin", "member"} {
-		if err := r.readList(ctx, l, kind); err != nil {
-			return err
-		}
+	kinds := []string{"owner", "admin", "member"}
+	errs := make([]error, len(kinds))
+	inParallel(len(kinds), len(kinds), func(i int) { errs[i] = r.readList(ctx, l, kinds[i]) })
+	if err := errors.Join(errs...); err != nil {
+		return err
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -31,6 +32,8 @@ func (r *room) learn(ctx context.Context, l *link) error {
 		}
 	}
 	r.affiliated, r.learning = r.learning, nil // whoever was removed while we were away is gone now
+	r.learnt = r.joined
+	r.changedLocked()
 	return nil
 }
 
@@ -117,6 +120,9 @@ func (r *room) nickIn(who string) string {
 	defer r.mu.Unlock()
 	return r.mine[who]
 }
+
+// isOut reports whether one of our addresses is not known to be in the room.
+func (r *room) isOut(who string) bool { return r.nickIn(who) == "" }
 
 // needsMembership reports whether a puppet must be made a member before it can enter. Where the room does not ask for
 // that, puppets stay without affiliation: nobody has to seal for them.

@@ -54,7 +54,7 @@ func hasSelfStatus(raw []byte) bool {
 
 // presence takes in a presence of the room. Every occupant of ours gets everybody's; those of the gateway's occupant
 // make the table, from the others only what concerns themselves matters.
-func (r *room) presence(p *node) {
+func (r *room) presence(l *link, p *node) {
 	who, nick := bare(p.get("to")), resourceOf(p.get("from"))
 	x := p.child(nsMUCUser, "x")
 	codes := statuses(x)
@@ -79,6 +79,7 @@ func (r *room) presence(p *node) {
 	r.mine[who], r.ours[nick] = nick, who
 	if who == r.side.self {
 		r.selfEnteredLocked(nick, x, codes)
+		r.on = l
 	}
 	r.answerJoinLocked(who, nil)
 }
@@ -97,6 +98,9 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 	if p.get("type") == "unavailable" {
 		delete(r.occupants, nick)
 		delete(r.staged, nick)
+		if nick == r.side.cfg.Nick {
+			r.poke() // it may be ours again
+		}
 		return
 	}
 	o := &occupant{
@@ -150,7 +154,16 @@ func (r *room) selfEnteredLocked(nick string, x *node, codes []string) {
 	if r.staged != nil {
 		r.occupants, r.staged = r.staged, nil
 	}
-	r.joined = true
+	r.joined, r.destroyed, r.successor = true, false, ""
+}
+
+// enteredOn reports whether the gateway has entered the room on this connection. A server that has not noticed yet that
+// the connection before was lost goes on telling our occupant of old what is said, before anything is known of the room;
+// its history has that, too.
+func (r *room) enteredOn(l *link) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.on == l
 }
 
 // selfGoneLocked: an occupant of ours is out, or changes its nick.
@@ -163,8 +176,12 @@ func (r *room) selfGoneLocked(who, nick string, x *node, codes []string) {
 	}
 	delete(r.mine, who)
 	if who == r.side.self {
-		r.joined, r.ready = false, false
-		r.outBy, r.destroyed = codes, x.child(nsMUCUser, "destroy") != nil
+		r.joined, r.learnt, r.ready = false, false, false
+		destroy := x.child(nsMUCUser, "destroy")
+		r.outBy, r.destroyed = append([]string{}, codes...), destroy != nil
+		if next := normalBare(destroy.get("jid")); next != "" && resourceOf(next) == "" {
+			r.successor = next
+		}
 		r.poke()
 	}
 }

@@ -144,6 +144,9 @@ func (s *Side) load(ctx context.Context) error {
 	if err := s.loadContacts(ctx); err != nil {
 		return err
 	}
+	if err := s.loadMoved(ctx); err != nil {
+		return err
+	}
 	return s.loadDevices(ctx)
 }
 
@@ -299,16 +302,16 @@ func (s *Side) takeNick(ctx context.Context, l *link, r *room, p puppet, name st
 	}
 }
 
-// restorePuppets brings a room's puppets back after a new connection. Their presences go out together; nobody waits
-// for one after the other.
-func (s *Side) restorePuppets(ctx context.Context, l *link, r *room) error {
+// restorePuppets brings those of a room's puppets back that which names. Their presences go out together; nobody waits for
+// one after the other.
+func (s *Side) restorePuppets(ctx context.Context, l *link, r *room, which func(jid string) bool) error {
 	if r.conf().Puppets == gateway.PuppetsNone {
 		return nil
 	}
 	var joins []*node
 	for _, p := range s.people.in(r.jid) {
-		if p.Rooms[r.jid].Nick == "" {
-			continue // it never came in
+		if p.Rooms[r.jid].Nick == "" || !which(p.JID) {
+			continue // it never came in, or is in
 		}
 		x := el(nsMUC, "x").add(el(nsMUC, "history", "maxstanzas", "0"))
 		if r.conf().Password != "" {

@@ -90,7 +90,7 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	r := s.roomOf(m.get("from"))
 	switch {
 	case it.presence && r != nil:
-		r.presence(m.node)
+		r.presence(l, m.node)
 	case it.presence:
 		s.readContact(ctx, l, it, m.node, b)
 	case m.get("type") == "error":
@@ -153,7 +153,7 @@ type said struct {
 // readRoom takes in what was said in a room.
 func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 	old := m.archive != ""
-	if !old && r.notice(m) {
+	if !old && (!r.enteredOn(l) || r.notice(m)) {
 		return
 	}
 	c := decodeContent(m, r.jid)
@@ -177,10 +177,13 @@ func (s *Side) take(what said, b *batch) {
 	r, m, c := what.room, what.message, what.content
 	if c.subject {
 		b.then(func() { // the subject ends a join's history
-			r.setReady()
+			r.historyRead()
 			r.mendAll(what.link)
 		})
 		return
+	}
+	if c.delayed && m.archive == "" {
+		r.countHistory(c.time)
 	}
 	if key, part, ok := parseOriginID(c.origin); ok && s.saidByUs(what) {
 		s.readEcho(what, key, part, b)
@@ -192,8 +195,11 @@ func (s *Side) take(what said, b *batch) {
 		})
 		b.then(in.finish)
 	}
-	if !c.delayed {
-		r.noteStay(what.at, b)
+	switch {
+	case m.archive != "": // in order, like what is said live; a join's history is not, while there is an archive
+		r.noteStay(c.time, m.archive, b)
+	case !c.delayed:
+		r.noteStay(what.at, c.stanzaID, b)
 	}
 }
 

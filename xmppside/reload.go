@@ -57,7 +57,7 @@ func (s *Side) leave(ctx context.Context, l *link, r *room) {
 	r.mu.Lock()
 	r.first = time.Time{} // nothing more is noted of it
 	r.mu.Unlock()
-	if err := s.forgetRoom(ctx, r.jid); err != nil {
+	if err := s.forgetRoom(ctx, r); err != nil {
 		if ctx.Err() == nil {
 			r.log.Warn("what was kept of a room is not forgotten", "err", err)
 		}
@@ -67,7 +67,9 @@ func (s *Side) leave(ctx context.Context, l *link, r *room) {
 }
 
 // forgetRoom drops what State keeps of a room.
-func (s *Side) forgetRoom(ctx context.Context, jid string) error {
+func (s *Side) forgetRoom(ctx context.Context, r *room) error {
+	jid, name := r.jid, r.conf().ID
+	removed := s.carried().byName[name] == nil
 	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
 		told, err := s.deps.State.List(ctx, stateTold+jid+"/")
 		if err != nil {
@@ -77,10 +79,18 @@ func (s *Side) forgetRoom(ctx context.Context, jid string) error {
 		for key := range told {
 			gone[key] = nil
 		}
+		if removed { // else it has moved
+			gone[stateMoved+name] = nil
+		}
 		return s.deps.State.PutMany(ctx, gone)
 	})
 	if err != nil {
 		return fmt.Errorf("forget a room: %w", err)
+	}
+	if removed {
+		s.carrying.Lock()
+		defer s.carrying.Unlock()
+		delete(s.wanted.moved, name)
 	}
 	return nil
 }
@@ -111,4 +121,3 @@ func (s *Side) leaveOthers(ctx context.Context, l *link) {
 		s.leave(ctx, l, r)
 	}
 }
-

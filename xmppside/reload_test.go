@@ -26,10 +26,6 @@ func (f *fakeServer) count() int {
 	return len(f.seen)
 }
 
-func entering(n *node) bool {
-	return n.name == "presence" && n.get("type") == "" && bare(n.get("from")) == fakeSelf && n.child(nsMUC, "x") != nil
-}
-
 func leavingOf(own string) func(*node) bool {
 	return func(n *node) bool {
 		return n.name == "presence" && n.get("type") == "unavailable" && bare(n.get("from")) == own

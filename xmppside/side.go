@@ -25,6 +25,8 @@ type Side struct {
 
 	pingAfter  time.Duration // of silence
 	askTimeout time.Duration // for an answer
+	quietAfter time.Duration // of silence in a room
+	metrics    metrics
 
 	meetings  meetings
 	followers followers
@@ -67,9 +69,10 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		deps.Ready = func(error) {}
 	}
 	s := &Side{
-		cfg: cfg, deps: deps, log: deps.Log, patience: make(chan struct{}, answerers/2), domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout,
-		omemo:  omemo.NewManager(deps.State, cfg.OMEMO.options()),
-		people: people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}, byRoom: map[string]map[personKey]bool{}},
+		cfg: cfg, deps: deps, log: deps.Log, patience: make(chan struct{}, answerers/2), domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout, quietAfter: quietAfter,
+		metrics: newMetrics(deps.Metrics),
+		omemo:   omemo.NewManager(deps.State, cfg.OMEMO.options()),
+		people:  people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}, byRoom: map[string]map[personKey]bool{}},
 	}
 	s.devices = newDirectory(s)
 	if bad := s.carry(func(w *wanted) { w.rooms = deps.Rooms }); len(bad) > 0 {
