@@ -52,6 +52,7 @@ type queries struct {
 	latest time.Time // the newest line told of
 	nicks  []string  // still to be read
 	now    *replay   // nil: the server is asked who wrote
+	asked  bool
 	held   []heard
 	due    time.Time
 }
@@ -134,23 +135,37 @@ func (s *session) catchUp(r *room, now time.Time) {
 	s.askPage(r.replay)
 }
 
-// catchUpChats begins to read what was written to us.
+// catchUpChats begins to read what was written to us: first it is held back what is written now. The question itself
+// follows with the end of the server's greeting, when we know what it can answer; see askTargets.
 func (s *session) catchUpChats(now time.Time) {
 	if !s.keepsHistory() || !s.c.side.deps.Direct.Enabled() {
 		return
 	}
 	from, known := s.c.marks[""]
 	if !known {
-		if len(s.c.list) > 0 { // any address will do: it only writes the mark
-			s.take(heard{mark: mark{at: now}, Arrival: gateway.Arrival{At: s.c.list[0].Address}})
-		}
+		s.markChats(now)
 		return
 	}
 	if f := s.floor(); from.at.Before(f) {
 		from.at = f
 	}
 	s.queries = &queries{from: from, latest: from.at, due: now.Add(s.c.side.timings.answer)}
-	s.pace.pushFirst(&line{text: "CHATHISTORY TARGETS timestamp=" + stampOf(from.at.Add(-time.Millisecond)) + " timestamp=" + stampOf(now.Add(time.Hour)) + " " + strconv.Itoa(peersMost)})
+}
+
+// askTargets asks who wrote to us.
+func (s *session) askTargets() {
+	if q := s.queries; q != nil && !q.asked {
+		q.asked = true
+		from, to := stampOf(q.from.at.Add(-time.Millisecond)), stampOf(s.lastHeard.Add(time.Hour))
+		s.pace.pushFirst(&line{text: "CHATHISTORY TARGETS timestamp=" + from + " timestamp=" + to + " " + strconv.Itoa(peersMost)})
+	}
+}
+
+// markChats notes that what was written until a time is read. Any address will do for the arrival, as it is a mark only.
+func (s *session) markChats(until time.Time) {
+	if len(s.c.list) > 0 {
+		s.take(heard{mark: mark{at: until}, Arrival: gateway.Arrival{At: s.c.list[0].Address}})
+	}
 }
 
 // stampOf writes a time as CHATHISTORY takes it.
@@ -323,9 +338,7 @@ func (s *session) nextQuery() {
 		return
 	}
 	s.queries = nil
-	if len(s.c.list) > 0 {
-		s.take(heard{mark: mark{at: q.latest}, Arrival: gateway.Arrival{At: s.c.list[0].Address}})
-	}
+	s.markChats(q.latest)
 	for _, h := range q.held {
 		s.take(h)
 	}

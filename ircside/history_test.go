@@ -329,7 +329,7 @@ func TestAnothersLine(t *testing.T) {
 	r.outcomes(got)
 	p := &past{limit: 100, noIDs: true} // asked by time, it tells m1 again
 	p.add("m0", "bob", "hello", time.Now().UTC())
-	p.add("m1", "lb", said("yes"), time.Now().UTC())
+	p.add("m1", "lb", said("yes"), time.Now().UTC().Add(time.Second))
 	l = r.upAgain()
 	l.serve(p) // refused
 	l.serve(p)
@@ -377,4 +377,86 @@ func TestGhost(t *testing.T) {
 	}
 	l.send("@label=k2/;msgid=g2 :lb_!lb@host PRIVMSG #lobby :x")
 	wantParts(t, r.outcomes(got), "g1", "g2")
+}
+
+// TestChatsCatchUp: what was written to us alone is read for everybody who wrote, before what is written meanwhile.
+func TestChatsCatchUp(t *testing.T) {
+	r := begin(t, patient)
+	l := r.upAgain()
+	start := noon()
+	l.send("@msgid=m0;time=" + stampOf(start) + " :bob!b@h PRIVMSG lb :juliet@example.org: first")
+	r.awaitText("first")
+	l.conn.Close()
+	l = r.upAgain()
+	l.serve(&past{limit: 100})
+	l.send(":irc.test 422 lb :No MOTD")
+	words := strings.Fields(l.expect("CHATHISTORY TARGETS "))
+	if words[0] != "timestamp="+stampOf(start.Add(-time.Millisecond)) {
+		t.Errorf("asked from %s", words[0])
+	}
+	l.send("@msgid=m9 :bob!b@h PRIVMSG lb :juliet@example.org: live", ":irc.test BATCH +t draft/chathistory-targets",
+		"@batch=t :irc.test CHATHISTORY TARGETS #lobby "+stampOf(start), "@batch=t :irc.test CHATHISTORY TARGETS Bob "+stampOf(start),
+		"@batch=t :irc.test CHATHISTORY TARGETS eve "+stampOf(start), ":irc.test BATCH -t")
+	for _, p := range []*past{
+		{limit: 100, lines: []pastLine{
+			{"m0", "bob", "lb", "juliet@example.org: first", start},
+			{"m1", "bob", "lb", "juliet@example.org: second", start.Add(time.Second)},
+			{"m2", "lb", "Bob", "<juliet@example.org> an answer", start.Add(2 * time.Second)},
+		}},
+		{limit: 100, lines: []pastLine{{"m3", "eve", "lb", "for nobody", start.Add(3 * time.Second)}, {"m4", "eve", "lb", "juliet@example.org: from eve", start.Add(4 * time.Second)}}},
+	} {
+		l.serve(p)
+		l.serve(p)
+	}
+	r.awaitText("live")
+	if all, at := r.texts(); strings.Join(all, ",") != "first,second,from eve,live" || !at["second"].Equal(start.Add(time.Second)) {
+		t.Errorf("heard %q", all)
+	}
+	answer := delivery("k1", "an answer")
+	answer.Room, answer.Attempt = chat("bob", juliet()), 1
+	wantParts(t, r.outcomes(r.deliver(answer)), "m2")
+}
+
+// TestGapIsReadAgain: what the journal had no room for is read from the history once it takes something.
+func TestGapIsReadAgain(t *testing.T) {
+	s := loose(t)
+	s.registered, s.gapped = true, false
+	for _, c := range []string{"batch", "server-time", "message-tags", capHistory} {
+		s.caps[c] = true
+	}
+	r := s.c.list[0]
+	r.state = roomIn
+	s.c.marks[r.ID] = mark{id: "m1", at: noon()}
+	for range maxWaiting {
+		s.take(heard{})
+	}
+	s.flush()
+	s.hear(nil, arrival(gateway.Event{At: r.Address}))
+	s.flush()
+	if !s.gapped {
+		t.Fatal("the loss was not noticed")
+	}
+	if s.take(heard{mark: mark{at: noon()}}); !s.fresh[0].mark.at.IsZero() {
+		t.Error("a mark moves over the loss")
+	}
+	for !s.c.side.inlet.empty() {
+		s.c.side.inlet.take()
+	}
+	s.c.recorded(nil)
+	out, _, err := s.next()
+	if err != nil || !strings.Contains(out, "CHATHISTORY AFTER "+r.name+" msgid=m1 ") {
+		t.Errorf("writes %q, %v", out, err)
+	}
+}
+
+// TestTooMuchIsHeldBack: what is said meanwhile does not fill the memory: it is left to the history.
+func TestTooMuchIsHeldBack(t *testing.T) {
+	p := &replay{}
+	p.hold(heard{line: &line{}})
+	for i := range heldMost + 9 {
+		p.hold(heard{Arrival: gateway.Arrival{Native: strconv.Itoa(i)}})
+	}
+	if len(p.held) != heldMost || !p.more || p.held[0].line == nil || p.held[1].Native != "10" {
+		t.Errorf("%d held, the first %+v", len(p.held), p.held[:2])
+	}
 }

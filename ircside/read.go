@@ -64,6 +64,8 @@ func (s *session) handle(e *girc.Event) error {
 		if r := s.room(param(e, 0)); r != nil {
 			r.mutedUntil = time.Time{} // we may be allowed to speak again
 		}
+	case girc.RPL_ENDOFMOTD, girc.ERR_NOMOTD:
+		s.askTargets()
 	case girc.RPL_NAMREPLY:
 		s.names(e)
 	case girc.RPL_ENDOFNAMES:
@@ -252,10 +254,14 @@ func (s *session) message(e *girc.Event) {
 		if !ok {
 			return
 		}
-		h.mark = at
-		if q := s.queries; q != nil && len(q.held) < heldMost {
+		switch q := s.queries; {
+		case q == nil:
+			h.mark = at
+			s.take(h)
+		case len(q.held) < heldMost:
+			h.mark = at
 			q.held = append(q.held, h)
-		} else {
+		default:
 			s.take(h)
 		}
 	}

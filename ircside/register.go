@@ -181,6 +181,7 @@ func (s *session) welcome(e *girc.Event) error {
 	if !s.isMe(s.c.side.cfg.Nick) {
 		s.c.side.deps.Log.Warn("our nick is taken; trying to get it back", "wanted", s.c.side.cfg.Nick, "nick", s.nick)
 	}
+	s.catchUpChats(timeOf(e, now))
 	s.ready() // there may be no channel
 	s.c.signal()
 	return nil

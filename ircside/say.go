@@ -166,7 +166,7 @@ func (c *conn) soon(run []gateway.Delivery) bool {
 	if c.sess == nil || !c.sess.registered {
 		return true
 	}
-	if r := c.byID[run[0].Room.ID]; r != nil && r.state == roomAsked {
+	if r := c.byID[run[0].Room.ID]; r != nil && (r.state == roomAsked || r.state == roomOut && !c.side.clock.now().Before(r.due)) {
 		return true
 	}
 	for _, d := range run {

@@ -162,6 +162,10 @@ func (s *session) upkeep(now time.Time) (next time.Time, err error) {
 				s.catchUp(r, now)
 			}
 		}
+		if s.queries == nil {
+			s.catchUpChats(now)
+			s.askTargets()
+		}
 	}
 	if !s.isMe(s.c.side.cfg.Nick) {
 		if !now.Before(s.regainAt) {
