@@ -99,7 +99,7 @@ func TestTable(t *testing.T) {
 func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		-time.Second: "0 ms", 38 * time.Millisecond: "38 ms", 1290 * time.Millisecond: "1.2 s", 59990 * time.Millisecond: "59.9 s", 252 * time.Second: "4 min 12 s",
-		3*time.Hour + 5*time.Minute: "3 h 5 min", 90*day + time.Hour: "90 d 1 h",
+		3*time.Hour + 5*time.Minute: "3 h 5 min", 90*day + time.Hour: "90 d 1 h", 90 * day: "90 d", time.Hour + time.Second: "1 h", time.Minute: "1 min",
 	} {
 		if got := span(d); got != want {
 			t.Errorf("%v is %q, want %q", d, got, want)

@@ -15,19 +15,19 @@ import (
 
 // commands is the command line.
 type commands struct {
-	Init         initCommand         `cmd:"" help:"Write a commented configuration and a key file."`
-	Check        checkCommand        `cmd:"" help:"Say everything that is wrong with the configuration, with line and remedy."`
-	Registration registrationCommand `cmd:"" help:"Write the file that tells the Matrix homeserver about lockbridge."`
-	Run          runCommand          `cmd:"" help:"Run the bridge until SIGTERM or SIGINT."`
-	Fingerprint  fingerprintCommand  `cmd:"" help:"Show the OMEMO fingerprint of the gateway or of a puppet, with a QR code to verify it by."`
-	Trust        trustCommand        `cmd:"" help:"Decide whose OMEMO keys are trusted."`
-	Trace        traceCommand        `cmd:"" help:"Show a message's way, by any of its ids."`
-	Lanes        lanesCommand        `cmd:"" help:"List the rooms for which something waits or was given up, and why."`
-	Dead         deadCommand         `cmd:"" help:"Look after deliveries that were given up."`
-	Forget       forgetCommand       `cmd:"" help:"Remove what is kept about a person."`
-	Backup       backupCommand       `cmd:"" help:"Write everything that the store holds to a file, beside a running bridge."`
-	Restore      restoreCommand      `cmd:"" help:"Fill an empty store with a backup."`
-	Version      versionCommand      `cmd:"" help:"Print the version."`
+	Init         initCommand         `cmd:"" group:"Set up:" help:"Write a commented configuration and a key file."`
+	Check        checkCommand        `cmd:"" group:"Set up:" help:"Say everything that is wrong with the configuration, with line and remedy."`
+	Registration registrationCommand `cmd:"" group:"Set up:" help:"Write the file that tells the Matrix homeserver about lockbridge."`
+	Run          runCommand          `cmd:"" group:"Run:" help:"Run the bridge until SIGTERM or SIGINT."`
+	Fingerprint  fingerprintCommand  `cmd:"" group:"Keys:" help:"Show the OMEMO fingerprint of the gateway or of a puppet, with a QR code to verify it by."`
+	Trust        trustCommand        `cmd:"" group:"Keys:" help:"Decide whose OMEMO keys are trusted."`
+	Trace        traceCommand        `cmd:"" group:"Look after:" help:"Show a message's way, by any of its ids."`
+	Lanes        lanesCommand        `cmd:"" group:"Look after:" help:"List the rooms for which something waits or was given up, and why."`
+	Dead         deadCommand         `cmd:"" group:"Look after:" help:"Look after deliveries that were given up."`
+	Forget       forgetCommand       `cmd:"" group:"Look after:" help:"Remove what is kept about a person."`
+	Backup       backupCommand       `cmd:"" group:"Backup:" help:"Write everything that the store holds to a file, beside a running bridge."`
+	Restore      restoreCommand      `cmd:"" group:"Backup:" help:"Fill an empty store with a backup."`
+	Version      versionCommand      `cmd:"" group:"Run:" help:"Print the version."`
 }
 
 // configFlag is shared by the commands that read a configuration.
@@ -52,6 +52,7 @@ func command(args []string, o output) int {
 	var c commands
 	exited := -1
 	parser, err := kong.New(&c, kong.Name("lockbridge"), kong.Writers(o.out, o.err), kong.Exit(func(status int) { exited = status }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
 		kong.Description("Joins XMPP rooms, Matrix rooms and IRC channels; the XMPP leg is end-to-end encrypted."), kong.Bind(o))
 	if err != nil {
 		fmt.Fprintln(o.err, "lockbridge:", err)

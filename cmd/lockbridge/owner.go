@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -20,14 +21,15 @@ type ownership struct {
 	ping   func(context.Context) error // asks the database that the leases are in
 	status *gateway.Status
 	now    func() time.Time
+	log    *slog.Logger
 
 	mu    sync.Mutex
 	held  map[string]bool
 	since map[string]time.Time // waiting, since when
 }
 
-func newOwnership(leases gateway.Leases, ping func(context.Context) error, status *gateway.Status, now func() time.Time) *ownership {
-	return &ownership{leases: leases, ping: ping, status: status, now: now, held: map[string]bool{}, since: map[string]time.Time{}}
+func newOwnership(leases gateway.Leases, ping func(context.Context) error, status *gateway.Status, now func() time.Time, log *slog.Logger) *ownership {
+	return &ownership{leases: leases, ping: ping, status: status, now: now, log: log, held: map[string]bool{}, since: map[string]time.Time{}}
 }
 
 // Acquire implements gateway.Leases.
@@ -35,13 +37,22 @@ func (o *ownership) Acquire(ctx context.Context, network string) (gateway.Lease,
 	o.mu.Lock()
 	o.since[network] = o.now()
 	o.mu.Unlock()
+	told := time.AfterFunc(standbyAfter, func() {
+		if o.answers() == nil && o.waits(network) {
+			o.log.Info("standing by: another process owns the network", "network", network)
+		}
+	})
 	lease, err := o.leases.Acquire(ctx, network)
+	stoodBy := !told.Stop()
 	o.mu.Lock()
 	delete(o.since, network)
 	o.held[network] = err == nil
 	o.mu.Unlock()
 	if err != nil {
 		return nil, err
+	}
+	if stoodBy {
+		o.log.Info("network taken over", "network", network)
 	}
 	return ownedLease{lease, o, network}, nil
 }

@@ -46,7 +46,7 @@ func TestOwnership(t *testing.T) {
 	status := gateway.NewStatus([]string{"irc"}, slog.New(slog.DiscardHandler))
 	lease := leaseAt{make(chan struct{}), make(chan struct{}), make(chan struct{})}
 	var broken error
-	o := newOwnership(lease, func(context.Context) error { return broken }, status, func() time.Time { return now })
+	o := newOwnership(lease, func(context.Context) error { return broken }, status, func() time.Time { return now }, slog.New(slog.DiscardHandler))
 	is := func(state string, held bool) {
 		t.Helper()
 		if got := o.states()["irc"]; got.State != state || got.held != held {
@@ -116,7 +116,7 @@ func (s findSide) Find(_ context.Context, who gateway.Person) (gateway.Person, e
 
 func TestFindAcrossProcesses(t *testing.T) {
 	now := time.Unix(1000, 0)
-	o := newOwnership(nil, nil, gateway.NewStatus([]string{"here", "away", "nobody", "later"}, slog.New(slog.DiscardHandler)), func() time.Time { return now })
+	o := newOwnership(nil, nil, gateway.NewStatus([]string{"here", "away", "nobody", "later"}, slog.New(slog.DiscardHandler)), func() time.Time { return now }, nil)
 	away := errors.New("not connected")
 	sides := map[string]gateway.Side{"here": findSide{}, "away": findSide{err: away}, "nobody": findSide{err: gateway.ErrNobody}, "later": findSide{err: away}}
 	kinds := map[string]gateway.NetworkKind{"elsewhere": {}}
@@ -172,7 +172,7 @@ network.other = { kind = "irc", server = "127.0.0.1:1", nick = "lockbridge" }
 	defer st.Close()
 	log := slog.New(slog.DiscardHandler)
 	status := gateway.NewStatus(cfg.networkNames(), log)
-	owner, registry := newOwnership(st, st.Ping, status, time.Now), prometheus.NewPedanticRegistry()
+	owner, registry := newOwnership(st, st.Ping, status, time.Now, log), prometheus.NewPedanticRegistry()
 	sides, err := cfg.buildSides(st, owner, registry, log)
 	if err != nil {
 		t.Fatal(err)

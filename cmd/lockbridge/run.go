@@ -34,7 +34,7 @@ const (
 type runCommand struct {
 	configFlag
 
-	Networks []string `placeholder:"NAME,…" help:"Run only these networks; others are run by other processes with the same database (default: all)."`
+	Networks []string `placeholder:"NAME" help:"Run only these networks; others are run by other processes with the same database (default: all)."`
 	HTTP     *string  `name:"http" placeholder:"ADDR" help:"Listen here instead of at [http] listen; empty: nowhere."`
 }
 
@@ -130,7 +130,7 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 		log.Info("http listens", "address", listener.Addr().String())
 	}
 	status := gateway.NewStatus(c.namesHere(), log)
-	owner := newOwnership(st, st.Ping, status, time.Now)
+	owner := newOwnership(st, st.Ping, status, time.Now, log)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newOwnerMetric(owner.states), newBacklogMetric(st.Stats, time.Now, log), newBuildMetric())
 	sides, err := c.buildSides(st, owner, registry, log)

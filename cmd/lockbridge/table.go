@@ -101,11 +101,19 @@ func span(d time.Duration) string {
 	case d < time.Minute:
 		return fmt.Sprintf("%.1f s", d.Truncate(100*time.Millisecond).Seconds())
 	case d < time.Hour:
-		return fmt.Sprintf("%d min %d s", d/time.Minute, d%time.Minute/time.Second)
+		return units(d, time.Minute, "min", time.Second, "s")
 	case d < day:
-		return fmt.Sprintf("%d h %d min", d/time.Hour, d%time.Hour/time.Minute)
+		return units(d, time.Hour, "h", time.Minute, "min")
 	}
-	return fmt.Sprintf("%d d %d h", d/day, d%day/time.Hour)
+	return units(d, day, "d", time.Hour, "h")
+}
+
+func units(d, great time.Duration, greatName string, small time.Duration, smallName string) string {
+	s := fmt.Sprintf("%d %s", d/great, greatName)
+	if rest := d % great / small; rest > 0 {
+		s += fmt.Sprintf(" %d %s", rest, smallName)
+	}
+	return s
 }
 
 // clockTime writes a time for people, in their zone.

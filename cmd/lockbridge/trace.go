@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,21 +32,36 @@ func (c traceCommand) Run(o output) error {
 		if c.JSON {
 			return printJSON(o, traceViews(found))
 		}
-		now := time.Now()
+		lanes, err := db.Lanes(ctx)
+		if err != nil {
+			return err
+		}
+		p := tracePrinter{o: o, lanes: map[gateway.Address]store.LaneInfo{}, now: time.Now()}
+		for _, l := range lanes {
+			p.lanes[l.Lane] = l
+		}
 		for i, t := range found {
 			if i > 0 {
 				fmt.Fprintln(o.out)
 			}
-			printTrace(o, t, now)
+			p.print(t)
 		}
-		if len(found) > 1 {
-			fmt.Fprintf(o.err, "\nnote: %d messages fit, the newest first; there may be more\n", len(found))
+		if n := len(found); n > 1 {
+			fmt.Fprintf(o.err, "\nnote: %d messages fit, the newest first; more than 20 are not looked for\n", n)
 		}
 		return nil
 	})
 }
 
-func printTrace(o output, t store.Trace, now time.Time) {
+// tracePrinter shows traces to people.
+type tracePrinter struct {
+	o     output
+	lanes map[gateway.Address]store.LaneInfo // those that wait
+	now   time.Time
+}
+
+func (p tracePrinter) print(t store.Trace) {
+	o := p.o
 	heading := func(text string) { fmt.Fprintln(o.out, paint(paints(o), bold, printable(text))) }
 	if t.Event.IsZero() {
 		heading("seen in " + laneName(t.At))
@@ -64,8 +81,10 @@ func printTrace(o output, t store.Trace, now time.Time) {
 	fmt.Fprintf(o.out, "  from %s, accepted on %s; %s\n\n", printable(who), clockTime(t.Accepted), text)
 	w := newTable(o, "  ")
 	w.row(cell{"+0 ms", dim}, cell{"accepted", ordinary}, cell{laneName(t.At), ordinary}, cell{idsIn(t, t.At), dim})
-	for _, d := range t.Deliveries {
-		after, colour, detail := describeDelivery(t, d, now)
+	inTime := slices.Clone(t.Deliveries)
+	slices.SortStableFunc(inTime, func(a, b store.DeliveryTrace) int { return cmp.Compare(p.end(a).UnixNano(), p.end(b).UnixNano()) })
+	for _, d := range inTime {
+		after, colour, detail := p.describe(t, d)
 		w.row(cell{after, dim}, cell{d.State.String(), colour}, cell{laneName(d.Room), ordinary}, cell{detail, dim})
 	}
 	if len(t.Deliveries) == 0 {
@@ -88,14 +107,18 @@ func idsIn(t store.Trace, room gateway.Address) string {
 	return strings.Join(ids, ", ")
 }
 
-// describeDelivery says how long a delivery took, or has taken so far, and what there is to know about it.
-func describeDelivery(t store.Trace, d store.DeliveryTrace, now time.Time) (after string, c colour, detail string) {
-	end := d.Ended
+// end is when a delivery ended; those that wait come last.
+func (p tracePrinter) end(d store.DeliveryTrace) time.Time {
 	if d.State == store.Pending {
-		end = now
+		return p.now
 	}
+	return d.Ended
+}
+
+// describe says how long a delivery took, or has taken so far, and what there is to know about it.
+func (p tracePrinter) describe(t store.Trace, d store.DeliveryTrace) (after string, c colour, detail string) {
 	after = "?"
-	if !end.IsZero() {
+	if end := p.end(d); !end.IsZero() {
 		after = "+" + span(end.Sub(t.Accepted))
 	}
 	var details []string
@@ -104,7 +127,7 @@ func describeDelivery(t store.Trace, d store.DeliveryTrace, now time.Time) (afte
 		add("%s", ids)
 	}
 	if d.Attempt > 0 {
-		add("%s without success", tries(d.Attempt))
+		add("%s without success", are(d.Attempt, "try", "tries"))
 	}
 	if again := d.Accepted.Sub(t.Accepted); again > time.Second { // a commit takes less
 		add("begun again at +%s", span(again))
@@ -112,9 +135,14 @@ func describeDelivery(t store.Trace, d store.DeliveryTrace, now time.Time) (afte
 	switch d.State {
 	case store.Pending:
 		c = yellow
-		add("%s", nextTry(d.Due, now))
-		if d.Problem != "" {
-			add("%s", d.Problem)
+		due, problem := d.Due, d.Problem
+		if l, waits := p.lanes[d.Room]; waits && l.Pending > 1 && l.Due.After(due) {
+			add("behind others of the room")
+			due, problem = l.Due, l.Problem
+		}
+		add("%s", nextTry(due, p.now))
+		if problem != "" {
+			add("%s", problem)
 		}
 	case store.Delivered:
 		c = green
@@ -137,13 +165,6 @@ func why(d store.DeliveryTrace) string {
 		return d.Reason
 	}
 	return d.Reason + " (" + d.Problem + ")"
-}
-
-func tries(n int) string {
-	if n == 1 {
-		return "1 try"
-	}
-	return fmt.Sprintf("%d tries", n)
 }
 
 func nextTry(due, now time.Time) string {
