@@ -177,7 +177,9 @@ func (c *courier) work(stop, hard context.Context, lane Address) {
 		more, err := c.deliver(hard, lane, rows)
 		if err != nil {
 			c.log.Error("cannot deliver", "lane", lane.ID, "err", err)
-			rest(stop, firstRetry)
+			if rest(stop, firstRetry); errors.Is(err, ErrLeaseLost) {
+				<-stop.Done() // what was said is not recorded: whoever has the network next must count it as tried
+			}
 			return
 		}
 		if !more {
@@ -202,7 +204,7 @@ func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (mor
 		outcomes := c.say(ctx, run)
 		for i := range rows {
 			if i < len(outcomes) {
-				s.settle(&rows[i], run[i].Event, outcomes[i])
+				s.settle(&rows[i], run[i], outcomes[i])
 			}
 		}
 		if len(outcomes) == 0 { // nothing was attempted: not a failure, but no reason to hurry either
@@ -231,15 +233,24 @@ func (c *courier) say(ctx context.Context, run []Delivery) (out []Outcome) {
 		return []Outcome{Failed(errPanic)}
 	}
 	for i := range run {
-		run[i].Attempt++
+		run[i].Attempt++ // it may have been said before the panic
+	}
+	for i := range run {
 		one := c.say(ctx, run[i:i+1])
 		out = append(out, one...)
 		if len(one) == 0 || one[0].Err != nil && !IsDrop(one[0].Err) {
 			break
 		}
 	}
+	for len(out) < len(run) {
+		out = append(out, Failed(errUnsure))
+	}
 	return out
 }
+
+// errUnsure is the outcome of deliveries behind one that failed, in a run that ended in a panic: they had no try of their
+// own, but may have been said.
+var errUnsure = errors.New("it was cut short by an error of the gateway")
 
 // attempt is Deliver; false: it panicked.
 func (c *courier) attempt(ctx context.Context, run []Delivery) (out []Outcome, ok bool) {

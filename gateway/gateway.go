@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -67,7 +68,7 @@ type Gateway struct {
 func New(cfg Config) *Gateway {
 	g := &Gateway{
 		journal: cfg.Journal, leases: cfg.Leases, sides: cfg.Sides, status: cfg.Status, log: cfg.Log,
-		metrics: newMetrics(cfg.Metrics), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge, limit: cfg.LaneLimit,
+		metrics: newMetrics(cfg.Metrics, maps.Keys(cfg.Sides)), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge, limit: cfg.LaneLimit,
 		couriers: map[*courier]bool{}, loops: newLoops(cfg.Now),
 		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
 	}

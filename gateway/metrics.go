@@ -1,16 +1,26 @@
 package gateway
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"iter"
+	"slices"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
 
 // metrics are the gateway's counters, by network.
 type metrics struct {
 	accepted, unreadable, delivered, failed, retried, copies *prometheus.CounterVec
 }
 
-func newMetrics(reg prometheus.Registerer) *metrics {
+// newMetrics begins every counter of the networks at 0: what is absent before its first count cannot be watched.
+func newMetrics(reg prometheus.Registerer, networks iter.Seq[string]) *metrics {
+	names := slices.Collect(networks)
 	counter := func(name, help string) *prometheus.CounterVec {
 		c := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "lockbridge", Name: name, Help: help}, []string{"network"})
 		reg.MustRegister(c)
+		for _, network := range names {
+			c.WithLabelValues(network)
+		}
 		return c
 	}
 	return &metrics{

@@ -32,7 +32,8 @@ type settlement struct {
 	times int64
 }
 
-func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
+func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
+	ev := d.Event
 	f := Finished{Seq: row.Seq, Key: row.Key}
 	if o.Err != nil {
 		f.Problem = o.Err.Error()
@@ -46,14 +47,16 @@ func (s *settlement) settle(row *Queued, ev *Event, o Outcome) {
 		}
 	case IsDrop(o.Err):
 		f.Dead, f.Reason = true, o.Err.Error()
+	case errors.Is(o.Err, errUnsure):
+		f.Retry, f.Due, f.Attempt = true, now, d.Attempt
 	case !now.Before(limit): // the error itself goes to the log only: it was not written for the sender
 		f.Dead, f.Reason = true, "it could not be delivered for "+span(s.g.maxAge)
 	case asked && s.times != s.ready.times.Load(): // it came up meanwhile: the wait is over before it began
-		f.Retry, f.Due, f.Attempt = true, now, row.Attempt
+		f.Retry, f.Due, f.Attempt = true, now, d.Attempt
 	case asked:
-		f.Retry, f.Due, f.Attempt = true, now.Add(max(wait, shortestWait)), row.Attempt
+		f.Retry, f.Due, f.Attempt = true, now.Add(max(wait, shortestWait)), d.Attempt
 	default:
-		f.Retry, f.Due, f.Attempt = true, now.Add(backoff(row.Attempt)), row.Attempt+1
+		f.Retry, f.Due, f.Attempt = true, now.Add(backoff(d.Attempt)), d.Attempt+1
 	}
 	if f.Due.After(limit) {
 		f.Due = limit
