@@ -121,6 +121,9 @@ func (st *besideState) Update(ctx context.Context, fn func(ctx context.Context) 
 				return failed("wait for other commands", err)
 			}
 		}
+		if err := st.s.keepKey(ctx); err != nil {
+			return err
+		}
 		t := &tx{s: st.s, network: st.network, ctx: ctx, base: &layer{}}
 		defer t.end()
 		if err := t.run(ctx, t.base, fn); err != nil {
@@ -128,4 +131,14 @@ func (st *besideState) Update(ctx context.Context, fn func(ctx context.Context) 
 		}
 		return t.flush()
 	})
+}
+
+// keepKey makes sure that the key is still the one that we seal with, and stays so until the transaction ends.
+func (s *Store) keepKey(ctx context.Context) error {
+	if s.postgres != nil { // SQLite has one writer
+		if _, err := s.db.Exec(ctx, "SELECT 1 FROM meta WHERE key = $1 FOR SHARE", keyCheck); err != nil {
+			return failed("wait for a change of the key", err)
+		}
+	}
+	return s.openKeyCheck(ctx)
 }
