@@ -39,7 +39,7 @@ type server struct {
 }
 
 // modern are the modules of an InspIRCd that offers what we use.
-const modern = "ssl_gnutls spanningtree callerid sha256 services_account sasl cap ircv3 ircv3_batch ircv3_capnotify ircv3_chghost ircv3_ctctags " +
+const modern = "ssl_gnutls redirect spanningtree callerid sha256 services_account sasl cap ircv3 ircv3_batch ircv3_capnotify ircv3_chghost ircv3_ctctags " +
 	"ircv3_echomessage ircv3_labeledresponse ircv3_msgid ircv3_servertime namesx uhnames hidechans chghost"
 
 // startServer runs an InspIRCd until the test ends, and returns when it answers.
@@ -61,7 +61,7 @@ func startServer(t *testing.T, want server) realServer {
 <connect name="main" allow="*" timeout="30" pingfreq="60" %[2]s hardsendq="1M" softsendq="256K" localmax="50" globalmax="50" resolvehostnames="no" useident="no" maxconnwarn="no">
 <class name="all" commands="*" privs="*" usermodes="*" chanmodes="*">
 <type name="NetAdmin" classes="all">
-<options defaultmodes="nt">
+<options defaultmodes="not">
 <security runasuser="" runasgroup="">
 <limits maxnick="31" maxchan="64" maxline="512">
 <bind address="127.0.0.1" port="%[3]s" type="clients">

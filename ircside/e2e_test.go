@@ -332,7 +332,7 @@ func (p *peer) read(in chan struct{}) {
 			p.write("PONG :" + e.Last())
 		case e.Command == girc.RPL_WELCOME:
 			p.write("JOIN " + p.channel)
-		case e.Command == girc.RPL_ENDOFNAMES:
+		case e.Command == girc.RPL_ENDOFNAMES && e.Params[1] == p.channel:
 			close(in)
 		case (e.Command == girc.PRIVMSG || e.Command == girc.NOTICE) && e.Source != nil && e.Source.IsHostmask():
 			p.mu.Lock()
@@ -401,4 +401,11 @@ func (p *peer) longest() string {
 		}
 	}
 	return out
+}
+
+// lines are the lines of others as they came.
+func (p *peer) lines() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return append([]string(nil), p.raw...)
 }
