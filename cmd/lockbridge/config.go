@@ -29,6 +29,7 @@ type config struct {
 
 	level    slog.Level
 	key      []byte // of the store; nil where it could not be fetched
+	keyAt    string // store.key as it is written, "file:NAME" or the like
 	networks []network
 	bridges  []gateway.Bridge
 	direct   gateway.Direct
@@ -85,6 +86,9 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 		return cfg, f, nil
 	}
 	f.doc = doc
+	if block, ok := doc.root["store"].(map[string]any); ok {
+		cfg.keyAt, _ = block["key"].(string)
+	}
 	s := secrets{lookup: os.LookupEnv, found: f}
 	s.resolve("", doc.root)
 	if info.Mode().Perm()&0o004 != 0 {

@@ -27,6 +27,7 @@ type commands struct {
 	Forget       forgetCommand       `cmd:"" group:"Look after:" help:"Remove what is kept about a person."`
 	Backup       backupCommand       `cmd:"" group:"Backup:" help:"Write everything that the store holds to a file, beside a running bridge."`
 	Restore      restoreCommand      `cmd:"" group:"Backup:" help:"Fill an empty store with a backup."`
+	Rekey        rekeyCommand        `cmd:"" group:"Backup:" help:"Give the store another key."`
 	Version      versionCommand      `cmd:"" group:"Run:" help:"Print the version."`
 }
 

@@ -114,7 +114,7 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 		return ctx.Err() // while the database was awaited
 	}
 	if err != nil {
-		return err // says what was attempted
+		return c.explainKey(err) // says what was attempted
 	}
 	defer func() {
 		if err := st.Close(); err != nil {
