@@ -26,6 +26,12 @@ func openBed(t *testing.T) *bed {
 	t.Helper()
 	b, err := peers.Start(t.Context(), os.Stderr)
 	must(t, err)
+	return slotOf(t, b)
+}
+
+// slotOf takes a slot of a bed until the test ends.
+func slotOf(t *testing.T, b *peers.Bed) *bed {
+	t.Helper()
 	slot, err := b.Slot()
 	must(t, err)
 	t.Cleanup(func() { must(t, slot.Release()) })

@@ -18,13 +18,15 @@ func must(t *testing.T, err error) {
 	}
 }
 
+func logTo(t *testing.T) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
 // start runs a side until stop or the end of the test, and returns when it is ready. tweak may change it before.
 func start(ctx context.Context, t *testing.T, cfg Config, state *sidetest.State, tweak func(*Side), rooms ...gateway.Room) (side *Side, inbox *sidetest.Inbox, stop func()) {
 	t.Helper()
 	ready := make(chan struct{}, 1)
 	side, err := New(cfg, gateway.Deps{
 		Network: "matrix", Rooms: rooms, State: state,
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+		Log: logTo(t),
 		Ready: func(away error) {
 			if away == nil {
 				select {
