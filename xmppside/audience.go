@@ -37,5 +37,8 @@ func (a audience) message(j *job, content ...*node) *node {
 	if a.room != nil {
 		return roomMessage(a.jid, j.voice.jid, j.Key, content...)
 	}
+	if a.to == a.jid && j.about == nil {
+		content = append(content, el(nsReceipts, "request"))
+	}
 	return chatMessage(a.to, j.voice, j.id(), content...)
 }

@@ -8,16 +8,16 @@ import (
 	"lockbridge/gateway"
 )
 
-// readRefusal takes in a message that came back. In a room its delivery is waiting for it; a direct one counted as sent,
-// so its sender is told.
+// readRefusal takes in a message that came back. In a room its delivery is waiting for it; so does a direct one at first,
+// but it may count as sent by then: its sender is told.
 func (s *Side) readRefusal(r *room, m *message, b *batch) {
 	key, part, ok := parseOriginID(m.get("id"))
 	if !ok {
 		return
 	}
 	refused := errorOf(m.node)
-	if r != nil && resourceOf(m.get("from")) == "" { // what a member writes is not the room's word
-		s.waits.end(key, refused)
+	if s.waits.end(key, m.get("from"), refused) {
+		return
 	}
 	p, ours := s.people.ofJID(bare(m.get("to")))
 	if !ours || part != "" {
@@ -36,6 +36,13 @@ func (s *Side) readRefusal(r *room, m *message, b *batch) {
 			Target: gateway.Ref{Native: key}, State: gateway.Undeliverable, Reason: explainBounce(from.ID, refused),
 		}}, nil
 	}})
+}
+
+// readReceipt takes in the word of somebody's client that a message of ours has arrived (XEP-0184).
+func (s *Side) readReceipt(m *message) {
+	if key, part, ok := parseOriginID(m.child(nsReceipts, "received").get("id")); ok && part == "" {
+		s.waits.end(key, m.get("from"), nil)
+	}
 }
 
 // explainBounce says why a message came back, for whoever wrote it. What the other server wrote about it is not for their

@@ -2,6 +2,7 @@ package xmppside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -70,7 +71,7 @@ func (s *Side) deliverDirect(ctx context.Context, run []gateway.Delivery, local,
 			s.whispers.note(j.Key, to.jid)
 		}
 	}
-	return s.writeDirect(ctx, l, jobs)
+	return s.writeDirect(ctx, l, to, jobs)
 }
 
 // nameIn is the person with the name that they go by in the run.
@@ -122,13 +123,13 @@ func (s *Side) prepareDirect(ctx context.Context, l *link, to chat, jobs []*job)
 	var sealed []*job
 	for _, j := range jobs {
 		switch {
-		case j.err != nil || j.raw != nil:
+		case j.err != nil || j.raw != nil || j.done:
 		case j.about != nil && j.Seal && !s.knows(to.jid): // their server is not asked for keys because they were refused
 			s.reportInClear(to, j)
 		case j.Seal:
 			sealed = append(sealed, j)
 		default:
-			j.raw = to.message(j, el("", "body").say(encodeBody(j.Event.Body.(gateway.Message), ""))).bytes()
+			j.raw = to.message(j, el("", "body").say(encodeBody(j.Event.Body.(gateway.Message), "")), s.late(j)).bytes()
 			j.checkLength(to.log)
 		}
 	}
@@ -159,12 +160,15 @@ func (s *Side) reportInClear(to chat, j *job) {
 		add(errorNode("cancel", "not-acceptable", el(nsStanzas, "text").say(gateway.ReportText(yourMessage, j.about.Reason)))).bytes()
 }
 
-// writeDirect sends what was prepared. Nobody confirms a direct message, but our server reads the stream in order: when
-// it has answered a ping that follows, it has taken the messages.
-func (s *Side) writeDirect(ctx context.Context, l *link, jobs []*job) []gateway.Outcome {
+// writeDirect sends what was prepared. A client may confirm a message, and many do not: but our server reads the stream
+// in order, so when it has answered a ping that follows, it has taken the messages, and whatever it refused at once has
+// come back.
+func (s *Side) writeDirect(ctx context.Context, l *link, to chat, jobs []*job) []gateway.Outcome {
 	var stanzas [][]byte
 	for _, j := range jobs {
-		if j.err == nil {
+		if j.err == nil && !j.done {
+			j.wait = s.waits.expect(j.Key, to.to, to.to == to.jid)
+			defer s.waits.forget(j.Key)
 			stanzas = append(stanzas, j.raw)
 		}
 	}
@@ -176,11 +180,17 @@ func (s *Side) writeDirect(ctx context.Context, l *link, jobs []*job) []gateway.
 	}
 	out := make([]gateway.Outcome, 0, len(jobs))
 	for _, j := range jobs {
+		if j.wait != nil {
+			select {
+			case answer := <-j.wait:
+				j.err = judgeDirect(to, answer)
+			default:
+				j.err = err
+			}
+		}
 		switch {
 		case j.err != nil:
 			out = append(out, gateway.Failed(j.err))
-		case err != nil:
-			out = append(out, gateway.Failed(err))
 		case j.about != nil:
 			out = append(out, gateway.Sent())
 		default:
@@ -190,11 +200,32 @@ func (s *Side) writeDirect(ctx context.Context, l *link, jobs []*job) []gateway.
 	return out
 }
 
-// awaitServer waits until the server has read what was written so far.
+// judgeDirect turns the answer to a direct message into what is to be done about it.
+func judgeDirect(to chat, answer error) error {
+	var e *stanzaError
+	switch {
+	case !errors.As(answer, &e):
+		return answer
+	case e.Type == "wait":
+		return gateway.Later(time.Minute, fmt.Errorf("the message came back for now (%s)", e.Condition))
+	}
+	return gateway.Dropf("%s", explainBounce(to.jid, e))
+}
+
+// awaitServer waits until the server has read what was written so far, and what it sent back of it was looked at.
 func (s *Side) awaitServer(ctx context.Context, l *link) error {
 	_, err := l.ask(ctx, "get", s.self, s.domain, el(nsPing, "ping"))
 	if err != nil && condition(err) == "" {
 		return fmt.Errorf("wait until the server has taken the messages: %w", err)
+	}
+	passed := make(chan struct{})
+	l.queue.push(item{passed: passed})
+	ctx, cancel := context.WithTimeout(ctx, s.askTimeout)
+	defer cancel()
+	select {
+	case <-passed:
+	case <-ctx.Done(): // the database is slow: what comes back is told later
+	case <-l.down:
 	}
 	return nil
 }

@@ -25,31 +25,40 @@ var (
 	errNoReflection = errors.New("the room did not reflect the message in time")
 )
 
-// waits are the deliveries that wait for their reflection, by key.
+// waits are the deliveries that wait for an answer, by key.
 type waits struct {
 	mu sync.Mutex
-	of map[string]chan error
+	of map[string]awaited
 }
 
-func (w *waits) expect(key string) <-chan error {
+// awaited is an answer that is waited for. In a room everybody knows the key, so it counts from nobody else.
+type awaited struct {
+	from   string
+	person bool // from is a person's bare JID: any client of theirs may answer
+	answer chan error
+}
+
+func (w *waits) expect(key, from string, person bool) <-chan error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.of == nil {
-		w.of = map[string]chan error{}
+		w.of = map[string]awaited{}
 	}
-	ch := make(chan error, 1)
-	w.of[key] = ch
-	return ch
+	answer := make(chan error, 1)
+	w.of[key] = awaited{from, person, answer}
+	return answer
 }
 
-// end tells whoever waits for key. Only the first word counts.
-func (w *waits) end(key string, err error) {
+// end tells whoever waits for key what from answers, and reports whether anybody does. Only the first word counts.
+func (w *waits) end(key, from string, err error) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if ch, ok := w.of[key]; ok {
-		ch <- err
+	a, ok := w.of[key]
+	if ok = ok && (from == a.from || a.person && bare(from) == a.from); ok {
+		a.answer <- err
 		delete(w.of, key)
 	}
+	return ok
 }
 
 func (w *waits) forget(key string) {
@@ -201,7 +210,10 @@ const (
 func (s *Side) recall(ctx context.Context, jobs []*job) error {
 	var keys []string
 	for _, j := range jobs {
-		if j.Attempt > 0 {
+		switch {
+		case len(j.Known) > 0:
+			j.done = true
+		case j.Attempt > 0:
 			keys = append(keys, stateOut+j.Key)
 		}
 	}
@@ -214,7 +226,7 @@ func (s *Side) recall(ctx context.Context, jobs []*job) error {
 	}
 	for _, j := range jobs {
 		switch v := found[stateOut+j.Key]; {
-		case len(v) == 0:
+		case j.done, len(v) == 0:
 		case v[0] == outReflected:
 			j.done = true
 		case v[0] == outStanza:
@@ -240,7 +252,7 @@ func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error
 	}
 	for _, j := range todo {
 		body := encodeBody(j.Event.Body.(gateway.Message), j.voice.prefix)
-		j.raw = r.audience().message(j, el("", "body").say(body)).bytes()
+		j.raw = r.audience().message(j, el("", "body").say(body), s.late(j)).bytes()
 		j.checkLength(r.log)
 	}
 	return nil
@@ -264,7 +276,7 @@ func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gatew
 	}
 	for _, j := range jobs {
 		if !j.done && j.err == nil {
-			j.wait = s.waits.expect(j.Key)
+			j.wait = s.waits.expect(j.Key, r.jid, false)
 			defer s.waits.forget(j.Key)
 			stanzas = append(stanzas, j.raw)
 		}
@@ -293,37 +305,21 @@ func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gatew
 func (s *Side) awaitReflection(ctx context.Context, l *link, r *room, j *job, timer *time.Timer) error {
 	select { // what has come counts, whatever else has happened
 	case err := <-j.wait:
-		return s.judge(r, j, err)
+		return s.judge(ctx, l, r, j, err)
 	default:
 	}
 	select {
 	case err := <-j.wait:
-		return s.judge(r, j, err)
+		return s.judge(ctx, l, r, j, err)
 	case <-timer.C:
 		timer.Reset(0) // for the jobs after this one
+		r.lost(s.self) // the answer to entering it anew comes behind what the room still does, and its history tells what that was
 		return errNoReflection
 	case <-l.down:
 		return errLinkDown
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// judge turns the room's refusal of a message into what is to be done about it.
-func (s *Side) judge(r *room, j *job, err error) error {
-	var e *stanzaError
-	switch {
-	case !errors.As(err, &e):
-		return err
-	case e.Condition == "not-acceptable" || e.Condition == "item-not-found" || e.Condition == "recipient-unavailable":
-		r.lost(j.voice.jid) // not an occupant any more: enter again, then say it again
-		return fmt.Errorf("speak in the room: %w", e)
-	case e.Condition == "forbidden":
-		return gateway.Dropf("the room is moderated, and %s has no voice in it", j.voice.jid)
-	case e.Type == "wait" || e.Condition == "resource-constraint":
-		return gateway.Later(10*time.Second, fmt.Errorf("speak in the room: %w", e))
-	}
-	return gateway.Dropf("the room refused the message: %s", e.Condition)
 }
 
 // lost notes that an occupant of ours turned out not to be in the room.
@@ -378,4 +374,16 @@ func (s *Side) follow(ctx context.Context, l *link, r *room, b gateway.Membershi
 		return gateway.Dropf("the room refused it: %s", condition(err))
 	}
 	return err
+}
+
+// lateAfter is how old an event has to be for what is made of it to tell when it was.
+const lateAfter = time.Minute
+
+// late is what a message says of an event that is delivered long after it happened (XEP-0203); nil for others.
+func (s *Side) late(j *job) *node {
+	at := j.Event.Time
+	if at.IsZero() || s.now().Sub(at) < lateAfter {
+		return nil
+	}
+	return el(nsDelay, "delay", "from", j.voice.jid, "stamp", at.UTC().Format("2006-01-02T15:04:05.000Z"))
 }

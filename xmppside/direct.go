@@ -56,6 +56,7 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 		in.with = p.Person
 	}
 	if !in.content.says() {
+		s.readReceipt(m)
 		return
 	}
 	var refusal string

@@ -141,7 +141,7 @@ func (s *Side) sealOne(ctx context.Context, meant audience, j *job, to map[omemo
 		j.err = gateway.Dropf("%s has a device that can be sealed for", meant.nobody())
 		return nil
 	}
-	j.raw = meant.message(j, append(elements, aside(used)...)...).bytes()
+	j.raw = meant.message(j, append(append(elements, aside(used)...), s.late(j))...).bytes()
 	if j.checkLength(meant.log); j.err != nil {
 		return nil
 	}

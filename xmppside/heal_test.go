@@ -190,7 +190,7 @@ func TestNothingIsOpenedForStrangers(t *testing.T) {
 
 func TestAForgedErrorEndsNoDelivery(t *testing.T) {
 	w := newWorld(t, nil, omemo.Legacy)
-	wait := w.side.waits.expect(keyA)
+	wait := w.side.waits.expect(keyA, fakeRoom, false)
 	for _, from := range []string{"mallory@evil.test/x", fakeRoom + "/Juliet"} {
 		w.raw("<message type='error' id='" + keyA + "' from='" + from + "' to='" + fakeSelf + "'><error type='cancel'><forbidden xmlns='" + nsStanzas + "'/></error></message>")
 	}

@@ -20,12 +20,15 @@ type item struct {
 	copied   bool // a presence that says nothing new
 	long     bool // too long: only the start tag is left
 	at       time.Time
-	release  *room  // no stanza, but a mark: what the room held back is due
-	met      string // a mark as well: it is settled what this address of ours is
+	release  *room           // no stanza, but a mark: what the room held back is due
+	met      string          // a mark as well: it is settled what this address of ours is
+	passed   chan<- struct{} // a mark, too: closed when all before it has been looked at
 }
 
 // counts reports whether it is a message, which may be left out when there are too many.
-func (it item) counts() bool { return !it.presence && it.release == nil && it.met == "" }
+func (it item) counts() bool {
+	return !it.presence && it.release == nil && it.met == "" && it.passed == nil
+}
 
 // queue holds messages and presences in stream order. Pushing never blocks: the reader must go on, for answers to
 // queries come by the same stream.

@@ -75,6 +75,10 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 		b.then(func() { it.release.mendAll(l) })
 		return
 	}
+	if it.passed != nil {
+		close(it.passed)
+		return
+	}
 	if it.met != "" {
 		s.readMet(ctx, l, it.met, b)
 		return
@@ -241,7 +245,7 @@ func (s *Side) readEcho(what said, key, part string, b *batch) {
 			return &gateway.Event{Body: gateway.Echo{Key: key, Part: part}}, nil
 		},
 	})
-	b.then(func() { s.waits.end(key, nil) })
+	b.then(func() { s.waits.end(key, r.jid, nil) })
 }
 
 // recalls counts an echo that nobody vouches for, and reports whether it is to be noted.

@@ -17,8 +17,9 @@ type room struct {
 	jid   string // normalised
 	log   *slog.Logger
 
-	gapped atomic.Bool  // messages were left out since the last join
-	heard  atomic.Int64 // when something of the room came last, by the side's clock
+	gapped  atomic.Bool  // messages were left out since the last join
+	refused atomic.Int32 // messages in a row that were refused for now
+	heard   atomic.Int64 // when something of the room came last, by the side's clock
 
 	mu     sync.Mutex
 	joined bool  // the gateway's occupant is in
