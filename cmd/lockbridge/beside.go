@@ -66,16 +66,12 @@ func in(lane, asked gateway.Address) bool {
 	return lane.Network == asked.Network && (asked.ID == "" || lane.ID == asked.ID)
 }
 
-// personName writes whom a name belongs to, as far as that is known.
+// personName writes what somebody is called, and by which address.
 func personName(p gateway.Person) string {
-	switch name := gateway.CleanName(p.Name); {
-	case p.IsZero():
-		return "-"
-	case name == "" || name == p.ID:
-		return p.ID
-	default:
+	if name := gateway.CleanName(p.Name); name != "" && name != p.ID {
 		return name + " (" + p.ID + ")"
 	}
+	return p.ID
 }
 
 // noLane says that a lane is not among those there are.

@@ -56,14 +56,17 @@ func (c deadListCommand) Run(o output) error {
 		now := time.Now()
 		t := newTable(o, "", "NUMBER", "LANE", "FROM", "AUTHOR", "GIVEN UP", "FAILED TRIES", "TEXT", "WHY")
 		for _, l := range letters {
-			text, ended := cell{"kept", green}, "-"
+			text, ended, author := cell{"kept", green}, "-", personName(l.Author)
+			if l.Author.IsZero() { // what those who were forgotten said is not among these
+				author = "the bridge"
+			}
 			if !l.Kept {
 				text = cell{"wiped", dim}
 			}
 			if !l.Ended.IsZero() {
 				ended = span(now.Sub(l.Ended)) + " ago"
 			}
-			t.row(cell{strconv.FormatInt(l.Seq, 10), bold}, cell{laneName(l.Room), ordinary}, cell{laneName(l.From), ordinary}, cell{personName(l.Author), ordinary},
+			t.row(cell{strconv.FormatInt(l.Seq, 10), bold}, cell{laneName(l.Room), ordinary}, cell{laneName(l.From), ordinary}, cell{author, ordinary},
 				cell{ended, ordinary}, cell{strconv.Itoa(l.Attempt), ordinary}, text, cell{why(l.DeliveryTrace), red})
 		}
 		t.print(o.out)

@@ -52,7 +52,7 @@ func (o *ownership) Acquire(ctx context.Context, network string) (gateway.Lease,
 		return nil, err
 	}
 	if stoodBy {
-		o.log.Info("network taken over", "network", network)
+		o.log.Info("this process owns the network now", "network", network)
 	}
 	return ownedLease{lease, o, network}, nil
 }
@@ -108,7 +108,7 @@ func (o *ownership) states() map[string]networkState {
 		case o.waits(name):
 			s.State = stateStandby
 			if err := o.answers(); err != nil {
-				s.State, s.Reason = stateAway, "store: "+err.Error()
+				s.State, s.Reason = stateAway, err.Error()
 			}
 		case away != nil:
 			s.State, s.Reason = stateAway, away.Error()
