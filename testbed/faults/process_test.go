@@ -172,3 +172,41 @@ func TestClockJumps(t *testing.T) {
 		})
 	}})
 }
+
+// TestBlackout kills the gateway when everything is well and measures how long each direction is silent after its restart.
+func TestBlackout(t *testing.T) {
+	run(t, fault{name: "blackout", strike: func(ctx context.Context, t *testing.T, p *play) {
+		servers, err := ConnectAndJoin(ctx, world.bed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		interval := time.Duration(float64(len(networks)) / world.rate * float64(time.Second))
+		p.each(t, func(s *Stage) error {
+			var measured []Blackout
+			for _, part := range []float64{0.1, 0.25, 0.4, 0.55, 0.7, 0.85} {
+				if err := p.said(ctx, s, part); err != nil {
+					return err
+				}
+				if err := s.Kill(s.Processes[0]); err != nil {
+					return err
+				}
+				restart := time.Now()
+				if err := s.Processes[0].Start(); err != nil {
+					return err
+				}
+				var err error
+				if measured, err = s.MeasureBlackout(ctx, restart, servers, measured); err != nil {
+					return err
+				}
+			}
+			for _, b := range measured {
+				verdict := "ok"
+				if b.Median() > b.Allowed(interval) {
+					verdict = fmt.Sprintf("MORE than the %.2f s that are allowed", b.Allowed(interval).Seconds())
+				}
+				p.note(s, "blackout %v: %s", b, verdict)
+			}
+			return nil
+		})
+	}})
+}

@@ -24,7 +24,7 @@ func newLine(name, ip, listen, to string) (*Line, error) {
 	if listen == "" {
 		listen = net.JoinHostPort(ip, "0")
 	}
-	toxics.Register("void", void{})
+	toxics.Register("void", new(void))
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
 	l := &Line{proxy: toxiproxy.NewProxy(server, name, listen, to)}
 	if err := l.proxy.Start(); err != nil {
@@ -51,7 +51,7 @@ func (l *Line) Silence() error { return l.add("void", `{}`) }
 type void struct{}
 
 // Pipe drops what comes in until the toxic is taken away.
-func (void) Pipe(stub *toxics.ToxicStub) {
+func (*void) Pipe(stub *toxics.ToxicStub) {
 	for {
 		select {
 		case <-stub.Interrupt:
@@ -66,7 +66,7 @@ func (void) Pipe(stub *toxics.ToxicStub) {
 }
 
 // Cleanup ends the connection, which lacks what was dropped.
-func (void) Cleanup(stub *toxics.ToxicStub) { stub.Close() }
+func (*void) Cleanup(stub *toxics.ToxicStub) { stub.Close() }
 
 // Slow delays everything by latency, give or take jitter.
 func (l *Line) Slow(latency, jitter time.Duration) error {
