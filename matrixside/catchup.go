@@ -161,11 +161,38 @@ func (s *Side) tokenAfter(ctx context.Context, native id.RoomID, after id.EventI
 
 var errNoToken = errors.New("the homeserver does not say what comes next")
 
+// beginAt notes the newest event of a room that is new to us: what was said before is not carried, what comes is.
+func (s *Side) beginAt(ctx context.Context, rm *room, native id.RoomID) error {
+	rm.mu.Lock()
+	known := rm.last != ""
+	rm.mu.Unlock()
+	if known {
+		return nil
+	}
+	p, err := s.messages(ctx, s.names.bot, native, "b", "", 1, nil)
+	if err != nil && !isHopeless(err) {
+		return fmt.Errorf("ask for the newest event of %s: %w", rm.ID, err)
+	}
+	events := s.parseEvents(p.Chunk)
+	if len(events) == 0 {
+		return nil
+	}
+	if err := s.put(ctx, lastKey(native), []byte(events[0].ID)); err != nil {
+		return fmt.Errorf("note the newest event of %s: %w", rm.ID, err)
+	}
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	if rm.last == "" && rm.native == native {
+		rm.last = events[0].ID
+	}
+	return nil
+}
+
 // readOn accepts what a room's history holds from a token on; the empty one is its beginning. What is too old to be
 // carried is passed over.
 func (s *Side) readOn(ctx context.Context, native id.RoomID, from string, in gateway.Inbox) error {
 	for {
-		p, err := s.messages(ctx, s.names.bot, native, "f", from, nil)
+		p, err := s.messages(ctx, s.names.bot, native, "f", from, historyPage, nil)
 		if err != nil {
 			return err
 		}

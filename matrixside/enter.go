@@ -84,6 +84,9 @@ func (s *Side) learn(ctx context.Context, rm *room, in gateway.Inbox) error {
 	if err != nil {
 		return fmt.Errorf("ask whether %s was replaced: %w", rm.ID, err)
 	}
+	if err := s.beginAt(ctx, rm, native); err != nil {
+		return err
+	}
 	members, err := s.bot().JoinedMembers(ctx, native)
 	if err != nil {
 		return fmt.Errorf("list the members of %s: %w", rm.ID, err)

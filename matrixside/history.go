@@ -30,10 +30,10 @@ type page struct {
 	End   string            `json:"end"`
 }
 
-// messages reads one page of a room, backwards (dir "b") or forwards ("f") from a token; the empty token is the room's
+// messages reads one page of a room, limit events at most, backwards (dir "b") or forwards ("f") from a token; the empty token is the room's
 // end or its beginning (Client-Server API, "Getting events for a room").
-func (s *Side) messages(ctx context.Context, reader id.UserID, room id.RoomID, dir, from string, what *mautrix.FilterPart) (page, error) {
-	query := map[string]string{"dir": dir, "limit": strconv.Itoa(historyPage)}
+func (s *Side) messages(ctx context.Context, reader id.UserID, room id.RoomID, dir, from string, limit int, what *mautrix.FilterPart) (page, error) {
+	query := map[string]string{"dir": dir, "limit": strconv.Itoa(limit)}
 	if from != "" {
 		query["from"] = from
 	}
@@ -56,7 +56,7 @@ func (s *Side) messages(ctx context.Context, reader id.UserID, room id.RoomID, d
 func (s *Side) history(ctx context.Context, reader id.UserID, room id.RoomID, what mautrix.FilterPart, pages int, visit func([]*nativeEvent) (more bool)) error {
 	from := ""
 	for range pages {
-		p, err := s.messages(ctx, reader, room, "b", from, &what)
+		p, err := s.messages(ctx, reader, room, "b", from, historyPage, &what)
 		if err != nil {
 			return err
 		}

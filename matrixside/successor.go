@@ -111,7 +111,7 @@ func (s *Side) settleAt(ctx context.Context, rm *room, from, to id.RoomID) error
 	notes := map[string][]byte{movedKey(rm.ID): []byte(to), lastKey(from): nil}
 	var first id.EventID
 	if carried { // nobody said anything there before it was made for this
-		beginning, err := s.messages(ctx, s.names.bot, to, "f", "", nil)
+		beginning, err := s.messages(ctx, s.names.bot, to, "f", "", 1, nil)
 		if err != nil {
 			return fmt.Errorf("read the beginning of %s: %w", to, err)
 		}
