@@ -16,7 +16,7 @@ const personTime = 10 * time.Minute
 type forgetCommand struct {
 	configFlag
 
-	Person  string `arg:"" help:"Whom: the address as their network writes it, such as juliet@example.org, @alice:example.org or a nick."`
+	Person  string `arg:"" help:"Whom: the address as lockbridge trace shows it, such as juliet@example.org, @alice:example.org or a nick."`
 	Network string `required:"" placeholder:"NAME" help:"The network that the person is on."`
 	Yes     bool   `help:"Do not ask."`
 }
@@ -46,7 +46,7 @@ What was delivered stays on the networks' servers and in the clients of those wh
 			are(n.Events, "author and excerpt was", "authors and excerpts were"), are(n.Deliveries, "delivery was", "deliveries were"), are(n.Networks, "network is", "networks are"))
 		fmt.Fprintln(o.out, "Processes that run follow within 15 seconds, others when they start.")
 		if n.Events == 0 {
-			fmt.Fprintf(o.err, "note: no message of such an author is known; addresses are compared letter by letter\n")
+			fmt.Fprintln(o.err, "note: no message of such an author is known; the address must be as `lockbridge trace` shows it for a message of theirs")
 		}
 		return nil
 	})

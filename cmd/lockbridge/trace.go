@@ -93,11 +93,11 @@ func (p tracePrinter) print(t store.Trace) {
 	w.print(o.out)
 }
 
-// idsIn lists the ids by which a room knows a message.
+// idsIn lists the ids by which a room knows a message, without its aliases, which are long and say no more.
 func idsIn(t store.Trace, room gateway.Address) string {
 	var ids []string
 	for _, l := range t.Links {
-		if l.Room == room {
+		if l.Room == room && !l.Alias {
 			ids = append(ids, l.ID)
 		}
 	}

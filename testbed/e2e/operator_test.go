@@ -1,0 +1,90 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"lockbridge/testbed/peers"
+)
+
+// An admin follows a message, adds a bridge and takes it out while the program runs, and has somebody forgotten; the room that was there
+// all the time notices nothing.
+func TestAnAdminLooksAfterABridge(t *testing.T) {
+	onEachStore(t, peers.SceneOptions{}, func(ctx context.Context, t *testing.T, s *peers.Scene) {
+		ok(t, s.Start(ctx))
+		l, nick := s.Lockbridge, s.Lockbridge.Slot.Nick
+		run := func(args ...string) string {
+			t.Helper()
+			return must[string](t)(l.Command(ctx, append(args, "--config", l.Config)...))
+		}
+		reread := func(text, log string) {
+			t.Helper()
+			mark := l.Mark()
+			ok(t, os.WriteFile(l.Config, []byte(text), 0o600))
+			ok(t, l.Signal(syscall.SIGHUP))
+			must[string](t)(l.AwaitLogAfter(ctx, mark, log))
+		}
+		original := string(must[[]byte](t)(os.ReadFile(l.Config)))
+		steady := func(before int) {
+			t.Helper()
+			for _, line := range s.IRC.Events()[before:] {
+				if line.Nick() == nick && line.Command != "PRIVMSG" && strings.Contains(strings.Join(line.Params, " ")+" ", s.Channel+" ") || line.Nick() == nick && line.Command == "QUIT" {
+					t.Errorf("the room that did not change saw %s", line)
+				}
+			}
+		}
+
+		fromXMPP(ctx, t, s, s.Owner, "Where is this going?")
+		trace := run("trace", arrivesOnMatrix(ctx, t, s, "Where is this going?").ID)
+		if strings.Count(trace, " delivered ") != 2 || !strings.Contains(trace, "accepted   xmpp/"+s.Room) || strings.Contains(trace, "going") {
+			t.Errorf("the trace is\n%s", trace)
+		}
+
+		before := s.IRC.Mark()
+		name := peers.Unique("attic")
+		channel, attic := "#"+name, must[string](t)(s.Matrix.CreateRoom(ctx, name, true))
+		ok(t, s.IRC.Join(ctx, channel))
+		bridge := fmt.Sprintf("\n[[bridge]]\nname = %q\nrooms = { matrix = %q, irc = %q }\nencryption = \"off\"\n", name, "#"+name+":"+s.Bed.Host, channel)
+		reread(original+bridge, "the bridges were reread")
+		ok(t, s.IRC.AwaitJoin(ctx, channel, nick))
+		ok(t, s.IRC.Say(channel, "It is dusty in here"))
+		must[peers.MatrixEvent](t)(s.Matrix.AwaitText(ctx, attic, "It is dusty in here"))
+		must[string](t)(s.Matrix.Say(ctx, attic, "And dark"))
+		must[peers.IRCLine](t)(s.IRC.AwaitText(ctx, channel, "And dark"))
+		fromXMPP(ctx, t, s, s.Owner, "I hear steps above")
+
+		reread(original+bridge+"rooms = 7\n", "the configuration was not taken")
+		ok(t, s.IRC.Say(channel, "Nothing has changed"))
+		must[peers.MatrixEvent](t)(s.Matrix.AwaitText(ctx, attic, "Nothing has changed"))
+
+		reread(original, "the bridges were reread")
+		must[peers.IRCLine](t)(s.IRC.AwaitAfter(ctx, before, "the gateway leaving "+channel, func(line peers.IRCLine) bool {
+			return line.Nick() == nick && line.Command == "PART" && strings.EqualFold(line.Params[0], channel)
+		}))
+		fromIRC(ctx, t, s, "The steps are gone")
+		steady(before)
+		if lanes := run("lanes"); !strings.Contains(lanes, "nothing waits") {
+			t.Errorf("something waits:\n%s", lanes)
+		}
+
+		// In a room that hides addresses people go by their occupant id.
+		words := arrivesOnMatrix(ctx, t, s, "I hear steps above").ID
+		var traces []struct{ Author string }
+		ok(t, json.Unmarshal([]byte(run("trace", "--json", words)), &traces))
+		run("forget", traces[0].Author, "--network", "xmpp", "--yes")
+		must[string](t)(l.Await(ctx, "the side that forgets", func(line string) bool {
+			return strings.Contains(line, "somebody was forgotten") && strings.Contains(line, "network=matrix")
+		}))
+		if trace = run("trace", words); strings.Contains(trace, traces[0].Author+")") || !strings.Contains(trace, "somebody who was forgotten") {
+			t.Errorf("the trace of what somebody said who was forgotten is\n%s", trace)
+		}
+		fromXMPP(ctx, t, s, s.Owner, "Who am I?")
+	})
+}
