@@ -30,6 +30,7 @@ type fakeHomeserver struct {
 	calls    []string           // "user METHOD /path"
 	sent     []sentEvent
 	changed  chan struct{}
+	ts       string // of the request at hand
 	txn      int
 }
 
@@ -43,6 +44,7 @@ type reply struct {
 type sentEvent struct {
 	User    string
 	Txn     string
+	Time    string // the ts that was asked for
 	Content json.RawMessage
 }
 
@@ -93,7 +95,7 @@ func (hs *fakeHomeserver) serve(w http.ResponseWriter, r *http.Request) {
 	var body json.RawMessage
 	_ = json.NewDecoder(r.Body).Decode(&body) // GET has none
 	hs.mu.Lock()
-	hs.calls = append(hs.calls, user+" "+r.Method+" "+path)
+	hs.calls, hs.ts = append(hs.calls, user+" "+r.Method+" "+path), r.URL.Query().Get("ts")
 	close(hs.changed)
 	hs.changed = make(chan struct{})
 	key := r.Method + " " + path
@@ -132,7 +134,7 @@ func (hs *fakeHomeserver) ordinary(user, path string, body json.RawMessage) stri
 	case strings.HasSuffix(path, "/joined_members"):
 		return `{"joined":{"@romeo:example.org":{"display_name":"Romeo"},"@lockbridge:example.org":{"display_name":"lockbridge"}}}`
 	case strings.Contains(path, "/send/m.room.message/"):
-		hs.sent = append(hs.sent, sentEvent{user, path[strings.LastIndex(path, "/")+1:], body})
+		hs.sent = append(hs.sent, sentEvent{user, path[strings.LastIndex(path, "/")+1:], hs.ts, body})
 		return fmt.Sprintf(`{"event_id":"$sent%d"}`, len(hs.sent))
 	case strings.HasSuffix(path, "/messages"):
 		return hs.history()
