@@ -51,6 +51,7 @@ type acceptance struct {
 	entries []Entry
 	unread  []unread
 	copies  []*Event // what another bridge said once more
+	ended   []Finished
 	// targets are what natives stand for: first in the journal, then as the batch goes on.
 	targets map[Native]Target
 	// told are the notices and reports of this batch, with how long none like them may follow.
@@ -91,6 +92,11 @@ func (a *acceptance) run(ctx context.Context, batch []Arrival) error {
 		if h.event == nil {
 			a.linkEcho(h, echoes)
 		} else if err := a.enqueue(h.event); err != nil {
+			return err
+		}
+	}
+	if len(a.ended) > 0 {
+		if err := a.g.journal.Finish(ctx, a.ended); err != nil {
 			return err
 		}
 	}
@@ -254,7 +260,10 @@ func (a *acceptance) linkEcho(h heard, known map[string]Target) {
 		a.markSeen(h.arrival)
 		return
 	}
-	t.Part = h.echo.Part
+	if h.echo.Ends && t.Seq != 0 {
+		a.ended = append(a.ended, Finished{Seq: t.Seq, Key: h.echo.Key})
+	}
+	t.Part, t.Seq = h.echo.Part, 0
 	a.entries = append(a.entries, Entry{Links: links(h.arrival.At, h.arrival.Native, h.arrival.Also, t.Event, t.Part)})
 	a.know(h.arrival.At, h.arrival.Native, h.arrival.Also, t)
 }

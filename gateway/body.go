@@ -127,6 +127,8 @@ type RoomState struct {
 type Echo struct {
 	Key  string // the Delivery.Key that the network handed back
 	Part string // which part of the delivery this is
+	// Ends: with this part all of the delivery has arrived. Accept ends it in the journal; see Outcome.Ended.
+	Ends bool
 }
 
 // Kind implementations; the names are stored.

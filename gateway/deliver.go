@@ -8,6 +8,7 @@ import (
 	"math"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -18,8 +19,11 @@ const (
 	defaultRun = 64
 	// heldPause is how long a courier waits before it asks again whether the network is ours to speak in.
 	heldPause = 200 * time.Millisecond
-	// backwards is how far the clock may fall behind the time that passed before it counts as set back.
-	backwards = 2 * time.Second
+	// clockDrift is how far the clock and the time that passed may differ before the clock counts as set.
+	clockDrift = 2 * time.Second
+	// secondChance is how long nothing is given up for its age after a start, or after the clock was set forward: what is
+	// old by then had no chance meanwhile.
+	secondChance = 5 * time.Minute
 	// patience is how often a delivery is tried that makes the side panic.
 	patience = 3
 )
@@ -31,13 +35,16 @@ type courier struct {
 	network string
 	side    Side
 	lease   Lease
-	last    int64 // the newest delivery when we took over: those up to it may have been tried before
+	since   atomic.Int64 // ms; see secondChance
+	last    int64        // the newest delivery when we took over: those up to it may have been tried before
 	log     *slog.Logger
 
 	wg sync.WaitGroup
 
 	mu    sync.Mutex
 	lanes map[Address]bool // running lanes; true: look again before ending
+	// problems are what the log has said of lanes that wait.
+	problems map[Address]string
 	// changed gets a value when a lane ended with something left that falls due later.
 	changed chan struct{}
 	ready   *readiness
@@ -46,10 +53,12 @@ type courier struct {
 }
 
 func newCourier(g *Gateway, network string, side Side, lease Lease, log *slog.Logger) *courier {
-	return &courier{
-		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, ready: g.status.readiness(network),
+	c := &courier{
+		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, problems: map[Address]string{}, ready: g.status.readiness(network),
 		changed: make(chan struct{}, 1), rules: make(chan struct{}, 1),
 	}
+	c.since.Store(g.now().UnixMilli())
+	return c
 }
 
 // run delivers until stop ends, then waits for the runs under way. Work that is still not done when hard ends is
@@ -69,9 +78,12 @@ func (c *courier) run(stop, hard context.Context) {
 	before, began := c.g.now().Round(0), time.Now() // the wall clock, beside the time that passes
 	for stop.Err() == nil {
 		now := c.g.now().Round(0)
-		if now.Sub(before) < time.Since(began)-backwards {
+		switch drift := now.Sub(before) - time.Since(began); {
+		case drift < -clockDrift:
 			c.log.Warn("the clock was set back: deliveries that wait are tried now")
 			c.endPauses(stop)
+		case drift > clockDrift:
+			c.since.Store(now.UnixMilli())
 		}
 		before, began = now, time.Now()
 		pause := c.look(stop, hard, now)
@@ -129,14 +141,14 @@ func (c *courier) start(stop, hard context.Context, lane Address) {
 	}
 	c.lanes[lane] = false
 	c.wg.Go(func() {
-		for again := true; again; again = c.again(lane) {
-			c.work(stop, hard, lane)
+		for again := true; again; {
+			again = c.again(lane, c.work(stop, hard, lane))
 		}
 	})
 }
 
-// again ends a lane's goroutine, unless the lane was woken meanwhile.
-func (c *courier) again(lane Address) bool {
+// again ends a lane's goroutine, unless the lane was woken meanwhile. If something is left, it says when it is due.
+func (c *courier) again(lane Address, empty bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.lanes[lane] {
@@ -144,6 +156,9 @@ func (c *courier) again(lane Address) bool {
 		return true
 	}
 	delete(c.lanes, lane)
+	if empty {
+		return false
+	}
 	select {
 	case c.changed <- struct{}{}:
 	default:
@@ -151,8 +166,9 @@ func (c *courier) again(lane Address) bool {
 	return false
 }
 
-// work delivers the lane run by run until nothing is due.
-func (c *courier) work(stop, hard context.Context, lane Address) {
+// work delivers the lane run by run until nothing is due. It reports whether nothing at all was left: what has come
+// since has also woken the courier.
+func (c *courier) work(stop, hard context.Context, lane Address) (empty bool) {
 	limit := c.side.Caps(lane).RunLength
 	if limit <= 0 {
 		limit = defaultRun
@@ -163,42 +179,44 @@ func (c *courier) work(stop, hard context.Context, lane Address) {
 				c.log.Error("cannot give a lane up", "lane", lane.ID, "err", err)
 				rest(stop, firstRetry)
 			}
-			return
+			return false
 		}
 		rows, err := c.g.journal.Head(hard, lane, limit)
 		if err != nil {
 			c.log.Error("cannot read lane", "lane", lane.ID, "err", err)
 			rest(stop, firstRetry) // the lane is still due: without a pause the courier would spin
-			return
+			return false
 		}
 		if len(rows) == 0 || rows[0].Due.After(c.g.now()) {
-			return
+			return len(rows) == 0
 		}
-		more, err := c.deliver(hard, lane, rows)
+		ended, more, err := c.deliver(hard, lane, rows)
 		if err != nil {
 			c.log.Error("cannot deliver", "lane", lane.ID, "err", err)
 			if rest(stop, firstRetry); errors.Is(err, ErrLeaseLost) {
 				<-stop.Done() // what was said is not recorded: whoever has the network next must count it as tried
 			}
-			return
+			return false
 		}
-		if !more {
-			return
+		if !more || ended == len(rows) && len(rows) < limit {
+			return more
 		}
 	}
+	return false
 }
 
-// deliver hands rows to the side and records what became of them. False means that the lane's head has to wait.
-func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (more bool, err error) {
+// deliver hands rows to the side and records what became of them. It returns how many of them have ended; more is false
+// if the lane's head has to wait.
+func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (ended int, more bool, err error) {
 	run, rows, settled, err := c.prepare(ctx, lane, rows)
 	if err != nil {
-		return false, err
+		return 0, false, err
 	}
-	s := settlement{courier: c, done: settled, more: true, times: c.ready.times.Load()}
+	s := settlement{courier: c, done: settled, ended: len(settled), more: true, times: c.ready.times.Load()}
 	if len(run) > 0 {
 		for !c.lease.Held() { // what we said now, another process might say as well
 			if rest(ctx, heldPause); ctx.Err() != nil {
-				return false, ctx.Err()
+				return 0, false, ctx.Err()
 			}
 		}
 		outcomes := c.say(ctx, run)
@@ -212,9 +230,9 @@ func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (mor
 		}
 	}
 	if err := s.commit(ctx); err != nil || s.more {
-		return s.more, err
+		return s.ended, s.more, err
 	}
-	return false, c.giveUp(ctx, lane, c.g.limit, tooMuch)
+	return s.ended, false, c.giveUp(ctx, lane, c.g.limit, tooMuch)
 }
 
 // errPanic is what the sender of a delivery is told that makes its side panic.

@@ -197,6 +197,7 @@ type sink struct {
 	good chan struct{}
 
 	mu   sync.Mutex
+	in   gateway.Inbox
 	said map[string][]string // by room
 	keys map[string]bool
 }
@@ -205,9 +206,22 @@ func (*sink) Caps(gateway.Address) gateway.Caps            { return gateway.Caps
 func (*sink) SetRooms([]gateway.Room)                      {}
 func (*sink) Forget(context.Context, gateway.Person) error { return nil }
 
-func (s *sink) Run(ctx context.Context, _ gateway.Inbox) error {
+func (s *sink) Run(ctx context.Context, in gateway.Inbox) error {
+	s.mu.Lock()
+	s.in = in
+	s.mu.Unlock()
 	<-ctx.Done()
 	return nil
+}
+
+// echo is how the network sends back what it was told; it fails when the echo cannot be accepted.
+func (s *sink) echo(ctx context.Context, d gateway.Delivery) error {
+	s.mu.Lock()
+	in := s.in
+	s.mu.Unlock()
+	return in.Accept(ctx, []gateway.Arrival{{At: d.Room, Native: d.Key, Read: func(context.Context) (*gateway.Event, error) {
+		return &gateway.Event{Body: gateway.Echo{Key: d.Key, Ends: true}}, nil
+	}}})
 }
 
 func (s *sink) Deliver(ctx context.Context, run []gateway.Delivery) (out []gateway.Outcome) {
@@ -238,7 +252,16 @@ func (s *sink) Deliver(ctx context.Context, run []gateway.Delivery) (out []gatew
 			return out
 		}
 		s.say(d)
-		out = append(out, gateway.Sent(gateway.Part{Native: d.Key}))
+		switch {
+		case len(d.Known) > 0 || s.dice.hit(3):
+			out = append(out, gateway.Sent(gateway.Part{Native: d.Key}))
+		case s.echo(ctx, d) != nil:
+			return append(out, gateway.Failed(errors.New("no echo")))
+		case s.dice.hit(60):
+			return append(out, gateway.Failed(errors.New("the echo was overlooked")))
+		default:
+			out = append(out, gateway.Outcome{Ended: true})
+		}
 	}
 	return out
 }

@@ -115,28 +115,34 @@ func (s *syncBuffer) contains(text string) bool {
 
 // world is a gateway with three networks a, b and c over a real store in a folder.
 type world struct {
-	t      *testing.T
-	dir    string
-	a      *mouth
-	b      *mouth
-	c      *mouth
-	stop   func()
-	st     *store.Store
-	g      *gateway.Gateway
-	reg    *prometheus.Registry
-	status *gateway.Status
-	age    time.Duration
-	limit  int
-	now    func() time.Time
-	log    syncBuffer
-	rooms  gateway.Bridge
+	t        *testing.T
+	dir      string
+	a        *mouth
+	b        *mouth
+	c        *mouth
+	stop     func()
+	st       *store.Store
+	g        *gateway.Gateway
+	reg      *prometheus.Registry
+	status   *gateway.Status
+	age      time.Duration
+	limit    int
+	patience time.Duration
+	now      func() time.Time
+	log      syncBuffer
+	rooms    gateway.Bridge
 
 	direct gateway.Direct
 }
 
 func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
-	w := &world{t: t, now: time.Now, dir: t.TempDir(), a: newMouth("a"), b: newMouth("b"), c: newMouth("c"), rooms: gateway.Bridge{
+	return makeWorld(t, t.TempDir())
+}
+
+// makeWorld is for simulated time, where what is left running is found anyway.
+func makeWorld(t *testing.T, dir string) *world {
+	w := &world{t: t, now: time.Now, dir: dir, patience: 20 * time.Second, a: newMouth("a"), b: newMouth("b"), c: newMouth("c"), rooms: gateway.Bridge{
 		Name: "one", Encryption: gateway.EncryptionOff,
 		Rooms: map[string]gateway.BridgeRoom{"a": {ID: "room"}, "b": {ID: "room"}, "c": {ID: "room"}},
 	}}
@@ -237,7 +243,7 @@ func (w *world) next(m *mouth) gateway.Delivery {
 	select {
 	case d := <-m.got:
 		return d
-	case <-time.After(20 * time.Second):
+	case <-time.After(w.patience):
 		w.t.Fatalf("nothing was delivered to %s", m.network)
 		return gateway.Delivery{}
 	}

@@ -28,7 +28,7 @@ type Journal interface {
 	// Targets resolves native ids to events. Natives that nobody knows, or that are only marked as seen, are absent. In
 	// a transaction or outside.
 	Targets(ctx context.Context, natives []Native) (map[Native]Target, error)
-	// Echoes resolves delivery keys to the events delivered. Tx.
+	// Echoes resolves delivery keys to the events delivered, with the Seq of deliveries that are still pending. Tx.
 	Echoes(ctx context.Context, keys []string) (map[string]Target, error)
 
 	// TakeOver ends the pauses that network's lanes are in (a new owner has a connection of its own, and maybe another
@@ -107,6 +107,7 @@ type Target struct {
 	Native  string  // its id there
 	Author  Person
 	Excerpt string
+	Seq     int64 // of the pending delivery; of Echoes only
 }
 
 // Queued is a pending delivery as it lies in its lane.

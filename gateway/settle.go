@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"time"
@@ -28,6 +29,7 @@ type settlement struct {
 	reports []*Event
 	more    bool
 	told    map[any]time.Duration
+	ended   int // deliveries that nothing waits for any more
 	// times is how often the network had said that it was ready, before the run.
 	times int64
 }
@@ -38,9 +40,14 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 	if o.Err != nil {
 		f.Problem = o.Err.Error()
 	}
-	now, limit := s.g.now(), row.Accepted.Add(s.g.maxAge)
+	now, limit := s.g.now(), s.limit(row)
 	count := s.g.metrics.delivered
 	switch wait, asked := LaterThan(o.Err); {
+	case o.Err == nil && o.Ended:
+		s.ended++
+		s.goesOn(row.Room)
+		count.WithLabelValues(s.network).Inc()
+		return
 	case o.Err == nil:
 		for _, p := range o.Parts {
 			f.Links = append(f.Links, links(row.Room, p.Native, p.Also, ev.ID, p.Name)...)
@@ -64,21 +71,63 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 	switch {
 	case f.Dead:
 		s.end(row, ev, f, o.Err)
+		s.ended++
 		return
 	case f.Retry:
+		s.putOff(row.Room, ev, f)
 		count, s.more = s.g.metrics.retried, false
-		s.log.Info("delivery will be tried again", "event", ev.ID, "lane", row.Room.ID, "attempt", f.Attempt, "at", f.Due.Format(time.RFC3339), "err", o.Err)
+	}
+	if !f.Retry {
+		s.ended++
+		s.goesOn(row.Room)
 	}
 	count.WithLabelValues(s.network).Inc()
 	s.done = append(s.done, f)
 }
 
-// end gives a delivery up.
+// limit is when a delivery is given up if it fails.
+func (s *settlement) limit(row *Queued) time.Time {
+	limit, chance := row.Accepted.Add(s.g.maxAge), time.UnixMilli(s.since.Load()).Add(min(secondChance, s.g.maxAge))
+	if limit.Before(chance) {
+		return chance
+	}
+	return limit
+}
+
+// end gives a delivery up. A report that nobody can be told is no loss: it is neither kept nor counted.
 func (s *settlement) end(row *Queued, ev *Event, f Finished, err error) {
+	if r, ok := ev.Body.(Receipt); ok && r.State == Undeliverable {
+		f.Wipe = true
+		s.done = append(s.done, f)
+		s.log.Debug("nobody can be told of a failure", "event", ev.ID, "lane", row.Room.ID, "reason", f.Reason, "err", err)
+		return
+	}
 	s.log.Warn("delivery given up", "event", ev.ID, "lane", row.Room.ID, "attempt", row.Attempt, "reason", f.Reason, "err", err)
 	s.g.metrics.failed.WithLabelValues(s.network).Inc()
 	s.report(row, ev, f.Reason)
 	s.done = append(s.done, f)
+}
+
+// putOff logs why a lane waits, once.
+func (s *settlement) putOff(lane Address, ev *Event, f Finished) {
+	level := slog.LevelDebug
+	s.mu.Lock()
+	if s.problems[lane] != f.Problem {
+		s.problems[lane], level = f.Problem, slog.LevelInfo
+	}
+	s.mu.Unlock()
+	s.log.Log(context.Background(), level, "lane waits", "lane", lane.ID, "event", ev.ID, "attempt", f.Attempt, "until", f.Due.Format(time.RFC3339), "err", f.Problem)
+}
+
+// goesOn logs that a lane waits no more.
+func (s *settlement) goesOn(lane Address) {
+	s.mu.Lock()
+	_, waited := s.problems[lane]
+	delete(s.problems, lane)
+	s.mu.Unlock()
+	if waited {
+		s.log.Info("lane goes on", "lane", lane.ID)
+	}
 }
 
 // span writes a duration without what is zero in it: "24h".

@@ -82,6 +82,8 @@ type Part struct {
 type Outcome struct {
 	Parts []Part
 	Err   error
+	// Ended: the delivery arrived whole, and Accept has returned nil for an Echo that says so. Nothing is left to record.
+	Ended bool
 }
 
 // Sent is the outcome of a delivery that the network has taken. No parts are named where the network gives no ids, or

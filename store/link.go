@@ -279,7 +279,7 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 	out := make(map[string]gateway.Target)
 	q := query{
 		doing: "resolve delivery keys", columns: []string{"n bigint", "key text"},
-		sql: `SELECT q.n, e.id, e.network, e.room, e.native, e.excerpt
+		sql: `SELECT q.n, CASE WHEN d.state = 0 THEN d.seq ELSE 0 END, e.id, e.network, e.room, e.native, e.excerpt
 			FROM q CROSS JOIN delivery d JOIN event e ON e.id = d.event WHERE d.key = q.key`,
 	}
 	for i, key := range keys {
@@ -292,13 +292,14 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 	}
 	err := v.query(q, func(rows dbutil.Rows) error {
 		var (
-			i     int64
-			event foundEvent
+			i, seq int64
+			event  foundEvent
 		)
-		if err := rows.Scan(append([]any{&i}, event.fields()...)...); err != nil {
+		if err := rows.Scan(append([]any{&i, &seq}, event.fields()...)...); err != nil {
 			return err
 		}
 		if t, ok := event.target(s); ok {
+			t.Seq = seq
 			out[keys[i]] = t
 		}
 		return nil
