@@ -186,7 +186,7 @@ network.other = { kind = "irc", server = "127.0.0.1:1", nick = "lockbridge" }
 	for _, family := range got {
 		series[family.GetName()] = len(family.GetMetric())
 	}
-	for name, want := range map[string]int{"lockbridge_irc_lost_total": 2} {
+	for name, want := range map[string]int{"lockbridge_irc_lost_total": 2, "lockbridge_reconnects_total": 4, "lockbridge_sessions_rebuilt_total": 1} {
 		if series[name] != want {
 			t.Errorf("%s has %d series, want %d: %v", name, series[name], want, series)
 		}
