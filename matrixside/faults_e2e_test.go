@@ -164,13 +164,7 @@ func TestAHomeserverThatIsNotThereAtTheStartIsWaitedFor(t *testing.T) {
 	})
 	must(t, err)
 	inbox := sidetest.NewInbox(sidetest.NewState())
-	running, stop := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- side.Run(running, inbox) }()
-	defer func() {
-		stop()
-		must(t, <-ended)
-	}()
+	runUntilEnd(ctx, t, side, inbox)
 	if o := side.Deliver(ctx, []gateway.Delivery{delivery(id, "one", "mercutio", "early")}); !isLater(o[0].Err) {
 		t.Errorf("outcome without a homeserver: %v", o)
 	}

@@ -112,3 +112,17 @@ func again(d gateway.Delivery) gateway.Delivery {
 	d.Attempt++
 	return d
 }
+
+// runUntilEnd runs a side until the test ends.
+func runUntilEnd(ctx context.Context, t *testing.T, side *Side, inbox gateway.Inbox) {
+	t.Helper()
+	running, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- side.Run(running, inbox) }()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}

@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -208,7 +210,8 @@ func (hs *fakeHomeserver) request(ctx context.Context, method, path, authorizati
 	}
 	resp, err := http.DefaultClient.Do(r)
 	must(hs.t, err)
-	must(hs.t, resp.Body.Close())
+	_, err = io.Copy(io.Discard, resp.Body) // else the connection breaks, which raises doubt
+	must(hs.t, errors.Join(err, resp.Body.Close()))
 	return resp.StatusCode
 }
 
@@ -238,4 +241,10 @@ func deadline(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	t.Cleanup(cancel)
 	return ctx
+}
+
+// fakeConn is a connection that nothing is done with.
+type fakeConn struct {
+	net.Conn
+	_ byte // so that each has an address of its own
 }
