@@ -138,7 +138,7 @@ func TestAGreatTransactionIsAcceptedInParts(t *testing.T) {
 	ctx := deadline(t)
 	_, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
 	var events []string
-	for i := range 5000 {
+	for i := range 2000 {
 		events = append(events, message(fmt.Sprint("$e", i), fmt.Sprint(i)))
 	}
 	hs.push(ctx, events[:300]...)
