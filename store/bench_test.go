@@ -5,9 +5,12 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"go.mau.fi/util/dbutil"
 
 	"lockbridge/gateway"
 	"lockbridge/store"
@@ -150,6 +153,62 @@ func BenchmarkLanes(b *testing.B) {
 			if due, _, err := s.Lanes(b.Context(), "m", time.Now().Add(time.Second)); err != nil || len(due) != 100 {
 				b.Fatal(len(due), err)
 			}
+		}
+	})
+}
+
+// BenchmarkAcceptWhileSweeping is how long one accept takes while a million events are forgotten: the median, the 99th
+// percentile and the worst, beside those without a sweep.
+func BenchmarkAcceptWhileSweeping(b *testing.B) {
+	const old = 1_000_000
+	benchmark(b, func(b *testing.B, s *store.Store) {
+		b.Helper()
+		series := fmt.Sprintf("WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < %d)", old)
+		id := "unhex(printf('%032x', i))"
+		if s.DB().Dialect == dbutil.Postgres {
+			id = "decode(lpad(to_hex(i), 32, '0'), 'hex')"
+		}
+		room, native := "CAST('room' AS "+map[bool]string{true: "bytea", false: "blob"}[s.DB().Dialect == dbutil.Postgres]+")", id
+		for _, insert := range []string{
+			"INSERT INTO event (id, network, room, native, excerpt, accepted, keep_until) " + series + " SELECT " + id + ", 'x', " + room + ", " + native + ", " + id + ", i, 0 FROM n",
+			"INSERT INTO link (network, room, native, event, part, alias, accepted) " + series + " SELECT 'x', " + room + ", " + native + ", " + id + ", " + room + ", false, i FROM n",
+			"INSERT INTO delivery (key, event, network, room, seal, due, state, accepted) " + series + " SELECT 'key' || i, " + id + ", 'm', " + room + ", false, 0, 1, i FROM n",
+		} {
+			if _, err := s.DB().Exec(b.Context(), insert); err != nil {
+				b.Fatal(err)
+			}
+		}
+		_, err := s.DB().Exec(b.Context(), "ANALYZE")
+		must(b, err)
+		n := int64(0)
+		measure := func(name string, until func() bool) {
+			var took []time.Duration
+			for ; !until(); n++ {
+				began := time.Now()
+				must(b, acceptOne(b.Context(), s, n))
+				took = append(took, time.Since(began))
+			}
+			slices.Sort(took)
+			for unit, d := range map[string]time.Duration{"p50": took[len(took)/2], "p99": took[len(took)*99/100], "max": took[len(took)-1]} {
+				b.ReportMetric(float64(d.Microseconds())/1000, name+"-"+unit+"-ms")
+			}
+		}
+		b.ResetTimer()
+		for b.Loop() {
+			measure("alone", func() bool { return n >= 2000 })
+			ctx, cancel := context.WithCancel(b.Context())
+			swept := make(chan int, 1)
+			go func() {
+				count, err := s.Sweep(ctx)
+				if err != nil && ctx.Err() == nil {
+					b.Error(err)
+				}
+				swept <- count
+			}()
+			began := time.Now()
+			measure("sweeping", func() bool { return time.Since(began) > 20*time.Second })
+			cancel()
+			b.ReportMetric(float64(<-swept)/time.Since(began).Seconds(), "swept/s")
 		}
 	})
 }

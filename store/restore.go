@@ -123,7 +123,11 @@ func Restore(ctx context.Context, cfg Config, r io.Reader, p Progress) (c Conten
 		if err := s.db.DoTxn(ctx, nil, func(ctx context.Context) error { return s.load(ctx, b, p) }); err != nil {
 			return err
 		}
-		return s.prepare(ctx) // up to date, and the key fits
+		if err := s.prepare(ctx); err != nil { // up to date, and the key fits
+			return err
+		}
+		_, err := s.db.Exec(ctx, "ANALYZE") // else Postgres would plan for empty tables until it does so itself
+		return err
 	})
 	if err != nil {
 		return c, fmt.Errorf("restore: %w", err)

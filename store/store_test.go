@@ -245,6 +245,13 @@ func TestSweep(t *testing.T) {
 			if n := count("delivery"); n != 0 {
 				t.Errorf("left: %d deliveries", n)
 			}
+			// What was sealed for deliveries goes with them, however they ended.
+			say(t, s, "x", "sealed", "words", lane)
+			must(t, s.State("x").PutMany(t.Context(), map[string][]byte{"out/sealedlane": nil, "out/sealedlane/2": []byte("v"), "out/gone": []byte("v"), "out/\xff\x00": []byte("v"), "outer": []byte("v")}))
+			sweep(0)
+			if got := list(t, s, "x"); len(got) != 2 || got["outer"] == nil || got["out/sealedlane/2"] == nil {
+				t.Errorf("left: %q", got)
+			}
 		})
 	}
 }

@@ -2,89 +2,139 @@ package store
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"go.mau.fi/util/dbutil"
 )
 
-// sweepBatch is how many rows one transaction of a sweep removes, so that it never holds up a message for long.
-const sweepBatch = 200
+const (
+	// sweepBatch is how many rows one transaction of a sweep removes, so that it never holds up a message for long.
+	sweepBatch = 50
+	// sweepLook is how many of them are looked for at once; that holds up nobody.
+	sweepLook = 5000
+	// sweepTime bounds one statement of a sweep.
+	sweepTime = time.Minute
+)
 
 // Sweep forgets what is older than the retention: events with their links and deliveries, and ids that were only marked
-// as seen. An event for which a delivery still waits stays. Bodies whose time is over are wiped. It returns how many
-// events were forgotten.
-func (s *Store) Sweep(ctx context.Context) (int, error) {
+// as seen. An event for which a delivery still waits stays. Bodies whose time is over are wiped, and state of deliveries
+// that have ended is removed. It returns how many events were forgotten.
+//
+// It works in small steps and rests after each for as long as that took, so that messages never wait for it and it takes
+// half of what the database can do at most.
+func (s *Store) Sweep(ctx context.Context) (forgotten int, err error) {
 	now := s.now()
 	old := now.Add(-s.retention).UnixMilli()
-	if err := s.sweepBodies(ctx, now.UnixMilli()); err != nil {
+	id := []string{"id bytea"}
+	const bodies = `SELECT e.id FROM event e WHERE e.data IS NOT NULL AND e.keep_until <= $1
+		AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND d.state = 0) ORDER BY e.accepted LIMIT $2`
+	if _, err := s.sweep(ctx, bodies, now.UnixMilli(), 1, []query{{
+		doing: "wipe bodies", columns: id,
+		sql: `UPDATE event SET data = NULL WHERE id IN (SELECT id FROM q)
+			AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 0)`,
+	}}); err != nil {
 		return 0, err
 	}
-	total := 0
-	for {
-		n, err := s.sweepEvents(ctx, old)
-		total += n
-		if err != nil {
-			return total, err
-		}
-		if n < sweepBatch {
-			break
-		}
-	}
-	const seen = `DELETE FROM link WHERE seq IN (SELECT seq FROM link WHERE event IS NULL AND accepted < $1 ORDER BY accepted LIMIT $2)`
-	return total, s.inBatches(ctx, "forget seen ids", seen, old)
-}
-
-// sweepBodies wipes what keep_until kept after the last delivery.
-func (s *Store) sweepBodies(ctx context.Context, now int64) error {
-	const q = `UPDATE event SET data = NULL WHERE id IN (
-		SELECT e.id FROM event e WHERE e.data IS NOT NULL AND e.keep_until <= $1
-		AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND d.state = 0) ORDER BY e.accepted LIMIT $2)
-		AND keep_until <= $1` // again, for an operator who has just had a delivery retried
-	return s.inBatches(ctx, "wipe bodies", q, now)
-}
-
-// inBatches repeats a statement with ($1, batch) until it finds less than a batch.
-func (s *Store) inBatches(ctx context.Context, doing, statement string, arg int64) error {
-	for {
-		res, err := s.db.Exec(ctx, statement, arg, sweepBatch)
-		if err != nil {
-			return failed(doing, err)
-		}
-		n, err := res.RowsAffected()
-		if err != nil {
-			return failed(doing, err)
-		}
-		if n < sweepBatch {
-			return nil
-		}
-	}
-}
-
-// sweepEvents forgets one batch. Two processes may sweep at once: what the other one deletes is gone here, too.
-func (s *Store) sweepEvents(ctx context.Context, old int64) (int, error) {
-	const find = `SELECT e.id FROM event e WHERE e.accepted < $1
+	// Without a body nobody can have it delivered again.
+	const events = `SELECT e.id FROM event e WHERE e.accepted < $1 AND e.data IS NULL
 		AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND d.state = 0) ORDER BY e.accepted LIMIT $2`
-	var ids [][]any
-	err := s.db.DoTxn(ctx, nil, func(ctx context.Context) error {
-		ids = nil
-		err := s.scan(ctx, s.db, "find old events", find, []any{old, sweepBatch}, func(rows dbutil.Rows) error {
-			var id []byte
-			err := rows.Scan(&id)
-			ids = append(ids, []any{id})
-			return err
-		})
-		if err != nil || len(ids) == 0 {
-			return err
-		}
-		t := &tx{s: s, ctx: ctx}
-		columns := []string{"id bytea"}
-		return t.write([]query{
-			{doing: "forget links", columns: columns, rows: ids, sql: `DELETE FROM link WHERE event IN (SELECT id FROM q)`},
-			{doing: "forget deliveries", columns: columns, rows: ids, sql: `DELETE FROM delivery WHERE event IN (SELECT id FROM q)`},
-			{doing: "forget events", columns: columns, rows: ids, sql: `DELETE FROM event WHERE id IN (SELECT id FROM q)`},
-		})
+	forgotten, err = s.sweep(ctx, events, old, 1, []query{
+		{doing: "forget links", columns: id, sql: `DELETE FROM link WHERE event IN (SELECT id FROM q)`},
+		{doing: "forget deliveries", columns: id, sql: `DELETE FROM delivery WHERE event IN (SELECT id FROM q)`},
+		{doing: "forget events", columns: id, sql: `DELETE FROM event WHERE id IN (SELECT id FROM q)`},
 	})
 	if err != nil {
-		return 0, failed("forget old events", err)
+		return forgotten, err
 	}
-	return len(ids), nil
+	const seen = `SELECT network, room, native FROM link WHERE event IS NULL AND accepted < $1 ORDER BY accepted LIMIT $2`
+	if _, err := s.sweep(ctx, seen, old, 3, []query{{
+		doing: "forget seen ids", columns: []string{"network text", "room bytea", "native bytea"},
+		sql: `DELETE FROM link WHERE (network, room, native) IN (SELECT network, room, native FROM q)`,
+	}}); err != nil {
+		return forgotten, err
+	}
+	return forgotten, s.sweepOuts(ctx)
+}
+
+// sweep looks for rows with find, whose parameters are arg and a limit, and has the statements remove them, until there
+// are none left.
+func (s *Store) sweep(ctx context.Context, find string, arg int64, columns int, remove []query) (removed int, err error) {
+	for {
+		rows, err := s.look(ctx, columns, find, arg, sweepLook)
+		if err != nil {
+			return removed, err
+		}
+		for at := 0; at < len(rows); at += sweepBatch {
+			began := time.Now()
+			batch := rows[at:min(at+sweepBatch, len(rows))]
+			if err := s.remove(ctx, batch, remove); err != nil {
+				return removed, err
+			}
+			removed += len(batch)
+			if rest(ctx, time.Since(began)); ctx.Err() != nil {
+				return removed, ctx.Err()
+			}
+		}
+		if len(rows) < sweepLook {
+			return removed, nil
+		}
+	}
+}
+
+// look reads rows of so many columns, without holding up anybody.
+func (s *Store) look(ctx context.Context, columns int, find string, args ...any) (found [][]any, err error) {
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
+	err = s.scan(ctx, s.readers, "look for what is old", find, args, func(rows dbutil.Rows) error {
+		row, into := make([]any, columns), make([]any, columns)
+		for i := range row {
+			into[i] = &row[i]
+		}
+		found = append(found, row)
+		return rows.Scan(into...)
+	})
+	return found, err
+}
+
+// remove runs the statements over rows in one transaction. Two processes may sweep at once: what the other one removed is
+// gone here, too.
+func (s *Store) remove(ctx context.Context, rows [][]any, statements []query) error {
+	ctx, cancel := context.WithTimeout(ctx, sweepTime)
+	defer cancel()
+	err := s.db.DoTxn(ctx, nil, func(ctx context.Context) error {
+		t := &tx{s: s, ctx: ctx}
+		for i := range statements {
+			statements[i].rows = rows
+		}
+		return t.write(statements)
+	})
+	if err != nil {
+		return fmt.Errorf("sweep: %w", err)
+	}
+	return nil
+}
+
+// sweepOuts removes the state of deliveries that have ended in another way than by Finish, which does so itself: an
+// operator dropped them, or their event was forgotten.
+func (s *Store) sweepOuts(ctx context.Context) error {
+	found, err := s.look(ctx, 2, "SELECT network, key FROM state WHERE key >= $1 AND key < $2", []byte(outPrefix), afterPrefix(outPrefix))
+	if err != nil {
+		return err
+	}
+	for i, row := range found {
+		key, _ := row[1].([]byte)
+		found[i] = append(row, asText(outKey(string(key))))
+	}
+	for at := 0; at < len(found); at += sweepBatch {
+		batch := found[at:min(at+sweepBatch, len(found))]
+		if err := s.remove(ctx, batch, []query{{
+			doing: "remove state of deliveries", columns: []string{"network text", "key bytea", "delivery text"},
+			sql: `DELETE FROM state WHERE (network, key) IN (SELECT q.network, q.key FROM q
+				WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.key = q.delivery AND d.state = 0))`,
+		}}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
