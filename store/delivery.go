@@ -49,10 +49,11 @@ func asText(s string) string {
 	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
 }
 
-// deliveryRows are the staged deliveries, in their order.
-func (l *layer) deliveryRows() query {
-	rows := make([][]any, len(l.deliveries))
-	for i, d := range l.deliveries {
+// deliveryRows are the staged deliveries, in their order. The numbers that they get are noted.
+func (t *tx) deliveryRows() query {
+	rows := make([][]any, len(t.base.deliveries))
+	t.seqs = make(map[string]int64, len(rows))
+	for i, d := range t.base.deliveries {
 		rows[i] = append([]any{int64(i)}, d...)
 	}
 	return query{
@@ -60,7 +61,16 @@ func (l *layer) deliveryRows() query {
 		columns: []string{"n bigint", "key text", "event bytea", "network text", "room bytea", "seal boolean", "accepted bigint"},
 		rows:    rows,
 		sql: `INSERT INTO delivery (key, event, network, room, seal, due, accepted)
-			SELECT key, event, network, room, seal, 0, accepted FROM q ORDER BY n`,
+			SELECT key, event, network, room, seal, 0, accepted FROM q ORDER BY n RETURNING key, seq`,
+		scan: func(row scanner) error {
+			var (
+				key string
+				seq int64
+			)
+			err := row.Scan(&key, &seq)
+			t.seqs[key] = seq
+			return err
+		},
 	}
 }
 
@@ -141,6 +151,7 @@ func (l *layer) finishRows(now int64, keep time.Duration) []query {
 
 // TakeOver implements gateway.Journal.
 func (s *Store) TakeOver(ctx context.Context, network string) (last int64, err error) {
+	defer s.recent.doubt(network)
 	if _, err := s.db.Exec(ctx, "UPDATE delivery SET due = 0 WHERE network = $1 AND state = 0 AND due > 0", network); err != nil {
 		return 0, failed("end pauses", err)
 	}
@@ -162,6 +173,11 @@ func (s *Store) Lanes(ctx context.Context, network string, now time.Time) (due [
 		)
 		SELECT room, (SELECT d.due FROM delivery d WHERE d.network = $1 AND d.state = 0 AND d.room = lane.room ORDER BY d.seq LIMIT 1)
 		FROM lane WHERE room IS NOT NULL`
+	due, next, turn, sure := s.recent.lanes(network, now)
+	if sure {
+		return due, next, nil
+	}
+	heads := map[string]time.Time{}
 	err = s.scan(ctx, s.readers, "look for lanes", q, []any{network}, func(rows dbutil.Rows) error {
 		var (
 			room []byte
@@ -170,7 +186,9 @@ func (s *Store) Lanes(ctx context.Context, network string, now time.Time) (due [
 		if err := rows.Scan(&room, &ms); err != nil {
 			return err
 		}
-		switch at := time.UnixMilli(ms); {
+		at := time.UnixMilli(ms)
+		heads[string(room)] = at
+		switch {
 		case !at.After(now):
 			due = append(due, gateway.Address{Network: network, ID: string(room)})
 		case next.IsZero() || at.Before(next):
@@ -178,13 +196,29 @@ func (s *Store) Lanes(ctx context.Context, network string, now time.Time) (due [
 		}
 		return nil
 	})
+	if err == nil {
+		s.recent.learn(network, turn, heads)
+	}
 	return due, next, err
 }
 
 // Head implements gateway.Journal. A delivery whose event cannot be read (a kind that this version does not know, a
 // value that does not open) has a nil Event; it is for the caller to give it up.
 func (s *Store) Head(ctx context.Context, lane gateway.Address, limit int) ([]gateway.Queued, error) {
-	return s.Beyond(ctx, lane, 0, limit)
+	fresh, turn, sure := s.recent.head(lane, limit)
+	if !sure {
+		rows, err := s.Beyond(ctx, lane, 0, limit)
+		if err == nil && len(rows) == 0 {
+			s.recent.emptied(lane, turn)
+		}
+		return rows, err
+	}
+	rows := make([]gateway.Queued, len(fresh))
+	for i, f := range fresh {
+		rows[i] = f.queued
+		rows[i].Event = s.decodeEvent(f.queued.Seq, f.plain)
+	}
+	return rows, nil
 }
 
 // Beyond implements gateway.Journal.
@@ -216,6 +250,10 @@ func (s *Store) readEvent(seq int64, id, data []byte) *gateway.Event {
 		s.log.Error("the event of a delivery does not open", "seq", seq, "err", err)
 		return nil
 	}
+	return s.decodeEvent(seq, plain)
+}
+
+func (s *Store) decodeEvent(seq int64, plain []byte) *gateway.Event {
 	ev, err := gateway.DecodeEvent(plain)
 	if err != nil {
 		s.log.Error("the event of a delivery cannot be decoded", "seq", seq, "err", err)

@@ -71,12 +71,13 @@ func checkRooms(e *gateway.Entry) error {
 func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
 	ev := e.Event
 	var data any // NULL
+	var body []byte
 	if len(e.Deliveries) > 0 {
-		plain, err := gateway.EncodeEvent(ev)
-		if err != nil {
+		var err error
+		if body, err = gateway.EncodeEvent(ev); err != nil {
 			return err
 		}
-		if data, err = s.seal.seal(plain, colData, string(ev.ID[:])); err != nil {
+		if data, err = s.seal.seal(body, colData, string(ev.ID[:])); err != nil {
 			return err
 		}
 	}
@@ -91,11 +92,11 @@ func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
 	}
 	id, accepted := ev.ID[:], now.UnixMilli()
 	l.events = append(l.events, []any{id, ev.At.Network, []byte(ev.At.ID), nativeKey(ev.Native), data, excerpt, accepted})
-	l.targets = merged(l.targets, map[gateway.ID]gateway.Target{ev.ID: {
-		Event: ev.ID, Room: ev.At, Native: ev.Native, Author: about.Author, Excerpt: about.Excerpt,
-	}})
+	target := gateway.Target{Event: ev.ID, Room: ev.At, Native: ev.Native, Author: about.Author, Excerpt: about.Excerpt}
+	l.targets = merged(l.targets, map[gateway.ID]gateway.Target{ev.ID: target})
 	for _, d := range e.Deliveries {
 		l.deliveries = append(l.deliveries, []any{d.Key, id, d.Room.Network, []byte(d.Room.ID), d.Seal, accepted})
+		l.fresh = append(l.fresh, freshRow{queued: gateway.Queued{Queue: d, Due: time.UnixMilli(0), Accepted: time.UnixMilli(accepted)}, plain: body, target: target})
 		l.wakes = merged(l.wakes, map[string]bool{d.Room.Network: true})
 	}
 	if r, ok := ev.Body.(gateway.Retract); ok && !r.Target.ID.IsZero() {
@@ -109,6 +110,8 @@ func (t *tx) flush() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	l, now := t.base, t.s.now().UnixMilli()
+	t.announced = true
+	t.s.recent.announce(t)
 	var stmts []query
 	add := func(q query) {
 		if len(q.rows) > 0 && (t.s.postgres != nil || !q.postgresOnly) {
@@ -123,7 +126,7 @@ func (t *tx) flush() error {
 			SELECT id, network, room, native, data, excerpt, accepted, 0 FROM q`,
 	})
 	add(l.linkRows(now))
-	add(l.deliveryRows())
+	add(t.deliveryRows())
 	for _, q := range l.finishRows(now, t.s.dead) {
 		add(q)
 	}

@@ -283,7 +283,9 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 			FROM q CROSS JOIN delivery d JOIN event e ON e.id = d.event WHERE d.key = q.key`,
 	}
 	for i, key := range keys {
-		if isText(key) { // an echo's key is what a peer sent
+		if t, ok := s.recent.echo(v.network, key); ok {
+			out[key] = t
+		} else if isText(key) { // an echo's key is what a peer sent
 			q.rows = append(q.rows, []any{int64(i), key})
 		}
 	}

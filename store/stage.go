@@ -22,6 +22,7 @@ type layer struct {
 
 	events     [][]any
 	deliveries [][]any
+	fresh      []freshRow // the same deliveries, for memory
 	done       []gateway.Finished
 	wakes      map[string]bool // networks with new deliveries
 }
@@ -126,6 +127,7 @@ func (l *layer) settle(below *layer) {
 	below.wakes = merged(below.wakes, l.wakes)
 	below.events = append(below.events, l.events...)
 	below.deliveries = append(below.deliveries, l.deliveries...)
+	below.fresh = append(below.fresh, l.fresh...)
 	below.done = append(below.done, l.done...)
 }
 

@@ -77,6 +77,8 @@ type Store struct {
 	groups map[string]*group
 	wakes  map[string]chan struct{}
 	held   map[string]*lease // Postgres: the leases of this process
+
+	recent recent
 }
 
 var (

@@ -33,12 +33,15 @@ type tx struct {
 	network string
 	ctx     context.Context //nolint:containedctx // carries the database's transaction, as dbutil wants it
 	base    *layer
-	conn    *sql.Conn // Postgres: what ctx's transaction runs on
-	lease   *lease    // Postgres: ours when the transaction began
+	conn    *sql.Conn        // Postgres: what ctx's transaction runs on
+	lease   *lease           // Postgres: ours when the transaction began
+	seqs    map[string]int64 // the numbers of new deliveries, by key
 
 	mu    sync.Mutex // a function may share its ctx with goroutines of its own
 	err   error      // the first error of the database: the transaction never commits
 	ended bool
+	// announced: flush has begun
+	announced bool
 }
 
 // view is what a ctx carries: a transaction and the layer that is written to.
@@ -133,6 +136,9 @@ func (s *Store) transact(network string, calls []*call) error {
 		}
 		return t.flush()
 	})
+	if t.announced {
+		s.recent.settle(t, err)
+	}
 	switch {
 	case err == nil:
 		s.wakeAll(maps.Keys(t.base.wakes))
@@ -234,7 +240,12 @@ type query struct {
 	rows    [][]any
 	// postgresOnly: SQLite, which has one writer, needs no such statement.
 	postgresOnly bool
+	// scan reads a row that a writing statement returns; nil: it returns none.
+	scan func(row scanner) error
 }
+
+// scanner is a row of either database.
+type scanner interface{ Scan(into ...any) error }
 
 func (s *Store) query(ctx context.Context, db *dbutil.Database, q query, scan func(dbutil.Rows) error) error {
 	for _, part := range s.chunks(q.rows) {
@@ -272,11 +283,21 @@ func (t *tx) write(stmts []query) error {
 	for _, q := range stmts {
 		for _, part := range t.s.chunks(q.rows) {
 			with, args := t.s.source(q.columns, q.fixed, part)
-			if _, err := t.s.db.Exec(t.ctx, with+q.sql, args...); err != nil {
-				t.err = failed(q.doing, err)
-				return t.err
+			if err := t.exec(q, with+q.sql, args); err != nil {
+				t.err = err
+				return err
 			}
 		}
+	}
+	return nil
+}
+
+func (t *tx) exec(q query, sql string, args []any) error {
+	if q.scan != nil {
+		return t.s.scan(t.ctx, t.s.db, q.doing, sql, args, func(rows dbutil.Rows) error { return q.scan(rows) })
+	}
+	if _, err := t.s.db.Exec(t.ctx, sql, args...); err != nil {
+		return failed(q.doing, err)
 	}
 	return nil
 }
@@ -316,11 +337,30 @@ func (t *tx) send(conn *pgx.Conn, batch *pgx.Batch, stmts []query) (err error) {
 		return failed("check lease", err)
 	}
 	for _, q := range stmts {
-		if _, err := results.Exec(); err != nil {
+		if err := q.read(results); err != nil {
 			return failed(q.doing, err)
 		}
 	}
 	return nil
+}
+
+// read takes the result of a statement of a batch.
+func (q *query) read(results pgx.BatchResults) error {
+	if q.scan == nil {
+		_, err := results.Exec()
+		return err
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := q.scan(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }
 
 // divided reports whether a statement divided by zero: the one way in which a check can fail a whole batch.

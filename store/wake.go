@@ -26,6 +26,10 @@ const (
 // Run does what has to be done in the background until ctx ends: it hears other processes' wake-ups, polls behind them,
 // and sweeps. Without it everything works, but wake-ups come from this process only and nothing is ever forgotten.
 func (s *Store) Run(ctx context.Context) error {
+	if s.postgres == nil { // the polls are all that one can hear
+		s.recent.listen(true)
+		defer s.recent.listen(false)
+	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {
@@ -95,12 +99,15 @@ func (s *Store) listen(ctx context.Context) error {
 	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	s.recent.listen(true)
+	defer s.recent.listen(false)
 	s.wakeEverybody() // for what was missed until now
 	for {
 		note, err := conn.WaitForNotification(ctx)
 		if err != nil {
 			return fmt.Errorf("wait for a notification: %w", err)
 		}
+		s.recent.doubt(note.Payload)
 		s.wake(note.Payload)
 	}
 }
@@ -140,6 +147,9 @@ func (s *Store) wakeEverybody() {
 	s.mu.Lock()
 	all := maps.Clone(s.wakes)
 	s.mu.Unlock()
+	for network := range all {
+		s.recent.doubt(network)
+	}
 	s.wakeAll(maps.Keys(all))
 }
 

@@ -1,0 +1,242 @@
+package store
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	"lockbridge/gateway"
+)
+
+const (
+	// maxRecent and maxRecentBytes bound what is remembered of one network: beyond it a lane is read from the database.
+	maxRecent      = 1024
+	maxRecentBytes = 4 << 20
+)
+
+// recent remembers the deliveries that this process has just committed until they have ended, so that a message that
+// goes straight through is not read back from the database that it was written to. It answers only what it is sure of:
+// lanes that held anything else, or that have to wait, are read from the database, and whatever comes from outside (the
+// word of another process, a poll behind it) makes it ask the database anew. It is a memory, not a second journal:
+// nothing in it is not committed.
+type recent struct {
+	mu       sync.Mutex
+	hears    bool // the word of other processes reaches us: without it nothing is sure
+	networks map[string]*lately
+}
+
+// lately is what is remembered of a network's lanes.
+type lately struct {
+	// sure: nothing waits but rows, and what is in the lanes of elsewhere.
+	sure bool
+	// elsewhere are lanes that have to be read from the database, with when their heads are due.
+	elsewhere map[string]time.Time
+	rows      map[string][]freshRow
+	count     int
+	bytes     int
+	// turn counts changes, and underWay the transactions that will make one: an answer of the database is believed if
+	// nothing has changed, or was about to, while it came.
+	turn     int
+	underWay int
+}
+
+// freshRow is a new delivery.
+type freshRow struct {
+	queued gateway.Queued // without its event
+	plain  []byte         // the event, encoded
+	target gateway.Target
+}
+
+func (r *recent) of(network string) *lately {
+	if r.networks == nil {
+		r.networks = map[string]*lately{}
+	}
+	l := r.networks[network]
+	if l == nil {
+		l = &lately{}
+		r.networks[network] = l
+	}
+	return l
+}
+
+// listen says whether the word of other processes reaches us.
+func (r *recent) listen(hears bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.hears = hears
+	for _, l := range r.networks {
+		l.doubt()
+	}
+}
+
+// doubt has the database asked anew about a network.
+func (r *recent) doubt(network string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.of(network).doubt()
+}
+
+func (l *lately) doubt() {
+	l.sure, l.elsewhere, l.rows, l.count, l.bytes = false, nil, nil, 0, 0
+	l.turn++
+}
+
+// announce says that a transaction with deliveries to these networks is about to be committed; settle must follow.
+func (r *recent) announce(t *tx) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for network := range t.base.wakes {
+		r.of(network).underWay++
+	}
+}
+
+// settle takes in what a transaction did. After an error it may have been committed or not.
+func (r *recent) settle(t *tx, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for network := range t.base.wakes {
+		l := r.of(network)
+		l.underWay--
+		l.turn++
+		if err != nil {
+			l.doubt()
+		}
+	}
+	if err != nil {
+		if len(t.base.done) > 0 {
+			r.of(t.network).doubt()
+		}
+		return
+	}
+	for _, row := range t.base.fresh {
+		var known bool
+		if row.queued.Seq, known = t.seqs[row.queued.Key]; known {
+			r.of(row.queued.Room.Network).add(row)
+		}
+	}
+	for i := range t.base.done {
+		r.of(t.network).end(&t.base.done[i])
+	}
+}
+
+func (l *lately) add(row freshRow) {
+	room := row.queued.Room.ID
+	if _, there := l.elsewhere[room]; there || !l.sure {
+		return
+	}
+	if l.count++; l.count > maxRecent || l.bytes+len(row.plain) > maxRecentBytes {
+		l.count--
+		l.leave(room, time.Time{})
+		return
+	}
+	l.bytes += len(row.plain)
+	if l.rows == nil {
+		l.rows = map[string][]freshRow{}
+	}
+	l.rows[room] = append(l.rows[room], row)
+}
+
+// end takes out what has ended. What is to be tried again is for the database to keep.
+func (l *lately) end(f *gateway.Finished) {
+	l.turn++
+	for room, rows := range l.rows {
+		i := slices.IndexFunc(rows, func(row freshRow) bool { return row.queued.Seq == f.Seq })
+		if i < 0 {
+			continue
+		}
+		if f.Retry {
+			l.leave(room, f.Due)
+			return
+		}
+		l.count, l.bytes = l.count-1, l.bytes-len(rows[i].plain)
+		if len(rows) == 1 {
+			delete(l.rows, room)
+		} else {
+			l.rows[room] = slices.Delete(rows, i, i+1)
+		}
+		return
+	}
+	if f.Retry { // of a lane elsewhere, which is due at another time now
+		l.doubt()
+	}
+}
+
+// leave has a lane read from the database from now on.
+func (l *lately) leave(room string, due time.Time) {
+	for _, row := range l.rows[room] {
+		l.count, l.bytes = l.count-1, l.bytes-len(row.plain)
+	}
+	delete(l.rows, room)
+	if l.elsewhere == nil {
+		l.elsewhere = map[string]time.Time{}
+	}
+	l.elsewhere[room] = due
+}
+
+// lanes answers Lanes; false: the database has to be asked, and its answer be told to learn with the turn.
+func (r *recent) lanes(network string, now time.Time) (due []gateway.Address, next time.Time, turn int, sure bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.of(network)
+	if !l.sure {
+		return nil, next, l.turn, false
+	}
+	for room := range l.rows {
+		due = append(due, gateway.Address{Network: network, ID: room})
+	}
+	for room, at := range l.elsewhere {
+		switch {
+		case !at.After(now):
+			due = append(due, gateway.Address{Network: network, ID: room})
+		case next.IsZero() || at.Before(next):
+			next = at
+		}
+	}
+	return due, next, l.turn, true
+}
+
+// learn takes in what the database said of a network's lanes: when the head of each is due.
+func (r *recent) learn(network string, turn int, heads map[string]time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l := r.of(network); r.hears && l.turn == turn && l.underWay == 0 {
+		l.doubt()
+		l.sure, l.elsewhere = true, heads
+	}
+}
+
+// head answers Head; false: the database has to be asked, and if it finds nothing, emptied be told with the turn.
+func (r *recent) head(lane gateway.Address, limit int) (rows []freshRow, turn int, sure bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.of(lane.Network)
+	if _, there := l.elsewhere[lane.ID]; there || !l.sure {
+		return nil, l.turn, false
+	}
+	rows = l.rows[lane.ID]
+	return slices.Clone(rows[:min(limit, len(rows))]), l.turn, true
+}
+
+// emptied takes in that the database has nothing in a lane: what comes next is remembered.
+func (r *recent) emptied(lane gateway.Address, turn int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if l := r.of(lane.Network); l.turn == turn && l.underWay == 0 {
+		delete(l.elsewhere, lane.ID)
+		l.turn++
+	}
+}
+
+// echo finds the event of a delivery that has not ended.
+func (r *recent) echo(network, key string) (gateway.Target, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, rows := range r.of(network).rows {
+		for i := range rows {
+			if rows[i].queued.Key == key {
+				return rows[i].target, true
+			}
+		}
+	}
+	return gateway.Target{}, false
+}

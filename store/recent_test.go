@@ -1,0 +1,169 @@
+package store_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"lockbridge/gateway"
+	"lockbridge/store"
+	"lockbridge/store/storetest"
+)
+
+// openRunning opens a store that hears what comes from outside, so that it answers from memory where it can.
+func openRunning(t *testing.T, url string) *store.Store {
+	t.Helper()
+	s := open(t, store.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	wake := s.Wake("heard")
+	go func() { ended <- s.Run(ctx) }()
+	<-wake
+	t.Cleanup(func() { // before the store is closed
+		cancel()
+		must(t, <-ended)
+	})
+	return s
+}
+
+func TestExerciseFromMemory(t *testing.T) {
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			storetest.Exercise(t, func(t *testing.T) *store.Store {
+				t.Helper()
+				return openRunning(t, d.Make(t))
+			})
+		})
+	}
+}
+
+// drain works like a courier until n deliveries of the lanes have ended; every tenth is put off once.
+func drain(ctx context.Context, s *store.Store, network string, n int) (order map[string][]int, err error) {
+	order = map[string][]int{}
+	wake := s.Wake(network)
+	put := map[int64]bool{}
+	for ended := 0; ended < n; {
+		due, _, err := s.Lanes(ctx, network, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		for _, lane := range due {
+			rows, err := s.Head(ctx, lane, 7)
+			if err != nil {
+				return nil, err
+			}
+			var done []gateway.Finished
+			for _, row := range rows {
+				f := gateway.Finished{Seq: row.Seq, Key: row.Key}
+				if row.Seq%10 == 0 && !put[row.Seq] {
+					put[row.Seq], f.Retry, f.Attempt, f.Due = true, true, row.Attempt+1, time.Now()
+					done = append(done, f)
+					break
+				}
+				number, err := strconv.Atoi(row.Event.Body.(gateway.Message).Text.Plain)
+				if err != nil {
+					return nil, fmt.Errorf("read delivery %d: %w", row.Seq, err)
+				}
+				order[lane.ID] = append(order[lane.ID], number)
+				done = append(done, f)
+				ended++
+			}
+			if err := s.Do(ctx, network, func(ctx context.Context) error { return s.Finish(ctx, done) }); err != nil {
+				return nil, err
+			}
+		}
+		if len(due) == 0 && ended < n {
+			select {
+			case <-wake:
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+	}
+	return order, nil
+}
+
+// What is answered from memory comes once and in order, whatever else happens meanwhile.
+func TestLanesFromMemory(t *testing.T) {
+	const each, lanes = 200, 3
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			s := openRunning(t, d.Make(t))
+			acquire(t, s, "x")
+			acquire(t, s, "m")
+			var writing sync.WaitGroup
+			for l := range lanes {
+				writing.Go(func() {
+					lane := gateway.Address{Network: "m", ID: fmt.Sprint("lane", l)}
+					for i := range each {
+						say(t, s, "x", fmt.Sprint(l, "-", i), fmt.Sprint(i), lane)
+						if i%50 == 25 {
+							if _, err := s.TakeOver(t.Context(), "m"); err != nil {
+								t.Error(err)
+							}
+						}
+					}
+				})
+			}
+			order, err := drain(t.Context(), s, "m", each*lanes)
+			must(t, err)
+			writing.Wait()
+			for lane, numbers := range order {
+				for i, n := range numbers {
+					if n != i {
+						t.Fatalf("%s: %d came in place %d", lane, n, i)
+					}
+				}
+			}
+			for lane := range order {
+				rows, err := s.Head(t.Context(), gateway.Address{Network: "m", ID: lane}, 9)
+				must(t, err)
+				if len(rows) != 0 {
+					t.Errorf("%s: %d still wait", lane, len(rows))
+				}
+			}
+			due, _, err := s.Lanes(t.Context(), "m", time.Now())
+			must(t, err)
+			if len(due) != 0 || len(order) != lanes {
+				t.Errorf("%d lanes were served, and %v still wait", len(order), due)
+			}
+		})
+	}
+}
+
+// What another process did is heard, and what is remembered gives way to it.
+func TestWordFromOutside(t *testing.T) {
+	for _, d := range storetest.Postgres() {
+		url := d.Make(t)
+		s, other := openRunning(t, url), open(t, store.Config{URL: url})
+		acquire(t, s, "m")
+		acquire(t, other, "x")
+		lane := gateway.Address{Network: "m", ID: "lane"}
+		wake := s.Wake("m")
+		for i := range 3 {
+			say(t, other, "x", fmt.Sprint(i), "from outside", lane)
+			for found := false; !found; {
+				select {
+				case <-wake:
+				case <-t.Context().Done():
+					t.Fatal("the word did not come")
+				}
+				due, _, err := s.Lanes(t.Context(), "m", time.Now())
+				must(t, err)
+				found = len(due) == 1
+			}
+			rows, err := s.Head(t.Context(), lane, 9)
+			must(t, err)
+			if len(rows) != 1 {
+				t.Fatalf("round %d: %d rows", i, len(rows))
+			}
+			must(t, s.Do(t.Context(), "m", func(ctx context.Context) error {
+				return s.Finish(ctx, []gateway.Finished{{Seq: rows[0].Seq, Key: rows[0].Key}})
+			}))
+		}
+	}
+}
