@@ -202,9 +202,9 @@ func (l *Lockbridge) Command(ctx context.Context, args ...string) (string, error
 	return string(out), err
 }
 
-// Start runs the program without waiting for anything.
-func (l *Lockbridge) Start() error {
-	l.cmd = exec.Command(l.binary, "run", "--config", l.Config)
+// Start runs the program, with further flags, without waiting for anything.
+func (l *Lockbridge) Start(flags ...string) error {
+	l.cmd = exec.Command(l.binary, append([]string{"run", "--config", l.Config}, flags...)...)
 	l.cmd.SysProcAttr = apart()
 	output, err := l.cmd.StderrPipe()
 	if err != nil {
