@@ -40,7 +40,7 @@ func testClock() clock {
 }
 
 // loose is a session without a socket, in two channels.
-func loose(t *testing.T) *session {
+func loose(t testing.TB) *session {
 	t.Helper()
 	cfg := defaults()
 	cfg.Nick, cfg.User = "lockbridge", "lockbridge"
@@ -83,7 +83,7 @@ func feedLine(t *testing.T, s *session, text string) string {
 	}
 	s.now = nil
 	s.pace.tokens = s.pace.burst
-	queued, _ := s.pace.take(s.c.side.clock.now().Add(time.Hour), 100)
+	queued, _ := s.pace.take(s.c.side.clock.now().Add(time.Hour), 1<<20)
 	for _, l := range queued {
 		fmt.Fprintf(&b, "  > %s\n", l.text)
 	}

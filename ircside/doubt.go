@@ -32,7 +32,10 @@ func spokenAs(command, text string) string { return command + " " + cutStamp(tex
 
 // cutStamp takes "[15:04] " or "[2006-01-02 15:04] " off the front of a text.
 func cutStamp(text string) string {
-	for _, layout := range []string{stampToday, stampDay} {
+	if text == "" || text[0] != stampDay[0] {
+		return text
+	}
+	for _, layout := range [...]string{stampToday, stampDay} {
 		if len(text) >= len(layout) {
 			if _, err := time.Parse(layout, text[:len(layout)]); err == nil {
 				return text[len(layout):]
@@ -40,6 +43,13 @@ func cutStamp(text string) string {
 		}
 	}
 	return text
+}
+
+// spoken is what the line would be recognised by.
+func (l *line) spoken() string {
+	command, rest, _ := strings.Cut(l.text, " ")
+	_, text, _ := strings.Cut(rest, " :")
+	return spokenAs(command, text)
 }
 
 // keepReturned remembers a line of ours that came back from target.
@@ -89,7 +99,7 @@ func (c *conn) forgetReturned(target, native string) {
 // as another line's, the line was not said, and fails so that it is said again.
 func (c *conn) claim(l *line) {
 	for _, r := range c.returned[l.target] {
-		if r.said != l.said {
+		if r.said != l.spoken() {
 			continue
 		}
 		c.forgetReturned(l.target, r.native)

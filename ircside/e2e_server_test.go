@@ -43,7 +43,7 @@ const modern = "ssl_gnutls redirect spanningtree callerid sha256 services_accoun
 	"ircv3_echomessage ircv3_labeledresponse ircv3_msgid ircv3_servertime namesx uhnames hidechans chghost"
 
 // startServer runs an InspIRCd until the test ends, and returns when it answers.
-func startServer(t *testing.T, want server) realServer {
+func startServer(t testing.TB, want server) realServer {
 	t.Helper()
 	dir := t.TempDir()
 	s := realServer{plain: freeAddress(t), tls: freeAddress(t), cert: filepath.Join(dir, "cert.pem")}
@@ -94,7 +94,7 @@ func startServer(t *testing.T, want server) realServer {
 }
 
 // startServices runs an Anope with the account lockbridge, password pw.
-func startServices(t *testing.T, link string) {
+func startServices(t testing.TB, link string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, sub := range []string{"db", "logs"} {
@@ -126,7 +126,7 @@ module { name = "m_sasl" }
 }
 
 // run starts a daemon in dir and ends it with the test. Its output is shown when the test fails.
-func run(t *testing.T, dir, name string, args ...string) {
+func run(t testing.TB, dir, name string, args ...string) {
 	t.Helper()
 	path := name
 	for _, sbin := range []string{"/usr/sbin/", "/sbin/"} {
@@ -168,7 +168,7 @@ func (l *lockedBuffer) String() string {
 }
 
 // poll tries until it works.
-func poll(t *testing.T, what string, try func() error) {
+func poll(t testing.TB, what string, try func() error) {
 	t.Helper()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
@@ -186,7 +186,7 @@ func poll(t *testing.T, what string, try func() error) {
 	}
 }
 
-func awaitServer(t *testing.T, address string) {
+func awaitServer(t testing.TB, address string) {
 	t.Helper()
 	poll(t, "connect to InspIRCd", func() error {
 		conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
@@ -198,7 +198,7 @@ func awaitServer(t *testing.T, address string) {
 }
 
 // awaitSASL waits until the services are linked: only then is SASL offered.
-func awaitSASL(t *testing.T, address string) {
+func awaitSASL(t testing.TB, address string) {
 	t.Helper()
 	poll(t, "find SASL", func() error {
 		conn, err := dialTLS(t, address)
@@ -223,7 +223,7 @@ func awaitSASL(t *testing.T, address string) {
 	})
 }
 
-func freeAddress(t *testing.T) string {
+func freeAddress(t testing.TB) string {
 	t.Helper()
 	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -238,7 +238,7 @@ func port(address string) string {
 	return p
 }
 
-func write(t *testing.T, path, text string) {
+func write(t testing.TB, path, text string) {
 	t.Helper()
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -246,7 +246,7 @@ func write(t *testing.T, path, text string) {
 }
 
 // writeCertificate makes a certificate for 127.0.0.1 that vouches for itself.
-func writeCertificate(t *testing.T, certFile, keyFile string) {
+func writeCertificate(t testing.TB, certFile, keyFile string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -221,7 +221,7 @@ func beginAt(t *testing.T, address string) *rig {
 	return r
 }
 
-func dialTLS(t *testing.T, address string) (net.Conn, error) {
+func dialTLS(t testing.TB, address string) (net.Conn, error) {
 	t.Helper()
 	d := tls.Dialer{Config: &tls.Config{InsecureSkipVerify: true}} // only asks what the server offers
 	return d.DialContext(t.Context(), "tcp", address)
@@ -297,7 +297,7 @@ type peer struct {
 
 var _ sidetest.Peer = (*peer)(nil)
 
-func startPeer(t *testing.T, address string, w *wire, channel string) *peer {
+func startPeer(t testing.TB, address string, w *wire, channel string) *peer {
 	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {

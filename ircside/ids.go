@@ -55,6 +55,9 @@ func makeLabel(key, part string) string { return key + "/" + part }
 
 // escapeTag writes a tag's value with the escapes of IRCv3 message-tags.
 func escapeTag(value string) string {
+	if !strings.ContainsAny(value, "\\; \r\n\x00") {
+		return value
+	}
 	return strings.NewReplacer(`\`, `\\`, ";", `\:`, " ", `\s`, "\r", `\r`, "\n", `\n`, "\x00", "").Replace(value)
 }
 

@@ -47,25 +47,22 @@ func (p *pacer) rest(now time.Time, d time.Duration) {
 	}
 }
 
-// take removes the lines that may leave now, at most limit, and returns how long to wait for the next one. The wait is
-// zero if nothing is queued.
-func (p *pacer) take(now time.Time, limit int) (out []*line, wait time.Duration) {
+// take removes the lines that may leave now, at most size bytes of them, and returns how long to wait for the next one.
+// The wait is zero if nothing is queued, or if it is the size that lets nothing more leave.
+func (p *pacer) take(now time.Time, size int) (out []*line, wait time.Duration) {
 	p.refill(now)
-	for len(out) < limit && (p.tokens >= 1 || p.every == 0) {
-		l := p.next()
-		if l == nil {
+	for l := p.head(); l != nil; l = p.head() {
+		if p.tokens < 1 && p.every > 0 {
+			return out, time.Duration((1-p.tokens)*float64(p.every)) + 1
+		}
+		if size -= l.size(); size < 0 {
 			return out, 0
 		}
 		p.tokens--
 		out = append(out, l)
+		p.shift()
 	}
-	if len(p.first) == 0 && len(p.turns) == 0 {
-		return out, 0
-	}
-	if p.tokens >= 1 || p.every == 0 {
-		return out, time.Nanosecond
-	}
-	return out, time.Duration((1-p.tokens)*float64(p.every)) + 1
+	return out, 0
 }
 
 func (p *pacer) refill(now time.Time) {
@@ -75,25 +72,31 @@ func (p *pacer) refill(now time.Time) {
 	p.at = now
 }
 
-func (p *pacer) next() *line {
-	if len(p.first) > 0 {
-		l := p.first[0]
-		p.first = p.first[1:]
-		return l
+// head is the line whose turn it is; nil: none waits.
+func (p *pacer) head() *line {
+	switch {
+	case len(p.first) > 0:
+		return p.first[0]
+	case len(p.turns) > 0:
+		return p.lanes[p.turns[0]][0]
 	}
-	if len(p.turns) == 0 {
-		return nil
+	return nil
+}
+
+// shift removes the head.
+func (p *pacer) shift() {
+	if len(p.first) > 0 {
+		p.first = p.first[1:]
+		return
 	}
 	lane := p.turns[0]
 	p.turns = p.turns[1:]
-	queue := p.lanes[lane]
-	if len(queue) > 1 {
+	if queue := p.lanes[lane]; len(queue) > 1 {
 		p.lanes[lane] = queue[1:]
 		p.turns = append(p.turns, lane)
 	} else {
 		delete(p.lanes, lane)
 	}
-	return queue[0]
 }
 
 // queued counts the lines of a lane.

@@ -27,7 +27,7 @@ func TestPace(t *testing.T) {
 	p := newPacer(Pace{Burst: 3, Every: time.Second}, now)
 	take := func(want string, wantWait time.Duration) {
 		t.Helper()
-		got, wait := p.take(now, 64)
+		got, wait := p.take(now, 1<<20)
 		if texts(got) != want || wait.Round(time.Millisecond) != wantWait {
 			t.Errorf("take = %q, %v, want %q, %v", texts(got), wait, want, wantWait)
 		}
@@ -61,7 +61,7 @@ func TestPaceLimit(t *testing.T) {
 	now := time.Unix(0, 0)
 	p := newPacer(Pace{Burst: 100, Every: time.Second}, now)
 	p.push("a", lines("1", "2", "3")...)
-	if got, wait := p.take(now, 2); texts(got) != "1 2" || wait <= 0 {
+	if got, wait := p.take(now, 25); texts(got) != "1 2" || wait != 0 { // two of 11 bytes each
 		t.Errorf("take = %q, %v", texts(got), wait)
 	}
 	if n := p.queued("a"); n != 1 {
@@ -70,7 +70,7 @@ func TestPaceLimit(t *testing.T) {
 	if n := len(p.withdrawAll()); n != 1 {
 		t.Errorf("%d were withdrawn", n)
 	}
-	if got, wait := p.take(now, 2); len(got) != 0 || wait != 0 {
+	if got, wait := p.take(now, 25); len(got) != 0 || wait != 0 {
 		t.Errorf("take = %q, %v", texts(got), wait)
 	}
 }
@@ -80,11 +80,11 @@ func TestNoPace(t *testing.T) {
 	now := time.Unix(0, 0)
 	p := newPacer(Pace{Burst: 1}, now)
 	p.push("a", lines("1", "2", "3")...)
-	if got, wait := p.take(now, 2); texts(got) != "1 2" || wait <= 0 {
+	if got, wait := p.take(now, 25); texts(got) != "1 2" || wait != 0 { // two of 11 bytes each
 		t.Errorf("take = %q, %v", texts(got), wait)
 	}
 	p.rest(now, time.Hour)
-	if got, wait := p.take(now, 2); texts(got) != "3" || wait != 0 {
+	if got, wait := p.take(now, 25); texts(got) != "3" || wait != 0 {
 		t.Errorf("take = %q, %v", texts(got), wait)
 	}
 }

@@ -156,11 +156,17 @@ func (s *session) labelledLine(e *girc.Event) *line {
 
 // confirm settles a line.
 func (s *session) confirm(l *line, err error) {
-	delete(s.labels, l.label)
+	s.arrived(l)
 	if r := s.c.rooms[l.target]; r != nil && err == nil {
 		r.mute = 0
 	}
 	s.c.settle(l, err)
+}
+
+// arrived notes that the server has read a line, so that another one may leave.
+func (s *session) arrived(l *line) {
+	delete(s.labels, l.label)
+	s.stirred = s.stirred || s.pace.head() != nil
 }
 
 // pong handles the answer to a PING. If it is the barrier's, the server has read the lines before it; those that it
@@ -286,7 +292,7 @@ func (s *session) echo(l *line, at mark) {
 		s.confirm(l, nil)
 		return
 	}
-	delete(s.labels, l.label)
+	s.arrived(l)
 	var p *replay
 	if r := s.c.rooms[l.target]; r != nil {
 		r.mute, p, h.marks, h.mark = 0, r.replay, r.ID, at

@@ -218,7 +218,7 @@ func (s *session) supports(e *girc.Event) {
 			}
 		case "LINELEN":
 			if n, err := strconv.Atoi(value); err == nil {
-				s.lineLen = min(max(n, 512), maxLine/2)
+				s.lineLen = min(max(n, 512), window/2)
 			}
 		case "PREFIX": // (ov)@+
 			if _, signs, ok := strings.Cut(value, ")"); ok {

@@ -12,7 +12,6 @@ import (
 // line is one line on its way out. The connection's mutex guards it.
 type line struct {
 	text   string     // without label and line end; "" once it is not needed any more
-	said   string     // what an own line that comes back is recognised by; see spokenAs
 	target string     // folded nick or channel; "" for a command
 	label  string     // "" for what nobody waits for
 	part   string     // of the delivery
@@ -27,6 +26,9 @@ type line struct {
 	native  string    // the msgid, where the server told it
 	err     error
 }
+
+// size is how many bytes the line takes on the wire, at most.
+func (l *line) size() int { return len(l.text) + len(l.label) + len("@label= \r\n") }
 
 // utterance is one delivery on its way out, over all its attempts.
 type utterance struct {
@@ -48,7 +50,7 @@ func (c *conn) settle(l *line, err error) {
 	}
 	l.settled, l.err = true, err
 	if err == nil {
-		l.text, l.said = "", ""
+		l.text = ""
 	}
 	u.left--
 	if err != nil {
@@ -244,8 +246,7 @@ func (c *conn) utter(d gateway.Delivery) (*utterance, error) {
 	folded := c.casemap.fold(out.target)
 	for i, text := range out.lines {
 		l := &line{
-			text: out.command + " " + out.target + " :" + text, said: spokenAs(out.command, text),
-			target: folded, part: partName(i), of: u,
+			text: out.command + " " + out.target + " :" + text, target: folded, part: partName(i), of: u,
 		}
 		l.label = makeLabel(d.Key, l.part)
 		u.lines = append(u.lines, l)
@@ -263,7 +264,7 @@ func (c *conn) again(u *utterance) {
 		if !l.settled || l.err == nil || gateway.IsDrop(l.err) {
 			continue
 		}
-		fresh := &line{text: l.text, said: l.said, target: l.target, label: l.label, part: l.part, of: u}
+		fresh := &line{text: l.text, target: l.target, label: l.label, part: l.part, of: u}
 		u.lines[i] = fresh
 		if u.ended {
 			u.ended, u.done = false, make(chan struct{})

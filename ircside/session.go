@@ -32,6 +32,7 @@ type session struct {
 	// What is under way.
 	lastHeard, pinged time.Time
 	inflight          []*line // written, not settled, in order
+	unread            int     // their bytes
 	barrier           []*line // those that the outstanding PING will confirm
 	barrierToken      string
 	barriers          int
@@ -74,6 +75,10 @@ func (s *session) labelled() bool {
 	return s.caps["echo-message"] && s.caps["labeled-response"] && s.caps["batch"] && s.caps["message-tags"]
 }
 
+// window is how many bytes of unconfirmed lines are on their way at a time. InspIRCd reads 10 KiB at once, and leaves
+// what lies behind them until something else happens to it, or a second has passed.
+const window = 8 << 10
+
 // next returns what to write now, or how long to wait (zero: until nudged).
 func (s *session) next() (out string, wait time.Duration, err error) {
 	s.c.mu.Lock()
@@ -89,12 +94,11 @@ func (s *session) next() (out string, wait time.Duration, err error) {
 		s.pace.charge(now)
 	}
 	s.now = nil
-	const most = 256 // lines in one write
 	var lines []*line
 	if s.registered {
-		lines, wait = s.pace.take(now, most)
+		s.prune()
+		lines, wait = s.pace.take(now, window-s.unread)
 	}
-	s.prune()
 	for _, l := range lines {
 		if s.labelled() && l.of != nil {
 			b.WriteString("@label=" + escapeTag(l.label) + " ")
@@ -105,6 +109,7 @@ func (s *session) next() (out string, wait time.Duration, err error) {
 		if l.of != nil {
 			l.sent = now
 			s.inflight = append(s.inflight, l)
+			s.unread += l.size()
 		}
 	}
 	s.raiseBarrier(&b, now, wait > 0)
@@ -199,9 +204,11 @@ func (s *session) overdue(now time.Time) (next time.Time) {
 // prune forgets the lines whose fate is known.
 func (s *session) prune() {
 	kept := s.inflight[:0]
+	s.unread = 0
 	for _, l := range s.inflight {
 		if !l.settled && !l.heard {
 			kept = append(kept, l)
+			s.unread += l.size()
 		}
 	}
 	clear(s.inflight[len(kept):])
