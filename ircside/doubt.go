@@ -103,8 +103,8 @@ func (c *conn) claim(l *line) {
 			continue
 		}
 		c.forgetReturned(l.target, r.native)
-		h, _ := c.side.echoOf(l, r.native, r.at)
 		l.claimed = true
+		h, _ := c.side.echoOf(l, r.native, r.at)
 		if refused := c.side.inlet.add(h); len(refused) > 0 {
 			c.settle(l, nil) // the outcome's parts link it
 		}
@@ -139,12 +139,24 @@ func (s *Side) echoOf(l *line, native string, at time.Time) (h heard, ok bool) {
 		return heard{}, false
 	}
 	l.native, l.heard = native, true
-	ev := gateway.Event{At: l.of.at, Native: native, Time: at, Body: gateway.Echo{Key: l.of.key, Part: l.part}}
+	l.ends = l.of.whole()
+	ev := gateway.Event{At: l.of.at, Native: native, Time: at, Body: gateway.Echo{Key: l.of.key, Part: l.part, Ends: l.ends}}
 	return heard{line: l, Arrival: gateway.Arrival{At: ev.At, Native: native, Read: func(context.Context) (*gateway.Event, error) {
 		l.read = true // only looked at when the batch is recorded
 		out := ev
 		return &out, nil
 	}}}, true
+}
+
+// whole reports whether every line of u came back, none of them from a history: the last of their echoes ends the
+// delivery.
+func (u *utterance) whole() bool {
+	for _, l := range u.lines {
+		if l.err != nil || l.claimed || !l.heard && !l.settled {
+			return false
+		}
+	}
+	return true
 }
 
 // haunts reports whether a nick is one that a ghost of ours may have: a connection that we have lost and the server has

@@ -245,11 +245,34 @@ func delivery(key, text string) gateway.Delivery {
 	}}
 }
 
-// deliver hands a run over in the background.
+// deliver hands a run over in the background. Outcomes that leave nothing to tell are filled in with what the journal was
+// told instead.
 func (r *rig) deliver(run ...gateway.Delivery) <-chan []gateway.Outcome {
-	out := make(chan []gateway.Outcome, 1)
-	go func() { out <- r.side.Deliver(r.t.Context(), run) }()
-	return out
+	done := make(chan []gateway.Outcome, 1)
+	go func() {
+		out := r.side.Deliver(r.t.Context(), run)
+		for i := range out {
+			if out[i].Ended {
+				out[i].Parts = r.echoes(run[i].Key)
+			}
+		}
+		done <- out
+	}()
+	return done
+}
+
+// echoes are the parts of a delivery that the journal knows, if it knows that they are all.
+func (r *rig) echoes(key string) (parts []gateway.Part) {
+	whole := false
+	for _, ev := range r.inbox.Heard() {
+		if e, ok := ev.Body.(gateway.Echo); ok && e.Key == key {
+			parts, whole = append(parts, gateway.Part{Name: e.Part, Native: ev.Native}), e.Ends
+		}
+	}
+	if !whole {
+		return nil
+	}
+	return parts
 }
 
 // outcomes waits for what became of a run.

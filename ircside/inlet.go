@@ -129,7 +129,8 @@ func (s *Side) feed(ctx context.Context, in gateway.Inbox) error {
 			err := s.accept(last, in, batch)
 			cancel()
 			if err != nil {
-				s.deps.Log.Error("what was heard last could not be recorded", "lost", len(batch), "error", err)
+				s.inlet.putBack(batch)
+				s.deps.Log.Error("what was heard last could not be recorded; it is kept until this process ends", "arrivals", len(batch), "error", err)
 				return nil
 			}
 		case len(batch) == 0:
@@ -154,6 +155,7 @@ func (s *Side) acceptUntil(ctx context.Context, in gateway.Inbox, batch []heard)
 		case err == nil:
 			return nil
 		case errors.Is(err, gateway.ErrLeaseLost):
+			s.inlet.putBack(batch) // for when the network is ours again
 			return fmt.Errorf("record what was heard: %w", err)
 		case pause == first:
 			s.deps.Log.Error("the journal does not take what was heard; trying again", "arrivals", len(batch), "error", err)
@@ -215,6 +217,7 @@ func (c *conn) recorded(batch []heard) {
 			l.native = ""
 			c.settle(l, gateway.Later(100*time.Millisecond, errOthers))
 		default:
+			l.of.recorded = l.of.recorded || l.ends && l.read
 			c.settle(l, nil)
 		}
 	}

@@ -61,8 +61,9 @@ func (s *session) handle(e *girc.Event) error {
 			r.due = s.lastHeard
 		}
 	case girc.MODE:
-		if r := s.room(param(e, 0)); r != nil {
+		if r := s.room(param(e, 0)); r != nil && !r.mutedUntil.IsZero() {
 			r.mutedUntil = time.Time{} // we may be allowed to speak again
+			s.c.side.notify(nil)
 		}
 	case girc.RPL_ENDOFMOTD, girc.ERR_NOMOTD:
 		s.askTargets()

@@ -189,8 +189,11 @@ func (s *session) entered(r *room, at time.Time) {
 	r.mute, r.mutedUntil = 0, time.Time{}
 	r.listed = map[string]gateway.Person{}
 	s.catchUp(r, at)
-	s.ready()
 	s.c.signal()
+	if s.told {
+		s.c.side.notify(nil) // what waits for this channel goes on
+	}
+	s.ready()
 }
 
 // part leaves a channel.

@@ -23,6 +23,7 @@ type line struct {
 	doubt   bool      // settled, but it may have reached the network all the same
 	claimed bool      // it came back in a history, or by a ghost of ours
 	read    bool      // the journal did not know the id under which it came back
+	ends    bool      // its echo told the journal that all of the delivery arrived
 	native  string    // the msgid, where the server told it
 	err     error
 }
@@ -38,6 +39,7 @@ type utterance struct {
 	left      int           // lines that are not settled
 	done      chan struct{} // closed when none is left
 	ended     bool          // done is closed
+	recorded  bool          // the journal has taken the echo that ends the delivery
 	err       error         // it was never queued in this attempt, for this reason
 }
 
@@ -82,15 +84,22 @@ func (u *utterance) end() {
 	}
 }
 
-// parts are the ids that the lines got.
-func (u *utterance) parts() []gateway.Part {
-	var out []gateway.Part
+// outcome is what became of u, all of whose lines are settled. Where the journal has ended the delivery with its last
+// echo, nothing is left to tell.
+func (u *utterance) outcome() gateway.Outcome {
+	if err := u.failure(); err != nil {
+		return gateway.Failed(err)
+	}
+	if u.recorded {
+		return gateway.Outcome{Ended: true}
+	}
+	var parts []gateway.Part
 	for _, l := range u.lines {
 		if l.native != "" {
-			out = append(out, gateway.Part{Name: l.part, Native: l.native})
+			parts = append(parts, gateway.Part{Name: l.part, Native: l.native})
 		}
 	}
-	return out
+	return gateway.Sent(parts...)
 }
 
 // failure is the first error of its lines.
@@ -304,9 +313,9 @@ func (c *conn) begun(u *utterance) bool {
 }
 
 // await waits until it is known what became of u.
-func (c *conn) await(ctx context.Context, u *utterance) ([]gateway.Part, error) {
+func (c *conn) await(ctx context.Context, u *utterance) gateway.Outcome {
 	if u.err != nil {
-		return nil, u.err
+		return gateway.Failed(u.err)
 	}
 	c.mu.Lock()
 	done := u.done
@@ -325,9 +334,9 @@ func (c *conn) await(ctx context.Context, u *utterance) ([]gateway.Part, error) 
 	defer c.mu.Unlock()
 	if cut != nil {
 		c.takeBack(u)
-		return nil, fmt.Errorf("wait for a confirmation: %w", cut)
+		return gateway.Failed(fmt.Errorf("wait for a confirmation: %w", cut))
 	}
-	return u.parts(), u.failure()
+	return u.outcome()
 }
 
 // withdraw takes back the lines that were not written yet.

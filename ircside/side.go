@@ -142,16 +142,12 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 		if stopped && !c.begun(u) {
 			break
 		}
-		parts, err := c.await(ctx, u)
-		if err != nil && !gateway.IsDrop(err) && !stopped {
+		o := c.await(ctx, u)
+		if o.Err != nil && !gateway.IsDrop(o.Err) && !stopped {
 			stopped = true
 			c.withdraw(said[i+1:])
 		}
-		if err != nil {
-			out = append(out, gateway.Failed(err))
-			continue
-		}
-		out = append(out, gateway.Sent(parts...))
+		out = append(out, o)
 	}
 	return out
 }
