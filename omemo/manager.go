@@ -203,6 +203,27 @@ func (m *Manager) Forget(ctx context.Context, own string, device Address) error 
 	return nil
 }
 
+// PreKeysLeft returns how many one-time prekeys there are in each version of own
+// that has ever offered any.
+func (m *Manager) PreKeysLeft(ctx context.Context, own string) ([]int, error) {
+	var left []int
+	for v := range m.wires {
+		b := m.book(Version(v), own)
+		if err := b.read(ctx, []string{b.stockKey()}, nil); err != nil {
+			return nil, err
+		}
+		if b.values[b.stockKey()] == nil {
+			continue
+		}
+		st, err := b.stock()
+		if err != nil {
+			return nil, err
+		}
+		left = append(left, st.preKeys.count())
+	}
+	return left, nil
+}
+
 // ForgetAll is Forget for all devices of a bare JID.
 func (m *Manager) ForgetAll(ctx context.Context, own, jid string) error {
 	devices := map[uint32]bool{}

@@ -24,9 +24,11 @@ import (
 const (
 	firstPause     = 500 * time.Millisecond
 	longestPause   = time.Minute
-	refusedPause   = 30 * time.Second // after a refusal that only an admin can mend
+	earlyPause     = 5 * time.Second // the longest while the network has not been away for earlyTime
+	earlyTime      = 5 * time.Minute
+	refusedPause   = 30 * time.Second // the longest after a refusal, which an admin has to mend, or which passes as the server starts
 	steadyAfter    = 30 * time.Second // a link that held so long is no failure
-	handshakeLimit = 20 * time.Second
+	handshakeLimit = 8 * time.Second
 	pingAfter      = 30 * time.Second // of silence
 	enterLimit     = 15 * time.Second // how long the rooms may hold up the news that the network is ready
 	epochLimit     = time.Second
@@ -39,6 +41,7 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 	if err := s.load(ctx); err != nil {
 		return err
 	}
+	lost := s.now()
 	for attempt := 0; ctx.Err() == nil; attempt++ {
 		began := s.now()
 		err := s.runLink(ctx, in)
@@ -47,9 +50,9 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 		}
 		s.deps.Ready(err)
 		if s.now().Sub(began) > steadyAfter {
-			attempt = 0
+			attempt, lost = 0, s.now()
 		}
-		pause := linkPause(err, attempt)
+		pause := linkPause(err, attempt, s.now().Sub(lost))
 		s.log.Warn("no connection to the XMPP server", "err", err, "again", pause.Round(time.Millisecond))
 		timer := time.NewTimer(pause)
 		select {
@@ -61,15 +64,17 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 	return nil
 }
 
-// linkPause is how long to wait before the next attempt to connect.
-func linkPause(err error, attempt int) time.Duration {
-	if refusedByServer(err) {
-		return refusedPause
+// linkPause is how long to wait before the next attempt to connect: less than a second at first, then twice as long each
+// time, with jitter. away is how long the network has been away.
+func linkPause(err error, attempt int, away time.Duration) time.Duration {
+	longest := longestPause
+	switch {
+	case away < earlyTime:
+		longest = earlyPause
+	case refusedByServer(err):
+		longest = refusedPause
 	}
-	d := longestPause
-	if attempt < 7 {
-		d = firstPause << attempt
-	}
+	d := min(firstPause<<min(attempt, 10), longest)
 	return d/2 + rand.N(d/2)
 }
 
@@ -84,6 +89,10 @@ func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
 	if err != nil {
 		return err
 	}
+	if s.connected {
+		s.metrics.reconnects.Inc()
+	}
+	s.connected = true
 	linkCtx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -260,6 +269,7 @@ func (s *Side) watch(ctx context.Context, l *link, w *wire) {
 		}
 		s.agenda.start(l, s.now())
 		s.keepEpoch(ctx, false)
+		s.countPreKeys(ctx)
 		if s.now().Sub(time.Unix(0, w.heard.Load())) < s.pingAfter {
 			continue
 		}

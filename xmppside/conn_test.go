@@ -148,12 +148,15 @@ func TestTheServersRefusalsAreExplained(t *testing.T) {
 			if why == nil || !strings.Contains(why.Error(), want) {
 				t.Errorf("Ready(%v), want something with %q", why, want)
 			}
-			if d := linkPause(why, 0); d != refusedPause {
-				t.Errorf("next attempt after %v", d)
+			if d := linkPause(why, 0, 0); d > time.Second {
+				t.Errorf("first attempt after %v", d)
+			}
+			if d := linkPause(why, 100, time.Hour); d < refusedPause/2 || d > refusedPause {
+				t.Errorf("later attempts after %v", d)
 			}
 		})
 	}
-	if d := linkPause(errLinkDown, 0); d > time.Second {
+	if d := linkPause(errLinkDown, 0, 0); d > time.Second {
 		t.Errorf("first reconnect after %v", d)
 	}
 }

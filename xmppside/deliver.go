@@ -73,6 +73,7 @@ type job struct {
 	voice voice
 	raw   []byte           // as it is written
 	done  bool             // an earlier attempt arrived
+	ended bool             // and is recorded as such
 	about *gateway.Receipt // set for a report in a direct chat
 	err   error
 	wait  <-chan error
@@ -211,9 +212,12 @@ func (s *Side) recall(ctx context.Context, jobs []*job) error {
 	var keys []string
 	for _, j := range jobs {
 		switch {
+		case j.Attempt == 0:
+		case s.ended.has(j.Key):
+			j.done, j.ended = true, true
 		case len(j.Known) > 0:
 			j.done = true
-		case j.Attempt > 0:
+		default:
 			keys = append(keys, stateOut+j.Key)
 		}
 	}
@@ -290,14 +294,14 @@ func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gatew
 			}
 		}
 	}
-	timer := time.NewTimer(reflectLimit)
+	timer := time.NewTimer(s.reflectLimit)
 	defer timer.Stop()
 	out := make([]gateway.Outcome, 0, len(jobs))
 	for _, j := range jobs {
 		if j.wait != nil {
 			j.err = s.awaitReflection(ctx, l, r, j, timer)
 		}
-		out = append(out, gateway.Outcome{Err: j.err})
+		out = append(out, gateway.Outcome{Err: j.err, Ended: j.err == nil && (j.wait != nil || j.ended)})
 	}
 	return out
 }

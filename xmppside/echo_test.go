@@ -24,7 +24,7 @@ func TestNobodyElseEchoesUs(t *testing.T) {
 	f.set(func() {
 		f.mute = true // it stands in the history only
 		f.say("lockbridge_", "m1", body("not our words"), mark, el(nsSID, "origin-id", "id", keyB))
-		for i := range 2 * maxRecalled {
+		for i := range 500 {
 			f.say("lockbridge_", "m2", body("nor these"), el(nsSID, "origin-id", "id", fmt.Sprintf("%032x", i)))
 		}
 		f.say("Juliet", "m3", body("the end mark"))
@@ -37,7 +37,7 @@ func TestNobodyElseEchoesUs(t *testing.T) {
 	heard(t, inbox, "the end mark")
 	kept, err := side.deps.State.List(t.Context(), stateOut)
 	must(t, err)
-	if len(kept) > maxRecalled || kept[stateOut+keyB] != nil {
+	if len(kept) > 0 || side.ended.has(keyB) {
 		t.Errorf("%d echoes are kept, forged: %q", len(kept), kept[stateOut+keyB])
 	}
 }

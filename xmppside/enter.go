@@ -119,7 +119,7 @@ func (r *room) enter(ctx context.Context, l *link) error {
 func (r *room) joinGateway(ctx context.Context, l *link, history *node) error {
 	nick := r.side.cfg.Nick
 	r.mu.Lock()
-	r.staged, r.tellsHistory, r.recalled, r.told = map[string]*occupant{}, true, 0, 0
+	r.staged, r.tellsHistory, r.told = map[string]*occupant{}, true, 0
 	r.mu.Unlock()
 	for {
 		err := r.join(ctx, l, r.side.self, nick, history)

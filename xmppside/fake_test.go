@@ -39,6 +39,13 @@ type fakeServer struct {
 	members  map[string]string // bare JID to affiliation
 	room     map[string]string // full JID of ours to nick
 	archive  []archived
+	history  int               // the most messages that a join brings; 0: all
+	pages    []*node           // queries of the archive
+	gone     bool              // there is no such room
+	infos    map[string]*node  // what other rooms answer to disco#info
+	shut     string            // the condition with which the room lets nobody in
+	refused  int               // so far
+	refusing map[string]string // full JID of ours to the condition with which the room refuses its messages
 	seen     []*node           // all that came in
 	changed  chan struct{}     // closed and replaced whenever something came in
 	answers  map[string]string // "jid node" to the payload of a PEP item
@@ -52,6 +59,8 @@ type archived struct {
 	at     time.Time
 	stanza *node
 }
+
+func (a archived) id() string { return a.stanza.child(nsSID, "stanza-id").get("id") }
 
 func newFakeServer(t testing.TB) *fakeServer {
 	t.Helper()
@@ -180,6 +189,17 @@ func (f *fakeServer) write(stanzas ...*node) {
 func (f *fakeServer) reply(iq *node) *node {
 	q := iq.kids[0]
 	switch {
+	case iq.get("to") == fakeRoom && f.gone:
+		return refusal(iq, "cancel", "item-not-found")
+	case bare(iq.get("to")) == fakeRoom && q.space == nsPing:
+		if f.room[iq.get("from")] == "" {
+			return refusal(iq, "cancel", "not-acceptable")
+		}
+		return result(iq, nil)
+	case iq.get("to") == fakeRoom && q.space == nsMAM:
+		return f.page(iq, q)
+	case f.infos[iq.get("to")] != nil && q.space == nsDiscoInfo:
+		return result(iq, f.infos[iq.get("to")])
 	case iq.get("to") == fakeRoom && q.space == nsDiscoInfo:
 		info := el(nsDiscoInfo, "query")
 		for _, feature := range f.features {
@@ -221,10 +241,51 @@ func (f *fakeServer) reply(iq *node) *node {
 	return refusal(iq, "cancel", "item-not-found")
 }
 
+// page answers a query of the archive with at most pageSize messages.
+func (f *fakeServer) page(iq, q *node) *node {
+	f.pages = append(f.pages, q)
+	const pageSize = 100
+	since := time.Time{}
+	for _, field := range q.child(nsForm, "x").all(nsForm, "field") {
+		if field.get("var") == "start" {
+			since, _ = time.Parse(time.RFC3339, field.child(nsForm, "value").text)
+		}
+	}
+	after, from := q.child(nsRSM, "set").child(nsRSM, "after"), 0
+	if after != nil {
+		from = slices.IndexFunc(f.archive, func(a archived) bool { return a.id() == after.text }) + 1
+		if from == 0 {
+			return refusal(iq, "cancel", "item-not-found")
+		}
+	}
+	set, n := el(nsRSM, "set"), 0
+	fin := el(nsMAM, "fin").add(set)
+	for _, a := range f.archive[from:] {
+		if a.at.Before(since) {
+			continue
+		}
+		if n++; n > pageSize {
+			return result(iq, fin)
+		}
+		stanza := *a.stanza
+		stanza.space = nsClient
+		f.write(el("", "message", "from", fakeRoom, "to", iq.get("from")).add(el(nsMAM, "result", "queryid", q.get("queryid"), "id", a.id()).
+			add(el(nsForward, "forwarded").add(el(nsDelay, "delay", "stamp", a.at.UTC().Format(time.RFC3339Nano)), &stanza))))
+		set.kids = []*node{el(nsRSM, "last").say(a.id())}
+	}
+	fin.attrs = append(fin.attrs, attr{"complete", "true"})
+	return result(iq, fin)
+}
+
 func (f *fakeServer) presence(p *node) {
 	full, nick := p.get("from"), resourceOf(p.get("to"))
 	if p.get("type") == "unavailable" {
 		delete(f.room, full)
+		return
+	}
+	if f.shut != "" {
+		f.refused++
+		f.write(el("", "presence", "type", "error", "from", p.get("to"), "to", full).add(errorNode("auth", f.shut)))
 		return
 	}
 	for other, taken := range f.room {
@@ -250,7 +311,11 @@ func (f *fakeServer) presence(p *node) {
 	}
 	history := x.child(nsMUC, "history")
 	since, err := time.Parse(time.RFC3339, history.get("since"))
-	for _, a := range f.archive {
+	told := f.archive
+	if n := len(told) - f.history; f.history > 0 && n > 0 {
+		told = told[n:]
+	}
+	for _, a := range told {
 		if history.get("maxstanzas") == "0" || err != nil || a.at.Before(since) {
 			continue
 		}
@@ -272,6 +337,10 @@ func (f *fakeServer) occupant(nick, affiliation, real, to string, self bool) *no
 
 func (f *fakeServer) groupchat(m *node) {
 	nick, in := f.room[m.get("from")]
+	if c := f.refusing[m.get("from")]; c != "" {
+		f.write(el("", "message", "type", "error", "id", m.get("id"), "from", fakeRoom, "to", m.get("from")).add(errorNode("auth", c)))
+		return
+	}
 	if !in {
 		f.write(el("", "message", "type", "error", "id", m.get("id"), "from", fakeRoom, "to", m.get("from")).add(errorNode("modify", "not-acceptable")))
 		return

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
 )
@@ -131,4 +133,33 @@ func (s *Side) room0() *room { return s.carried().all[0] }
 func textOf(ev *gateway.Event) string {
 	m, _ := ev.Body.(gateway.Message)
 	return m.Text.Plain
+}
+
+func testLog(t testing.TB) *slog.Logger { return slog.New(slog.NewTextHandler(t.Output(), nil)) }
+
+// run runs a side until the end of the test.
+func run(t testing.TB, side *Side, inbox gateway.Inbox) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- side.Run(ctx, inbox) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+}
+
+// counted is the value of a metric of reg.
+func counted(t testing.TB, reg *prometheus.Registry, name string) float64 {
+	t.Helper()
+	families, err := reg.Gather()
+	must(t, err)
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue() + f.GetMetric()[0].GetGauge().GetValue()
+		}
+	}
+	return 0
 }

@@ -277,6 +277,7 @@ func (s *Side) repair(ctx context.Context, l *link, ss session) {
 	})
 	switch {
 	case err == nil:
+		s.metrics.rebuilt.Inc()
 		s.log.Info("a session was built anew, for what came in the old one could not be opened", "with", ss.peer.JID, "device", ss.peer.Device, "of", ss.own)
 	case !errors.Is(err, errRepaired) && ctx.Err() == nil:
 		s.log.Warn("a session could not be repaired", "with", ss.peer.JID, "device", ss.peer.Device, "err", err)

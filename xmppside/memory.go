@@ -58,9 +58,13 @@ func (r *room) recall(ctx context.Context) (mem roomMemory, err error) {
 	key := stateRoom + r.jid
 	now := r.side.now()
 	err = r.side.deps.State.Update(ctx, func(ctx context.Context) error {
-		found, err := r.side.deps.State.GetMany(ctx, []string{key})
+		found, err := r.side.deps.State.GetMany(ctx, []string{key, stateTruth + r.jid})
 		if err != nil {
 			return err
+		}
+		var said truth
+		if json.Unmarshal(found[stateTruth+r.jid], &said) == nil {
+			r.sayTruth(said.Key)
 		}
 		mem = roomMemory{}
 		if found[key] != nil {

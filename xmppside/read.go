@@ -226,34 +226,23 @@ func (s *Side) spokeAs(r *room, nick string) bool {
 	return false
 }
 
-// maxRecalled is how many echoes that nobody vouches for are noted after a join: more than can be under way at a crash.
-const maxRecalled = 256
-
-// readEcho takes in the room's reflection of what one of our occupants said. That it came is noted in State as well:
-// after a crash Deliver asks there before it says anything again.
+// readEcho takes in the room's reflection of what one of our occupants said, which ends the delivery. Deliver may be about
+// to say it again meanwhile, so it is remembered here, too.
 func (s *Side) readEcho(what said, key, part string, b *batch) {
 	r := what.room
 	b.arrivals = append(b.arrivals, gateway.Arrival{
 		At: r.conf().Address, Native: what.content.native(what.message),
 		Read: func(ctx context.Context) (*gateway.Event, error) {
-			if what.from.ours == "" && !r.recalls() {
-				return nil, nil
+			if r.saysTruth(key) { // of which the journal knows nothing
+				return nil, s.deps.State.PutMany(ctx, map[string][]byte{stateOut + key: {outReflected}})
 			}
-			if err := s.deps.State.PutMany(ctx, map[string][]byte{stateOut + key: {outReflected}}); err != nil {
-				return nil, err
-			}
-			return &gateway.Event{Body: gateway.Echo{Key: key, Part: part}}, nil
+			return &gateway.Event{Body: gateway.Echo{Key: key, Part: part, Ends: true}}, nil
 		},
 	})
-	b.then(func() { s.waits.end(key, r.jid, nil) })
-}
-
-// recalls counts an echo that nobody vouches for, and reports whether it is to be noted.
-func (r *room) recalls() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.recalled++
-	return r.recalled <= maxRecalled
+	b.then(func() {
+		s.ended.add(key)
+		s.waits.end(key, r.jid, nil)
+	})
 }
 
 // incoming is a room's message between its arrival and what has to be done about it afterwards.

@@ -28,7 +28,6 @@ type room struct {
 	ready  bool  // and has read the history since it was last there
 	// tellsHistory: from a join on, until the subject ends it.
 	tellsHistory bool
-	recalled     int    // echoes since a join that only a nick vouches for
 	nick         string // its nick
 	rank         string // its affiliation
 	outBy        []string
@@ -74,6 +73,7 @@ type room struct {
 	wake        chan struct{}    // for the keeper
 	truth       sync.Mutex       // one at a time says who reads along
 	truthOn     *link            // where that was seen to; under truth
+	truthKey    string           // of the message that says it
 	granting    sync.Mutex       // one change of affiliations at a time
 }
 

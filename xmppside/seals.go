@@ -52,3 +52,39 @@ func (s *seals) has(own omemo.Address, sealed []byte) bool {
 	defer s.mu.Unlock()
 	return s.set[sum]
 }
+
+// maxKeys is how many keys are remembered.
+const maxKeys = 4096
+
+// keys remembers the last delivery keys that it was told.
+type keys struct {
+	mu   sync.Mutex
+	set  map[string]bool
+	ring []string
+	next int
+}
+
+func (k *keys) add(key string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	switch {
+	case k.set[key]:
+		return
+	case k.set == nil:
+		k.set = map[string]bool{}
+	}
+	if len(k.ring) < maxKeys {
+		k.ring = append(k.ring, key)
+	} else {
+		delete(k.set, k.ring[k.next])
+		k.ring[k.next] = key
+		k.next = (k.next + 1) % maxKeys
+	}
+	k.set[key] = true
+}
+
+func (k *keys) has(key string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.set[key]
+}

@@ -23,10 +23,12 @@ type Side struct {
 	self   string // the gateway's own bare JID
 	now    func() time.Time
 
-	pingAfter  time.Duration // of silence
-	askTimeout time.Duration // for an answer
-	quietAfter time.Duration // of silence in a room
-	metrics    metrics
+	pingAfter    time.Duration // of silence
+	askTimeout   time.Duration // for an answer
+	quietAfter   time.Duration // of silence in a room
+	reflectLimit time.Duration
+	metrics      metrics
+	connected    bool // once at least; Run's
 
 	meetings  meetings
 	followers followers
@@ -47,6 +49,7 @@ type Side struct {
 	rations  tally  // what may happen only so often a day
 	agenda   agenda
 	opened   seals
+	ended    keys // deliveries that were reflected
 	sealed   sealedCounts
 	// patience is held by those who wait for the database on behalf of a client.
 	patience chan struct{}
@@ -69,7 +72,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		deps.Ready = func(error) {}
 	}
 	s := &Side{
-		cfg: cfg, deps: deps, log: deps.Log, patience: make(chan struct{}, answerers/2), domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout, quietAfter: quietAfter,
+		cfg: cfg, deps: deps, log: deps.Log, patience: make(chan struct{}, answerers/2), domain: domain.String(), self: self.String(), now: time.Now, pingAfter: pingAfter, askTimeout: askTimeout, quietAfter: quietAfter, reflectLimit: reflectLimit,
 		metrics: newMetrics(deps.Metrics),
 		omemo:   omemo.NewManager(deps.State, cfg.OMEMO.options()),
 		people:  people{byPerson: map[personKey]puppet{}, byJID: map[string]personKey{}, byRoom: map[string]map[personKey]bool{}},

@@ -95,6 +95,7 @@ func (s *Side) recallTruth(ctx context.Context, r *room, text string) (truth, er
 		}
 	}
 	if mem.Sum == want {
+		r.sayTruth(mem.Key)
 		return mem, nil
 	}
 	id, err := randomID()
@@ -102,7 +103,21 @@ func (s *Side) recallTruth(ctx context.Context, r *room, text string) (truth, er
 		return truth{}, err
 	}
 	mem = truth{Sum: want, Key: id + want[:8]} // as long as a delivery's
+	r.sayTruth(mem.Key)
 	return mem, s.keepTruth(ctx, r, mem, nil)
+}
+
+// sayTruth notes the key of what the room is told about who reads along.
+func (r *room) sayTruth(key string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.truthKey = key
+}
+
+func (r *room) saysTruth(key string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.truthKey == key
 }
 
 func (s *Side) keepTruth(ctx context.Context, r *room, mem truth, more map[string][]byte) error {
