@@ -28,6 +28,47 @@ import (
 // the homeserver: connections that it does not need any more it closes after minutes.
 const busyTime = time.Minute
 
+// A homeserver that sends again what it had kept may still leave something behind: Synapse forgets a transaction that it
+// makes in the moment in which the last of those is answered, until it fails the next time. So for a while nothing is
+// taken before the rooms that it concerns were read, and in the end all are read once more.
+const (
+	settlePause = 5 * time.Second // after the last transaction that came late
+	settleLimit = time.Minute     // in all
+	lateAge     = 3 * time.Second // how old an event is that came late
+)
+
+// unsettled is the time in which the homeserver may leave something behind.
+type unsettled struct {
+	mu           sync.Mutex
+	until, limit time.Time
+}
+
+// begin begins such a time.
+func (u *unsettled) begin(now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.until, u.limit = now.Add(settlePause), now.Add(settleLimit)
+}
+
+// goesOn reports whether it lasts still, and makes it last longer when something came late. Late when it was over:
+// something happened to the homeserver that we did not see.
+func (u *unsettled) goesOn(now time.Time, late bool) (lasts, anew bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	lasts = now.Before(u.until)
+	if lasts && late {
+		u.until = earlier(u.limit, now.Add(settlePause))
+	}
+	return lasts, late && now.After(u.limit)
+}
+
+// left is how long it lasts still.
+func (u *unsettled) left(now time.Time) time.Duration {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.until.Sub(now)
+}
+
 // doors are the connections that the homeserver has to us.
 type doors struct {
 	mu   sync.Mutex
@@ -90,6 +131,29 @@ func (s *Side) doubtAll() {
 		rm.doubts++
 		rm.mu.Unlock()
 		rm.wake()
+	}
+}
+
+// lookOut doubts the rooms of a transaction's events while the homeserver may leave something behind.
+func (s *Side) lookOut(ctx context.Context, events []*nativeEvent) {
+	now := s.now()
+	late := slices.ContainsFunc(events, func(ev *nativeEvent) bool { return ev.Age > lateAge })
+	lasts, anew := s.unsettled.goesOn(now, late)
+	if s.doors.use(ctx, now) || anew {
+		s.goOn()
+		return
+	}
+	if !lasts {
+		return
+	}
+	doubted := map[*room]bool{}
+	for _, ev := range events {
+		if rm := s.currentRoom(ev.Room); rm != nil && !doubted[rm] {
+			doubted[rm] = true
+			rm.mu.Lock()
+			rm.doubts++
+			rm.mu.Unlock()
+		}
 	}
 }
 

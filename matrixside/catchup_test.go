@@ -104,8 +104,10 @@ func TestWhatWasRefusedIsReadWhenTheJournalCanBeWritten(t *testing.T) {
 	ctx := deadline(t)
 	_, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), quick, lobby(testRoom))
 	hs.push(ctx, message("$1", "one"))
-	hs.script(contextPath+"$1", reply{200, `{"end":"t1"}`, false})
-	hs.script(historyPath, historyOf("", message("$2", "two")))
+	for range 5 {
+		hs.script(contextPath+"$1", reply{200, `{"end":"t1"}`, false})
+		hs.script(historyPath, historyOf("", message("$2", "two")))
+	}
 	inbox.Refuse(1)
 	pings := hs.count("@lockbridge:example.org POST /v1/appservice/lockbridge/ping")
 	if got := hs.push(ctx, message("$2", "two")); got != http.StatusServiceUnavailable {
@@ -239,5 +241,41 @@ func TestReconnectsAreCounted(t *testing.T) {
 	}
 	if n := counted(t, registry, "lockbridge_reconnects_total"); n != 1 {
 		t.Errorf("%v reconnects", n)
+	}
+}
+
+func TestAHomeserverThatIsLateIsWatchedForAWhile(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	var u unsettled
+	u.begin(now)
+	for i := range 20 { // something late every three seconds
+		now = now.Add(3 * time.Second)
+		lasts, anew := u.goesOn(now, true)
+		if want := i < 19; lasts != want || anew {
+			t.Errorf("after %d s it lasts: %v, anew: %v", 3*i+3, lasts, anew)
+		}
+	}
+	if u.left(now) > 0 {
+		t.Errorf("%v are left after a minute", u.left(now))
+	}
+	if lasts, anew := u.goesOn(now.Add(time.Minute), false); lasts || anew {
+		t.Errorf("it goes on without a reason: %v, %v", lasts, anew)
+	}
+	if _, anew := u.goesOn(now.Add(time.Minute), true); !anew {
+		t.Error("something late much later is no reason to look")
+	}
+}
+
+// Synapse may forget a transaction that it makes while it sends the last of those that it had kept.
+func TestWhatTheHomeserverLeavesBehindIsReadBeforeWhatFollows(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	_, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), quick, lobby(testRoom))
+	hs.push(ctx, message("$1", "one"))
+	hs.script(contextPath+"$1", reply{200, `{"end":"t1"}`, false})
+	hs.script(historyPath, historyOf("", message("$2", "two"), message("$3", "three")))
+	hs.push(ctx, message("$3", "three"))
+	if got := texts(inbox); !slices.Equal(got, []string{"one", "two", "three"}) {
+		t.Errorf("heard %q", got)
 	}
 }

@@ -111,6 +111,7 @@ func (s *Side) begin(ctx context.Context) ([]*room, error) {
 		return nil, err
 	}
 	s.begun.Store(false)
+	s.unsettled.begin(s.now())
 	s.link.mu.Lock()
 	s.link.away, s.link.since, s.link.back = errStarting, s.now(), make(chan struct{})
 	s.link.mu.Unlock()
@@ -139,8 +140,11 @@ func (s *Side) end(ctx context.Context, server *http.Server) {
 	s.rooms = nil
 }
 
-// keepLink finds the homeserver again when it was lost, until ctx ends, and has it send again what was refused.
+// keepLink finds the homeserver again when it was lost, until ctx ends, has it send again what was refused, and reads all
+// rooms once more when the homeserver has settled.
 func (s *Side) keepLink(ctx context.Context) {
+	settled := time.NewTimer(s.unsettled.left(s.now()))
+	defer settled.Stop()
 	for {
 		select {
 		case <-s.probe:
@@ -154,6 +158,14 @@ func (s *Side) keepLink(ctx context.Context) {
 		case <-s.refused:
 			s.recall(ctx)
 			s.goOn()
+		case <-s.unsettledNow:
+			settled.Reset(s.unsettled.left(s.now()))
+		case <-settled.C:
+			if left := s.unsettled.left(s.now()); left > 0 {
+				settled.Reset(left)
+			} else {
+				s.doubtAll()
+			}
 		case <-ctx.Done():
 			return
 		}

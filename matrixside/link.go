@@ -188,6 +188,8 @@ func (s *Side) ping(ctx context.Context) error {
 // goOn does what is due when the homeserver has come back, or the journal after it refused something: what was missed is
 // read before anything newer is taken, and what had to wait is done.
 func (s *Side) goOn() {
+	s.unsettled.begin(s.now())
+	nudge(s.unsettledNow)
 	s.doubtAll()
 	s.wakeErrands()
 }

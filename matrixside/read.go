@@ -144,9 +144,7 @@ func (s *Side) accept(ctx context.Context, txn transaction, in gateway.Inbox) er
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	if s.doors.use(ctx, s.now()) {
-		s.doubtAll()
-	}
+	s.lookOut(ctx, events)
 	for _, ev := range events {
 		if rm := s.roomOf(ev.Room); rm != nil {
 			if err := s.catchUp(ctx, rm, in); err != nil {

@@ -100,7 +100,7 @@ func TestAnUnknownTokenMakesTheNetworkAwayUntilItIsKnown(t *testing.T) {
 	if err := deliverOne(t, side, delivery(testRoom, "1", "mercutio", "text")); !isLater(err) || !strings.Contains(err.Error(), "registration") {
 		t.Errorf("outcome: %v", err)
 	}
-	for away := error(errStarting); away != nil; away = <-told {
+	for away := errStarting; away != nil; away = <-told {
 	}
 	sendAll(ctx, t, side, delivery(testRoom, "1", "mercutio", "text"))
 }

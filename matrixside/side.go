@@ -34,8 +34,12 @@ type Side struct {
 	toldStale atomic.Bool // that old messages are not carried
 	begun     atomic.Bool // every room was tried
 
-	link    link
-	doors   doors
+	link      link
+	doors     doors
+	unsettled unsettled
+
+	unsettledNow chan struct{} // a time begins in which the homeserver may leave something behind
+
 	turn    chan struct{} // held by the one transaction that is being accepted; while the side does not run, by nobody
 	probe   chan struct{} // the homeserver is to be found again
 	refused chan struct{} // a transaction could not be accepted
@@ -85,7 +89,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 
 		metrics: counters,
 		turn:    make(chan struct{}, 1), probe: make(chan struct{}, 1), refused: make(chan struct{}, 1),
-		reload: make(chan struct{}, 1), errands: make(chan struct{}, 1),
+		unsettledNow: make(chan struct{}, 1), reload: make(chan struct{}, 1), errands: make(chan struct{}, 1),
 	}
 	s.link.away, s.link.back = errStarting, make(chan struct{})
 	s.turn <- struct{}{}

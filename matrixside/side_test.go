@@ -239,19 +239,18 @@ func TestAnUnusableHomeserverIsAskedAgain(t *testing.T) {
 func TestReadyHearsWhenTheHomeserverGoesAndComes(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)
-	var told []error
+	told := make(chan error, 10)
 	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), func(s *Side) {
 		ready := s.deps.Ready
-		s.deps.Ready = func(away error) { told = append(told, away); ready(away) }
+		s.deps.Ready = func(away error) { told <- away; ready(away) }
 	}, lobby(testRoom))
 	hs.script(sendPath, reply{cut: true})
-	d := delivery(testRoom, "1", "mercutio", "text")
-	if deliverOne(t, side, d) == nil {
+	if deliverOne(t, side, delivery(testRoom, "1", "mercutio", "text")) == nil {
 		t.Fatal("a broken connection is no error")
 	}
 	sendAll(ctx, t, side, delivery(testRoom, "2", "mercutio", "text"))
-	if len(told) != 3 || told[0] != nil || told[1] == nil || told[2] != nil {
-		t.Errorf("Ready was told %v, want up, away, up", told)
+	if up, away, again := <-told, <-told, <-told; up != nil || away == nil || again != nil {
+		t.Errorf("Ready was told %v, %v, %v, want up, away, up", up, away, again)
 	}
 }
 
