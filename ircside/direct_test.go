@@ -92,6 +92,15 @@ func TestWhoCannotBeReached(t *testing.T) {
 		label, _, _ := strings.Cut(l.expect("@label="), " ")
 		l.send("@label=" + label + " :irc.test " + c.answer)
 		r.wantDrop(got, c.want)
+		// An operator has it tried again: it is said again, whatever was answered before.
+		again := toBob("k"+c.answer, "hello")
+		again.Attempt = 1
+		got = r.deliver(again)
+		label, _, _ = strings.Cut(l.expect("@label="), " ")
+		l.send("@label=" + label + ";msgid=" + c.answer[:3] + " :lb!lb@host PRIVMSG bob :x")
+		if o := r.one(got); o.Err != nil {
+			t.Errorf("after %s a second try ends with %v", c.answer, o.Err)
+		}
 	}
 	for _, answer := range []string{"439 lb bob :Message target change too fast", "707 lb bob :Targets changing too fast", "263 lb PRIVMSG :Please wait"} {
 		got := r.deliver(toBob("k"+answer, "hello"))

@@ -266,11 +266,12 @@ func (c *conn) utter(d gateway.Delivery) (*utterance, error) {
 	return u, nil
 }
 
-// again readies an utterance for another attempt: lines that were confirmed, or refused for good, stay so, and those
-// that are still on their way are only waited for. A line in doubt is looked for among those of ours that came back.
+// again readies an utterance for another attempt: lines that were confirmed stay so, and those that are still on their
+// way are only waited for. One that was refused for good is tried, too: an operator wants it. A line in doubt is looked
+// for among those of ours that came back.
 func (c *conn) again(u *utterance) {
 	for i, l := range u.lines {
-		if !l.settled || l.err == nil || gateway.IsDrop(l.err) {
+		if !l.settled || l.err == nil {
 			continue
 		}
 		fresh := &line{text: l.text, target: l.target, label: l.label, part: l.part, of: u}
