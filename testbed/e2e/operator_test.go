@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -86,5 +87,44 @@ func TestAnAdminLooksAfterABridge(t *testing.T) {
 			t.Errorf("the trace of what somebody said who was forgotten is\n%s", trace)
 		}
 		fromXMPP(ctx, t, s, s.Owner, "Who am I?")
+	})
+}
+
+// What was said to somebody who has left IRC is given up; when they are back, an admin has it tried again, and it arrives once.
+func TestAnAdminHasDeliveriesTriedAgain(t *testing.T) {
+	onEachStore(t, direct, func(ctx context.Context, t *testing.T, s *peers.Scene) {
+		ok(t, s.Start(ctx))
+		l, puppet, nick := s.Lockbridge, s.IRCName(s.IRC), s.IRC.Nick
+		run := func(args ...string) string {
+			t.Helper()
+			return must[string](t)(l.Command(ctx, append(args, "--config", l.Config)...))
+		}
+		ok(t, s.Owner.SaySealed(ctx, puppet, "Will you stay?"))
+		must[peers.IRCLine](t)(s.IRC.AwaitPrivate(ctx, l.Slot.Nick, "Will you stay?"))
+		s.IRC.Close()
+		mark := s.Owner.Mark()
+		ok(t, s.Owner.SaySealed(ctx, puppet, "Come back"))
+		must[peers.XMPPEvent](t)(s.Owner.AwaitAfter(ctx, mark, "word that it was not delivered", func(e peers.XMPPEvent) bool {
+			return e.Kind == "message" && strings.HasPrefix(e.From, puppet) && e.Text()+e.Error != ""
+		}))
+		list := run("dead", "list")
+		if !strings.Contains(list, "irc/direct/"+nick+"/xmpp/") || !strings.Contains(list, s.Owner.JID) || strings.Contains(list, "Come back") {
+			t.Errorf("given up is\n%s", list)
+		}
+
+		back := must[*peers.IRC](t)(peers.DialIRC(ctx, s.Bed, nick, false, s.Transcript))
+		t.Cleanup(back.Close)
+		if out := run("dead", "retry", "--all"); !strings.Contains(out, "1 delivery is tried again") {
+			t.Errorf("retry says %s", out)
+		}
+		must[peers.IRCLine](t)(back.AwaitPrivate(ctx, l.Slot.Nick, "Come back"))
+		ok(t, s.Owner.SaySealed(ctx, puppet, "There you are"))
+		must[peers.IRCLine](t)(back.AwaitPrivate(ctx, l.Slot.Nick, "There you are"))
+		if n := len(slices.DeleteFunc(back.Events(), func(line peers.IRCLine) bool { return line.Command != "PRIVMSG" })); n != 2 {
+			t.Errorf("%d messages arrived, want 2", n)
+		}
+		if list := run("dead", "list"); !strings.Contains(list, "nothing was given up") {
+			t.Errorf("given up is still\n%s", list)
+		}
 	})
 }
