@@ -68,6 +68,10 @@ func feedLine(t *testing.T, s *session, text string) string {
 	s.flush()
 	batch, _ := s.c.side.inlet.take()
 	for _, h := range batch {
+		if h.Read == nil {
+			fmt.Fprintf(&b, "  read %q until %v\n", h.marks, h.mark)
+			continue
+		}
 		ev, readErr := h.Read(t.Context())
 		if readErr != nil {
 			t.Fatal(readErr)
@@ -120,9 +124,17 @@ func FuzzHandle(f *testing.F) {
 	}
 	f.Add(string(in))
 	f.Add("@time=9999-12-31T23:59:59.999-23:59;msgid=\\:;label= :a!b@c PRIVMSG #lobby :x\n@ :a\n@a :\n::\n: \nPING\nCAP\n353 a\nBATCH +\nNICK")
+	f.Add(":lockbridge!a@b JOIN #lobby\n:x BATCH +b chathistory #lobby\n@batch=b;time=2026-01-01T00:00:00Z;msgid=y :c!d@e PRIVMSG #lobby :f\n:x BATCH -b\nFAIL CHATHISTORY A AFTER #lobby :b\n" +
+		":x 376 a :b\n:x BATCH +t draft/chathistory-targets\n@batch=t CHATHISTORY TARGETS bob now\n:x BATCH -t\n:x BATCH +q chathistory bob\n@batch=q;time=2026-01-01T00:00:00Z;msgid=z :bob!d@e PRIVMSG lockbridge :juliet@example.org: f\n:x BATCH -q\n" +
+		":x 470 a #two #three :b\n:lockbridge!a@b JOIN #three\n:x 332 a #three :old #two\n:x 366 a #three :c")
 	f.Fuzz(func(t *testing.T, text string) {
 		s := loose(t)
 		s.registered = true
+		for _, name := range wantedCaps() {
+			s.caps[name] = true
+		}
+		s.c.marks["#Lobby"], s.c.marks[""] = mark{id: "x", at: s.c.side.clock.now()}, mark{at: s.c.side.clock.now()}
+		s.catchUpChats(s.c.side.clock.now())
 		for l := range strings.Lines(text) {
 			_ = feedLine(t, s, strings.TrimRight(l, "\r\n"))
 			if out, _, err := s.next(); err == nil {

@@ -15,20 +15,44 @@
 // change of nick, and after a quit it may be somebody else's. Accounts (account-tag, WHOX) are not asked for. Since each
 // new nick is a new person, how many chats begin is counted by user and host as well.
 //
-// Guarantees. Lines of one channel leave in order, and never faster than the pace of the config, so that no server cuts
-// us off for flooding; channels and chats share the pace fairly. What leaves is always one line, valid UTF-8, and short
-// enough that no server cuts it.
+// # What is said
+//
+// Lines of one channel leave in order, and never faster than the pace of the config, so that no server cuts us off for
+// flooding; channels and chats share the pace fairly. What leaves is always one line, valid UTF-8, and short enough that
+// no server cuts it. What is said more than ten minutes late begins with the time of its origin, in UTC.
 //
 // Where the server offers echo-message and labeled-response (IRCv3), a delivery counts as sent when its labelled echo
 // has come back and is recorded; the echo also tells the line's msgid. Elsewhere each batch of lines is followed by a
 // PING, and it counts as sent when the PONG has come back: the server has read the lines by then, and whatever it had
-// to refuse it has refused. Either way IRC is at-least-once: a connection that breaks between a line and its
-// confirmation leaves no way to ask, so the line is said again. Lines of a longer message that were confirmed before
-// are not repeated by the same process.
+// to refuse it has refused.
 //
-// Inbound, IRC keeps nothing for us: what is said while we are away is lost. What arrives faster than the journal takes
-// it waits in a bounded queue, and then at the server for a while; what overflows after that is counted
-// (lockbridge_irc_lost_total) and logged. Only lines with a msgid are de-duplicated; replayed history is not read.
+// IRC has no way to ask whether a line arrived, so it is at-least-once. What is in doubt after a connection broke or a
+// process died are the lines that were written and not confirmed, 8 KiB of them at most. They are said again, except:
+//
+//	the echo was recorded, the outcome was not    not said again; the journal knows the part (Delivery.Known)
+//	the server has a history (draft/chathistory)  the history is read first; what it holds is linked, not said again
+//	a ghost of ours is still heard saying it      linked, not said again, if it is heard before the next try
+//	lines of one message, same process            those that were confirmed are not repeated
+//
+// So a server with history gives exactly-once, as long as it hands our lines back unchanged; one with echoes repeats at
+// most what was on its way between server and us; one without, besides, what was confirmed but not yet recorded when the
+// process died.
+//
+// A channel that we may not enter or not speak in makes its own lane wait, with growing pauses of up to five minutes, and
+// says why; nothing is dropped for it until the delivery is too old. A channel that forwards (numeric 470) is followed
+// where the other one's topic names it.
+//
+// # What is heard
+//
+// Where the server offers draft/chathistory, with msgids, nothing is missed within the configured time: each channel's
+// history is read from the last line that the journal took, oldest first, before what is said meanwhile, and so are direct
+// chats. The place of that last line is written in the transaction that takes it. Only lines with a msgid are read, since
+// it is by them that we know what we had. What was said in a channel before we first came there is not read.
+//
+// Elsewhere IRC keeps nothing for us: what is said while we are away is lost, and no replay that a bouncer or a server
+// sends on its own is read. What arrives faster than the journal takes it waits in a bounded queue (8,192 lines), and
+// then at the server for a while; what overflows after that is counted (lockbridge_irc_lost_total) and logged, and where
+// there is a history it is read from there once the journal takes something again.
 //
 // The protocol's grammar (messages, tags, sources, numerics) is girc's. Its client is not used: it drops what it cannot
 // write without telling, ends the connection at a malformed line, and answers JOINs and CTCP queries at a pace of its

@@ -23,8 +23,11 @@ var (
 	errOthers      = errors.New("a line like it had been said before; saying it again")
 )
 
-// maxReturned is how many such lines of one channel or nick are kept.
-const maxReturned = 512
+// How many such lines are kept: of one channel or nick, and of how many of them.
+const (
+	maxReturned   = 128
+	maxReturnedOf = 256
+)
 
 // spokenAs is what a line is recognised by when it comes back without a label: its command and its text, without the
 // time that a late one begins with.
@@ -57,9 +60,8 @@ func (c *conn) keepReturned(target, command, text, native string, at time.Time) 
 	if native == "" {
 		return
 	}
-	const most = 64 // channels and nicks
 	target = c.casemap.fold(target)
-	if len(c.returned) >= most && c.returned[target] == nil {
+	if len(c.returned) >= maxReturnedOf && c.returned[target] == nil {
 		clear(c.returned)
 	}
 	kept := c.returned[target]

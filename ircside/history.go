@@ -91,23 +91,29 @@ func (s *Side) loadMarks(ctx context.Context) (map[string]mark, error) {
 	return marks, nil
 }
 
-// letGo ends all readings when their session does. What was held back goes to the journal, but no mark moves: the
-// histories are read again from where they were.
-func (s *session) letGo() {
-	s.gapped = true
-	for _, r := range s.c.list {
-		if r.replay != nil {
-			for _, h := range r.replay.held {
-				s.take(h)
-			}
-			r.replay = nil
-		}
+// abandon ends a reading before its end. What was held back goes to the journal, but no mark moves: the history is read
+// again from where it was.
+func (s *session) abandon(p *replay) {
+	if p == nil {
+		return
 	}
-	if s.queries != nil {
-		for _, h := range s.queries.held {
-			s.take(h)
-		}
+	if p.room != nil {
+		p.room.replay = nil
+	}
+	for _, h := range p.held {
+		h.mark = mark{}
+		s.take(h)
+	}
+}
+
+// letGo abandons all readings when their session ends.
+func (s *session) letGo() {
+	for _, r := range s.c.list {
+		s.abandon(r.replay)
+	}
+	if q := s.queries; q != nil {
 		s.queries = nil
+		s.abandon(&replay{held: q.held})
 	}
 	s.flush()
 }

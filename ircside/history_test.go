@@ -147,6 +147,33 @@ func TestCatchUp(t *testing.T) {
 	r.awaitText("line 254")
 }
 
+// TestKickedWhileReading: what was read stays read, and the rest is read after the return.
+func TestKickedWhileReading(t *testing.T) {
+	r := begin(t, nil)
+	l := r.upAgain()
+	start := noon()
+	l.send("@msgid=h1;time=" + stampOf(start.Add(time.Second)) + " :bob!b@h PRIVMSG #lobby :line 1")
+	r.awaitText("line 1")
+	l.conn.Close()
+	p := &past{limit: 2}
+	p.many(1, 6, start)
+	l = r.upAgain()
+	l.serve(p)
+	l.send("@msgid=held;time="+stampOf(start.Add(7*time.Second))+" :bob!b@h PRIVMSG #lobby :held", ":op!o@h KICK #lobby lb :out")
+	r.awaitText("held")
+	p.add("held", "bob", "held", start.Add(7*time.Second))
+	l.expect("CHATHISTORY AFTER #lobby msgid=h3 ") // asked before the kick came
+	l.send("FAIL CHATHISTORY INVALID_TARGET AFTER #lobby :you are not there")
+	l.join("#lobby")
+	for l.serve(p) > 0 {
+	}
+	l.send("@msgid=live :eve!e@h PRIVMSG #lobby :live")
+	r.awaitText("live")
+	if all, _ := r.texts(); strings.Join(all, ",") != "line 1,line 2,line 3,held,line 4,line 5,line 6,live" {
+		t.Errorf("heard %q", all)
+	}
+}
+
 // TestCatchUpByTime: a server that has forgotten the msgid, or knows no msgids, is asked by time.
 func TestCatchUpByTime(t *testing.T) {
 	r := begin(t, nil)

@@ -108,6 +108,7 @@ type batch struct {
 	label   string
 	history bool
 	replay  *replay // the history that we asked for; nil: one that is not read
+	page    bool    // the batch is a page of it, not something inside of one
 	targets bool    // the answer to who wrote to us
 }
 
@@ -121,7 +122,7 @@ func (s *session) batch(e *girc.Event) {
 		b := s.batches[ref[1:]]
 		delete(s.batches, ref[1:])
 		switch {
-		case b.replay != nil && s.replayOf(b.replay.target) == b.replay:
+		case b.page && b.replay != nil && s.replayOf(b.replay.target) == b.replay:
 			s.stirred = true
 			s.pageEnds(b.replay)
 		case b.targets && s.queries != nil && s.queries.now == nil:
@@ -136,7 +137,7 @@ func (s *session) batch(e *girc.Event) {
 		}
 		switch param(e, 1) {
 		case "chathistory", capHistory:
-			b.history, b.replay = true, s.replayOf(param(e, 2))
+			b.history, b.page, b.replay = true, true, s.replayOf(param(e, 2))
 		case "znc.in/playback":
 			b.history = true
 		case "draft/chathistory-targets", "chathistory-targets":

@@ -54,9 +54,7 @@ func (c *conn) dropRoom(r *room) {
 	if s == nil {
 		return
 	}
-	if r.replay != nil {
-		s.endReplay(r.replay)
-	}
+	s.abandon(r.replay)
 	if r.state != roomOut {
 		s.part(r.name)
 	}

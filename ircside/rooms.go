@@ -76,9 +76,7 @@ func (s *session) leave(r *room, least time.Duration, reason error) {
 	r.pause = max(min(2*r.pause, t.rejoinMost), least)
 	r.state, r.reason, r.listed = roomOut, reason, nil
 	r.due = now.Add(r.pause)
-	if p := r.replay; p != nil {
-		s.endReplay(p)
-	}
+	s.abandon(r.replay)
 	s.c.forgetQueued(r) // what was written already, the server answers
 	if r.name != r.ID { // it is asked for by its own name again
 		r.rename(r.ID)
