@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -77,19 +78,16 @@ const overdue = time.Minute
 
 // laneProblem says why a lane does not move; "": nothing is known to be wrong.
 func (c *config) laneProblem(l store.LaneInfo, now time.Time) string {
-	configured := false
-	for _, n := range c.networks {
-		configured = configured || n.name == l.Lane.Network
-	}
+	untried := now.Sub(l.Due) > overdue && now.Sub(l.Oldest) > overdue
 	switch {
 	case l.Pending == 0:
 		return ""
-	case !configured:
+	case !slices.Contains(c.networkNames(), l.Lane.Network):
 		return "the network is not configured any more"
-	case l.Problem != "":
-		return l.Problem
-	case now.Sub(l.Due) > overdue && now.Sub(l.Oldest) > overdue:
+	case untried && l.Problem == "":
 		return "nobody has tried: does a process run this network?"
+	case untried:
+		return l.Problem + "; and nobody has tried since: does a process run this network?"
 	}
-	return ""
+	return l.Problem
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"lockbridge/gateway"
+	"lockbridge/store"
 )
 
 var lobby = gateway.Address{Network: "xmpp", ID: "lobby@conference.example.org"}
@@ -82,6 +83,29 @@ func journalCommand(ts *testscript.TestScript, _ bool, args []string) {
 		}
 	default:
 		ts.Fatalf("journal %s is not known", args[0])
+	}
+}
+
+func TestLaneProblem(t *testing.T) {
+	now := time.Unix(10000, 0)
+	cfg := &config{networks: []network{{name: "irc"}}}
+	irc, gone := gateway.Address{Network: "irc", ID: "#lobby"}, gateway.Address{Network: "gone", ID: "#lobby"}
+	long, short := now.Add(-2*overdue), now.Add(-time.Second)
+	for _, c := range []struct {
+		lane store.LaneInfo
+		want string
+	}{
+		{store.LaneInfo{Lane: irc, Dead: 3}, ""},
+		{store.LaneInfo{Lane: irc, Pending: 1, Oldest: short}, ""},
+		{store.LaneInfo{Lane: irc, Pending: 1, Oldest: long, Due: short, Problem: "banned"}, "banned"},
+		{store.LaneInfo{Lane: irc, Pending: 1, Oldest: long, Due: now.Add(time.Hour), Problem: "banned"}, "banned"},
+		{store.LaneInfo{Lane: irc, Pending: 1, Oldest: long, Due: long}, "nobody has tried: does a process run this network?"},
+		{store.LaneInfo{Lane: irc, Pending: 1, Oldest: long, Due: long, Problem: "banned"}, "banned; and nobody has tried since: does a process run this network?"},
+		{store.LaneInfo{Lane: gone, Pending: 1, Oldest: short}, "the network is not configured any more"},
+	} {
+		if got := cfg.laneProblem(c.lane, now); got != c.want {
+			t.Errorf("%+v: %q, want %q", c.lane, got, c.want)
+		}
 	}
 }
 
