@@ -177,6 +177,13 @@ func (l *Ledger) AwaitSaid(ctx context.Context, count int) error {
 	return l.await(ctx, func() bool { return l.countLocked() >= count })
 }
 
+// Count is how many messages have been said.
+func (l *Ledger) Count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.countLocked()
+}
+
 func (l *Ledger) countLocked() (n int) {
 	for _, s := range l.said {
 		n += len(s)

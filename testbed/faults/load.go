@@ -4,24 +4,28 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
 // Load is everybody speaking at once.
 type Load struct {
 	Ledger *Ledger
+	Took   time.Duration // set by Wait
 
-	done sync.WaitGroup
-	stop context.CancelFunc
-	mu   sync.Mutex
-	err  error
+	begun  time.Time
+	enough atomic.Bool
+	done   sync.WaitGroup
+	stop   context.CancelFunc
+	mu     sync.Mutex
+	err    error
 }
 
 // StartLoad has each speaker of the stage say messages in both rooms: total in all, at rate a second in all. A speaker whose server is
 // away holds back and goes on at its pace; numbers are never left out.
 func (s *Stage) StartLoad(ctx context.Context, total int, rate float64) *Load {
 	ctx, stop := context.WithCancel(ctx)
-	l := &Load{Ledger: s.Ledger, stop: stop}
+	l := &Load{Ledger: s.Ledger, begun: time.Now(), stop: stop}
 	places := s.places()
 	each := total / len(places)
 	interval := time.Duration(float64(time.Second) * float64(len(places)) / rate)
@@ -38,7 +42,7 @@ func (l *Load) speak(ctx context.Context, who speaker, at Place, count int, inte
 	rest(ctx, offset)
 	beat := time.NewTicker(interval)
 	defer beat.Stop()
-	for n := 1; n <= count; n++ {
+	for n := 1; n <= count && !l.enough.Load(); n++ {
 		begun := time.Now()
 		unsure, err := who.say(ctx, at.Bridge, text(at, n))
 		if err != nil {
@@ -63,10 +67,14 @@ func (l *Load) fail(err error) {
 	}
 }
 
+// Enough has everybody stop after what they are saying, however much is left.
+func (l *Load) Enough() { l.enough.Store(true) }
+
 // Wait returns when everything has been said.
 func (l *Load) Wait() error {
 	l.done.Wait()
 	l.stop()
+	l.Took = time.Since(l.begun)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.err

@@ -175,7 +175,7 @@ func TestClockJumps(t *testing.T) {
 
 // TestBlackout kills the gateway when everything is well and measures how long each direction is silent after its restart.
 func TestBlackout(t *testing.T) {
-	run(t, fault{name: "blackout", strike: func(ctx context.Context, t *testing.T, p *play) {
+	run(t, fault{name: "blackout", endless: true, strike: func(ctx context.Context, t *testing.T, p *play) {
 		servers, err := ConnectAndJoin(ctx, world.bed)
 		if err != nil {
 			t.Fatal(err)

@@ -22,7 +22,7 @@ type Direction struct {
 	Lost, Twice, Disorder     int // violations
 	NotOffered, Again, Unsure int // see the package; Unsure: its own server went away before it answered
 	Silence                   time.Duration
-	Wrong                     []string // the violations, named
+	Wrong                     []string // the first violations, named
 }
 
 // Sound says whether nothing was lost, repeated or out of order.
@@ -112,8 +112,11 @@ func (d *Direction) extra(l *Ledger, from, to Place, n int, copies []time.Time) 
 	}
 }
 
+// shown is how many violations of a direction are named.
+const shown = 5
+
 func (d *Direction) wrong(format string, args ...any) {
-	if len(d.Wrong) < 20 {
+	if len(d.Wrong) < shown {
 		d.Wrong = append(d.Wrong, fmt.Sprintf(format, args...))
 	}
 }
@@ -149,6 +152,9 @@ func Table(rows []Row) string {
 	line := "%-22s %-9s %-14s %6v %8v %6v %6v %6v %9v %11v %10s\n"
 	fmt.Fprintf(&b, line, "fault", "store", "direction", "sent", "arrived", "lost", "twice", "order", "silence", "not offered", "said again")
 	for _, r := range rows {
+		if len(rows) > 1 {
+			b.WriteString("\n")
+		}
 		fault, store := r.Fault, r.Store
 		for _, d := range r.Directions {
 			fmt.Fprintf(&b, line, fault, store, d.From+" → "+d.To, d.Sent-d.Unsure, d.Arrived, d.Lost, d.Twice, d.Disorder, seconds(d.Silence), count(d.From == IRC, d.NotOffered), count(d.To == IRC, d.Again))

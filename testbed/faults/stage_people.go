@@ -145,24 +145,28 @@ func (s *Stage) Lines() []*Line {
 	return lines
 }
 
-// Active returns the process that has the networks, when there is one.
+// Active returns the process that has the networks, as soon as just one says so: another one may still have to notice that it lost them.
 func (s *Stage) Active(ctx context.Context) (*peers.Lockbridge, error) {
 	return s.ActiveBeside(ctx, nil)
 }
 
-// ActiveBeside is Active for another process than one.
+// ActiveBeside is Active among the others than one.
 func (s *Stage) ActiveBeside(ctx context.Context, than *peers.Lockbridge) (*peers.Lockbridge, error) {
 	for {
+		var active []*peers.Lockbridge
 		for _, p := range s.Processes {
 			if p == than || !p.Running() {
 				continue
 			}
 			if status, _, err := p.Get(ctx, "/readyz/xmpp"); err == nil && status == http.StatusOK {
-				return p, nil
+				active = append(active, p)
 			}
 		}
+		if len(active) == 1 {
+			return active[0], nil
+		}
 		if !rest(ctx, activePause) {
-			return nil, fmt.Errorf("no process has the networks: %w", context.Cause(ctx))
+			return nil, fmt.Errorf("%d processes say that they have XMPP: %w", len(active), context.Cause(ctx))
 		}
 	}
 }
