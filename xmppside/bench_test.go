@@ -3,7 +3,9 @@ package xmppside
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"lockbridge/gateway"
@@ -26,7 +28,7 @@ func BenchmarkFiftyPuppets(b *testing.B) {
 		owns = append(owns, p.JID)
 	}
 	read := func(stanza []byte) {
-		m, err := parseMessage(stanza)
+		m, err := parseMessage(stanza, nil)
 		must(b, err)
 		batch := &batch{}
 		w.side.readRoom(w.side.currentLink(), r, m, w.clock.now(), batch)
@@ -87,4 +89,75 @@ func BenchmarkFiftyPuppets(b *testing.B) {
 			read(stanza)
 		}
 	})
+}
+
+// reader is an inbox that reads and keeps nothing, and tells how much it has read.
+type reader struct {
+	state *sidetest.State
+	got   chan int
+}
+
+func (r reader) Accept(ctx context.Context, batch []gateway.Arrival) error {
+	n := 0
+	for _, a := range batch {
+		ev, err := a.Read(ctx)
+		if err == nil && ev != nil {
+			n++
+		}
+	}
+	r.got <- n
+	return nil
+}
+
+// benchSide runs a side in the fake room.
+func benchSide(b *testing.B, puppets gateway.Puppets) (*fakeServer, *Side, reader) {
+	f := newFakeServer(b)
+	state := sidetest.NewState()
+	in := reader{state, make(chan int, 1<<20)}
+	side, err := New(f.config(), gateway.Deps{Network: "xmpp", State: state, Rooms: []gateway.Room{fakeBridgeRoom(false, puppets)}, Log: slog.New(slog.DiscardHandler)})
+	must(b, err)
+	run(b, side, in)
+	must(b, side.room0().await(b.Context(), func() bool { return side.room0().ready }))
+	return f, side, in
+}
+
+// BenchmarkHear is what it costs to hear what is said in a room, up to the journal.
+func BenchmarkHear(b *testing.B) {
+	f, _, in := benchSide(b, gateway.PuppetsNone)
+	var raw strings.Builder
+	const n = 1000
+	for i := range n {
+		fmt.Fprintf(&raw, "<message to='%s/%s' from='%s/Juliet' type='groupchat' xml:lang='en' id='%016d'><body>number %d, and some words that make it as long as people write, about a hundred bytes</body>"+
+			"<origin-id xmlns='urn:xmpp:sid:0' id='%016d'/><occupant-id xmlns='urn:xmpp:occupant-id:0' id='n5F0iZ5b4Wc1wPgVvJrM0dHqV2Kk3OqVQx9yB1aQ8sU='/><stanza-id xmlns='urn:xmpp:sid:0' by='%s' id='a%015d'/></message>",
+			fakeSelf, resource, fakeRoom, i, i, i, fakeRoom, i)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		f.raw(raw.String())
+		for got := 0; got < n; {
+			got += <-in.got
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/message")
+}
+
+// BenchmarkSay is what it costs to say a run in a room and to hear that the room reflects it. The room is part of it.
+func BenchmarkSay(b *testing.B) {
+	_, side, _ := benchSide(b, gateway.PuppetsActive)
+	const n = 64
+	key := 0
+	b.ReportAllocs()
+	b.ResetTimer()
+	for range b.N {
+		run := make([]gateway.Delivery, n)
+		for i := range run {
+			key++
+			run[i] = delivery(fmt.Sprintf("%032x", key), "some words that make it as long as people write, about a hundred bytes", false)
+		}
+		for _, o := range side.Deliver(b.Context(), run) {
+			must(b, o.Err)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*n), "ns/message")
 }

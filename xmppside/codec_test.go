@@ -35,7 +35,7 @@ func TestDecode(t *testing.T) {
 			gateway.Message{Text: gateway.Text{Plain: "yes"}, ReplyTo: gateway.Ref{Native: "s9"}}},
 		{"link", `<body>https://x.test/f</body><x xmlns='jabber:x:oob'><url>https://x.test/f</url></x>`, text("https://x.test/f")},
 	} {
-		m, err := parseMessage([]byte(`<message xmlns='jabber:component:accept' type='groupchat' id='1' from='r@c/Juliet'>` + c.xml + `</message>`))
+		m, err := parseMessage([]byte(`<message xmlns='jabber:component:accept' type='groupchat' id='1' from='r@c/Juliet'>`+c.xml+`</message>`), nil)
 		must(t, err)
 		got := decodeContent(m, "r@c")
 		if ev := got.event(fakePerson, got.body, gateway.Sealing{}, true); !reflect.DeepEqual(ev.Body, c.want) || !got.says() {
@@ -46,7 +46,7 @@ func TestDecode(t *testing.T) {
 
 func TestDecodeEnvelope(t *testing.T) {
 	parse := func(kids string) content {
-		m, err := parseMessage([]byte(`<message xmlns='jabber:component:accept' type='groupchat' id='i' from='r@c/Juliet'>` + kids + `</message>`))
+		m, err := parseMessage([]byte(`<message xmlns='jabber:component:accept' type='groupchat' id='i' from='r@c/Juliet'>`+kids+`</message>`), nil)
 		must(t, err)
 		return decodeContent(m, "r@c")
 	}

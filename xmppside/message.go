@@ -1,9 +1,8 @@
 package xmppside
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
+	"slices"
 	"strings"
 
 	"lockbridge/omemo"
@@ -94,73 +93,26 @@ func (m *message) addSealed(space string, xml []byte) error {
 	return nil
 }
 
-// parseMessage decodes a stanza that stands for itself.
-func parseMessage(raw []byte) (*message, error) {
-	f := newFramer(bytes.NewReader(raw), maxStanza)
-	open, err := f.next()
-	if err != nil {
+// parseMessage decodes a stanza that stands where bindings are in force.
+func parseMessage(raw []byte, inherited bindings) (*message, error) {
+	p := parser{s: string(raw), bound: slices.Clip(inherited)}
+	if err := p.check(); err != nil {
 		return nil, err
 	}
-	t, err := parseTag(open.raw)
-	if err != nil {
-		return nil, err
-	}
-	m := &message{node: &node{space: t.get("xmlns"), name: t.name}}
-	for _, a := range t.attrs {
-		if !strings.HasPrefix(a.name, "xmlns") {
-			m.attrs = append(m.attrs, a)
-		}
-	}
-	if bytes.HasSuffix(open.raw, []byte("/>")) {
-		return m, nil
-	}
-	inherited := bindings(nil).with(t)
-	for {
-		fr, err := f.next()
+	m := &message{}
+	n, err := p.element(func(space, raw string) error {
+		t, err := parseTag([]byte(raw))
 		if err != nil {
-			return nil, err
+			return err
 		}
-		if fr.kind == frameClose {
-			return m, nil
-		}
-		if err := m.addChild(fr.raw, inherited); err != nil {
-			return nil, err
-		}
-		if len(m.kids) > maxKids {
-			return nil, errTooComplex
-		}
-	}
-}
-
-func (m *message) addChild(raw []byte, inherited bindings) error {
-	t, err := parseTag(raw)
+		return m.addSealed(space, p.inForce().bind([]byte(raw), t))
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
-	prefix, local, prefixed := strings.Cut(t.name, ":")
-	if !prefixed {
-		prefix, local = "", t.name
+	if len(n.kids) > maxKids {
+		return nil, errTooComplex
 	}
-	if local == "encrypted" {
-		return m.addSealed(namespaceOf(inherited.with(t), prefix), inherited.bind(raw, t))
-	}
-	kid, err := parseNode(inherited.bind(raw, t))
-	if err != nil {
-		return fmt.Errorf("decode <%s>: %w", t.name, err)
-	}
-	m.kids = append(m.kids, kid)
-	return nil
-}
-
-func namespaceOf(b bindings, prefix string) string {
-	want := "xmlns"
-	if prefix != "" {
-		want += ":" + prefix
-	}
-	for _, a := range b {
-		if a.name == want {
-			return a.value
-		}
-	}
-	return ""
+	m.node = n
+	return m, nil
 }

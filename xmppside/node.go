@@ -1,7 +1,6 @@
 package xmppside
 
 import (
-	"bytes"
 	"encoding/xml"
 	"errors"
 	"html"
@@ -164,6 +163,9 @@ func appendAttr(dst []byte, name, value string) []byte {
 // appendEscaped writes character data. Characters that XML cannot carry become U+FFFD: one of them would end the
 // stream for everybody.
 func appendEscaped(dst []byte, s string) []byte {
+	if plain(s) {
+		return append(dst, s...)
+	}
 	for _, r := range s {
 		switch {
 		case r == '<':
@@ -185,6 +187,17 @@ func appendEscaped(dst []byte, s string) []byte {
 		}
 	}
 	return dst
+}
+
+// plain reports whether nothing in s has to be escaped.
+func plain(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c < 0x20 && c != '\n' && c != '\t', c >= 0x7F, c == '<', c == '>', c == '&', c == '\'', c == '"':
+			return false
+		}
+	}
+	return true
 }
 
 // unescape resolves the references of an attribute's value.
@@ -255,10 +268,4 @@ func plainAttrs(in []xml.Attr) []attr {
 		}
 	}
 	return out
-}
-
-// parseNode decodes one element that stands for itself.
-func parseNode(raw []byte) (*node, error) {
-	d := xml.NewDecoder(bytes.NewReader(raw))
-	return decodeNode(d)
 }

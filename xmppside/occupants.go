@@ -3,6 +3,7 @@ package xmppside
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"lockbridge/gateway"
 )
@@ -91,9 +92,9 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 	if nick == "" || item == nil {
 		return
 	}
-	real := normalBare(item.get("jid"))
+	real := strings.Clone(normalBare(item.get("jid")))
 	if real != "" {
-		r.affiliateLocked(real, item.get("affiliation"))
+		r.affiliateLocked(real, strings.Clone(item.get("affiliation")))
 	}
 	if p.get("type") == "unavailable" {
 		delete(r.occupants, nick)
@@ -103,9 +104,10 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 		}
 		return
 	}
+	nick = strings.Clone(nick) // which is a part of its stanza, like all that a parser returns
 	o := &occupant{
-		nick: nick, real: real, full: item.get("jid"), id: r.occupantIDLocked(p),
-		affiliation: item.get("affiliation"), role: item.get("role"),
+		nick: nick, real: real, full: strings.Clone(item.get("jid")), id: strings.Clone(r.occupantIDLocked(p)),
+		affiliation: strings.Clone(item.get("affiliation")), role: strings.Clone(item.get("role")),
 	}
 	if domainOf(real) == r.side.domain {
 		r.ours[nick] = real

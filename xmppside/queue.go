@@ -16,8 +16,8 @@ const (
 // item is a stanza on its way to the worker.
 type item struct {
 	raw      []byte
+	bound    bindings // in force around it
 	presence bool
-	copied   bool // a presence that says nothing new
 	long     bool // too long: only the start tag is left
 	at       time.Time
 	release  *room           // no stanza, but a mark: what the room held back is due

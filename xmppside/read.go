@@ -65,9 +65,6 @@ func (s *Side) work(ctx context.Context, l *link, in gateway.Inbox) {
 
 // read takes one stanza in. A malformed one is logged and left out: whoever sent it, the others go on.
 func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
-	if it.copied {
-		return
-	}
 	if it.release != nil {
 		for _, what := range it.release.releaseHeld() {
 			s.take(what, b)
@@ -83,7 +80,7 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 		s.readMet(ctx, l, it.met, b)
 		return
 	}
-	m, err := parseMessage(it.raw)
+	m, err := parseMessage(it.raw, it.bound)
 	if err == nil && it.long {
 		err = errTooLong
 	}
@@ -342,12 +339,13 @@ func (r *room) remember(stanzaID, person string) {
 	if stanzaID == "" {
 		return
 	}
+	stanzaID = strings.Clone(stanzaID) // which is a part of its stanza
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if _, known := r.authors[stanzaID]; !known {
 		r.authorRing = append(r.authorRing, stanzaID)
 	}
-	r.authors[stanzaID] = person
+	r.authors[stanzaID] = strings.Clone(person)
 	if len(r.authorRing) > maxAuthors {
 		delete(r.authors, r.authorRing[0])
 		r.authorRing = r.authorRing[1:]

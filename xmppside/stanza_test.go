@@ -157,7 +157,7 @@ func FuzzParseMessage(f *testing.F) {
 	f.Add([]byte(`<message><x:encrypted xmlns:x='eu.siacs.conversations.axolotl'/><a b='&amp;'>c</a></message>`))
 	f.Add([]byte(`<presence xmlns='a' xmlns:b='c'><b:x/></presence>`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		m, err := parseMessage(raw)
+		m, err := parseMessage(raw, nil)
 		if err != nil {
 			return
 		}
@@ -176,6 +176,32 @@ func FuzzParseMessage(f *testing.F) {
 		}
 		if twice := again.append(nil, ""); !bytes.Equal(once, twice) {
 			t.Fatalf("%q became %q", once, twice)
+		}
+	})
+}
+
+// FuzzParse compares with encoding/xml: what both take means the same, and what encoding/xml refuses is refused.
+func FuzzParse(f *testing.F) {
+	for _, seed := range []string{
+		`<a/>`, `<a b='c'>d<e/>f</a>`, `<m xmlns='x' xmlns:y='z'><y:b y:c='d' xml:lang='de'/><b>&lt;&#65;&#x42;&amp;<![CDATA[<c>]]></b></m>`, "<a>\r\n\r</a>", `<a b="'>" c='"'/>`,
+		`<a><b></a></b>`, `<a>&nope;</a>`, `<a b=c/>`, `<a>&#0;</a>`, "<a>\x01</a>", `<x:a/>`, `<a xmlns=''><b xmlns='c'><d/></b></a>`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		got, err := parseNode(raw)
+		if err != nil {
+			return
+		}
+		want, err := decodeNode(xml.NewDecoder(bytes.NewReader(raw)))
+		if err != nil {
+			if strings.Contains(err.Error(), "invalid XML name") || strings.Contains(err.Error(), "expected element") || strings.Contains(err.Error(), "expected attribute") {
+				return // which names are legal is no concern of ours
+			}
+			t.Fatalf("encoding/xml refuses %q: %v", raw, err)
+		}
+		if a, b := got.append(nil, ""), want.append(nil, ""); !bytes.Equal(a, b) {
+			t.Fatalf("%q is %q, encoding/xml says %q", raw, a, b)
 		}
 	})
 }

@@ -76,7 +76,9 @@ func (w *wire) sort(fr frame) bool {
 	case "message":
 		w.takeMessage(fr, t)
 	case "presence":
-		w.push(item{raw: w.inherited.bind(fr.raw, t), presence: true, copied: w.isCopy(fr, t)}, t)
+		if !w.isCopy(fr, t) {
+			w.push(item{raw: fr.raw, bound: w.inherited, presence: true}, t)
+		}
 	case "iq":
 		if kind := t.get("type"); kind == "result" || kind == "error" {
 			return true
@@ -111,7 +113,7 @@ func (w *wire) takeMessage(fr frame, t tag) {
 		}
 	}
 	if !fr.long || t.get("type") == "groupchat" {
-		w.push(item{raw: w.inherited.bind(fr.raw, t), long: fr.long}, t)
+		w.push(item{raw: fr.raw, bound: w.inherited, long: fr.long}, t)
 	}
 }
 
