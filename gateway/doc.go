@@ -22,7 +22,8 @@
 //
 // Order is promised per lane: by the sequence that the store gave the deliveries at commit, never by a clock or an id.
 // A failing head holds up its own lane and no other, until it succeeds or reaches its age limit; then its sender is
-// told and the lane goes on.
+// told and the lane goes on. A lane in which too much waits gives up what is newest. What was given up is a dead letter:
+// its text is kept for some days, so that an operator can have it tried again, or drop it.
 //
 // Nothing is lost, and nothing is carried twice where the network lets us know what arrived:
 //
@@ -35,6 +36,13 @@
 //	                                                              room's history), then sends the same sealed bytes
 //	after Deliver, before     unaffected                          as above
 //	COMMIT of Finish
+//
+// A delivery whose echo says that it has arrived whole ends with the commit of that echo, and needs no Finish. While the
+// database is away nothing is accepted, what was delivered is recorded when it is back, and nothing is said twice
+// meanwhile. A lease that is lost takes its courier with it; the next one counts all that waits as tried. A message whose
+// delivery panics is tried by itself, a few times, and takes none of its neighbours along.
+//
+// Another bridge in the same rooms would repeat what ours said, for ever; see loop.go.
 //
 // IRC carries no id of ours: with echo-message it is confirmed by its echo, without it a line may be said twice after
 // a crash. A component's XMPP stream has no acknowledgement either: what was said in a room while it was down is read

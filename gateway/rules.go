@@ -41,8 +41,8 @@ const (
 // giveUpBatch is how many deliveries are given up in one transaction.
 const giveUpBatch = 200
 
-// giveUp ends the deliveries that wait in a lane behind the first n. Their text is not kept: else it would grow all the
-// same.
+// giveUp ends the deliveries that wait in a lane behind the first n. Of a lane that stays full as many texts are kept as
+// may wait in it, not more: else what is given up would grow instead.
 func (c *courier) giveUp(ctx context.Context, lane Address, n int, reason string) error {
 	for {
 		rows, err := c.g.journal.Beyond(ctx, lane, n, giveUpBatch)
@@ -51,7 +51,7 @@ func (c *courier) giveUp(ctx context.Context, lane Address, n int, reason string
 		}
 		s := settlement{courier: c}
 		for i := range rows {
-			f := Finished{Seq: rows[i].Seq, Key: rows[i].Key, Dead: true, Wipe: true, Reason: reason}
+			f := Finished{Seq: rows[i].Seq, Key: rows[i].Key, Dead: true, Wipe: !c.keeps(lane), Reason: reason}
 			if rows[i].Event == nil {
 				s.done = append(s.done, f)
 				continue
@@ -62,6 +62,17 @@ func (c *courier) giveUp(ctx context.Context, lane Address, n int, reason string
 			return err
 		}
 	}
+}
+
+// keeps counts one more text that is kept of a full lane, if there is room for it.
+func (c *courier) keeps(lane Address) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.kept[lane] >= c.g.limit {
+		return false
+	}
+	c.kept[lane]++
+	return true
 }
 
 // attach tells a courier of new rules until the function that it returns is called.

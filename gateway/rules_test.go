@@ -134,6 +134,9 @@ func TestAFullLaneGivesUpWhatIsNewest(t *testing.T) {
 	if n := w.counted("lockbridge_deliveries_failed_total", "b"); n != 4 {
 		t.Errorf("%v were given up", n)
 	}
+	if n := w.texts(); n != 9 {
+		t.Errorf("%d texts are there", n)
+	}
 	w.b.answer(nil)
 	w.stop()
 	w.start()
@@ -219,6 +222,34 @@ func TestAClockThatIsSetBackHoldsUpNoLane(t *testing.T) {
 	mu.Unlock()
 	w.b.answer(nil)
 	w.wantNext(w.b, "one")
+}
+
+// What is given up in a lane that stays full is kept up to its limit as well, so that nothing grows for ever.
+func TestAFullLaneKeepsNoMoreTextsThanItsLimit(t *testing.T) {
+	w := newWorld(t)
+	w.limit = 3
+	more := make(chan struct{})
+	w.b.answer(func(gateway.Delivery) gateway.Outcome {
+		<-more
+		return gateway.Failed(gateway.Later(0, errors.New("the room is closed")))
+	})
+	w.start()
+	for i := range 12 {
+		w.accept(w.a, arrival(w.a, fmt.Sprint(i), fmt.Sprint(i)))
+		w.next(w.c)
+	}
+	close(more)
+	w.eventually("what is too much is given up", func() bool { return w.counted("lockbridge_deliveries_failed_total", "b") == 9 })
+	w.eventually("the report is told", func() bool { return len(w.a.got) == 1 && w.texts() == 6 })
+}
+
+// texts is how many events still have theirs.
+func (w *world) texts() (n int) {
+	w.t.Helper()
+	if err := w.st.DB().QueryRow(w.t.Context(), "SELECT count(*) FROM event WHERE data IS NOT NULL").Scan(&n); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
 }
 
 // waiting is how much waits in a lane.

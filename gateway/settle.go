@@ -124,6 +124,7 @@ func (s *settlement) goesOn(lane Address) {
 	s.mu.Lock()
 	_, waited := s.problems[lane]
 	delete(s.problems, lane)
+	delete(s.kept, lane)
 	s.mu.Unlock()
 	if waited {
 		s.log.Info("lane goes on", "lane", lane.ID)
