@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"sync"
 	"time"
@@ -64,6 +65,7 @@ func (s *Store) Acquire(ctx context.Context, network string) (gateway.Lease, err
 		}
 		rest(ctx, pause)
 	}
+	s.recent.doubtAll() // what our predecessor wrote comes before what we write
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[network] = l
@@ -111,9 +113,10 @@ type lease struct {
 	conn    *pgx.Conn // holds the session's advisory lock; only Acquire, Keep and Release use it, one after the other
 
 	mu    sync.Mutex
+	wire  net.Conn // of conn
 	epoch int64
-	until time.Time // by our clock, counted from before the renewal was sent: never later than by the database's
-	cut   bool      // the session was lost and there is no new one yet
+	until time.Time     // by our clock, counted from before the renewal was sent: never later than by the database's
+	cut   chan struct{} // the session was lost; closed when there is a new one or the lease is lost; nil: it is there
 }
 
 // terms returns the epoch, and when the lease is to be given up.
@@ -126,7 +129,47 @@ func (l *lease) terms() (epoch int64, deadline time.Time) {
 func (l *lease) hold(epoch int64, until time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.epoch, l.until, l.cut = epoch, until, false
+	l.epoch, l.until = epoch, until
+	l.settle()
+}
+
+// settle ends the wait for a new session; l.mu is held.
+func (l *lease) settle() {
+	if l.cut != nil {
+		close(l.cut)
+		l.cut = nil
+	}
+}
+
+// doubt ends the session, so that the lease is held under a new epoch or not at all: when it is unknown what became of a
+// transaction, nothing else may be written until it has ended, or can no longer be committed.
+func (l *lease) doubt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cut == nil {
+		l.cut = make(chan struct{})
+	}
+	l.wire.Close()
+}
+
+// whole waits until the lease has its session. ErrLeaseLost: it will have none any more.
+func (l *lease) whole() error {
+	l.mu.Lock()
+	cut := l.cut
+	l.mu.Unlock()
+	if cut == nil {
+		return nil
+	}
+	timer := time.NewTimer(leaseTime)
+	defer timer.Stop()
+	select {
+	case <-cut:
+	case <-timer.C: // nobody keeps it
+	}
+	if l.s.leaseOf(l.network) != l {
+		return gateway.ErrLeaseLost
+	}
+	return nil
 }
 
 // Held implements gateway.Lease. It goes by the clock, so that it is right in the first moment after this process was
@@ -134,7 +177,7 @@ func (l *lease) hold(epoch int64, until time.Time) {
 func (l *lease) Held() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return !l.cut && time.Now().Before(l.until.Add(-leaseMargin))
+	return l.cut == nil && time.Now().Before(l.until.Add(-leaseMargin))
 }
 
 // lockKey makes advisory locks of the network: two databases on one server, or two schemas, do not meet.
@@ -177,6 +220,9 @@ func (l *lease) connect(ctx context.Context) (err error) {
 	if l.conn, err = pgx.ConnectConfig(ctx, l.s.postgres); err != nil {
 		return fmt.Errorf("connect: %w", err)
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wire = l.conn.PgConn().Conn()
 	return nil
 }
 
@@ -341,7 +387,9 @@ func (l *lease) renew(ctx context.Context) error {
 func (l *lease) reattach(ctx context.Context, why error) error {
 	epoch, deadline := l.terms()
 	l.mu.Lock()
-	l.cut = true
+	if l.cut == nil {
+		l.cut = make(chan struct{})
+	}
 	l.mu.Unlock()
 	l.s.log.Warn("the session of a lease is cut; connecting again", "network", l.network, "err", why)
 	ctx, cancel := context.WithDeadline(ctx, deadline)
@@ -376,10 +424,14 @@ func (l *lease) lost(err error) error {
 
 func (l *lease) forget() {
 	l.s.mu.Lock()
-	defer l.s.mu.Unlock()
 	if l.s.held[l.network] == l {
 		delete(l.s.held, l.network)
 	}
+	l.s.mu.Unlock()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.settle()
+	l.until = time.Time{}
 }
 
 // Release implements gateway.Lease. It must not be called while Keep runs.

@@ -69,6 +69,15 @@ func (r *recent) listen(hears bool) {
 	}
 }
 
+// doubtAll has the database asked anew about all networks.
+func (r *recent) doubtAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, l := range r.networks {
+		l.doubt()
+	}
+}
+
 // doubt has the database asked anew about a network.
 func (r *recent) doubt(network string) {
 	r.mu.Lock()
@@ -111,6 +120,7 @@ func (r *recent) settle(t *tx, err error) {
 	for _, row := range t.base.fresh {
 		var known bool
 		if row.queued.Seq, known = t.seqs[row.queued.Key]; known {
+			row.target.Seq = row.queued.Seq // an echo that ends the delivery needs it
 			r.of(row.queued.Room.Network).add(row)
 		}
 	}

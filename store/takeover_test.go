@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"runtime"
@@ -44,7 +45,7 @@ func keeping(t *testing.T, l gateway.Lease) <-chan error {
 func throughWire(t *testing.T, dsn string) (*wire, *store.Store, gateway.Lease, <-chan error) {
 	t.Helper()
 	w, url := newWire(t, dsn)
-	s := open(t, store.Config{URL: url})
+	s := open(t, store.Config{URL: url, Log: slog.New(slog.NewTextHandler(t.Output(), nil))})
 	l := acquire(t, s, "x")
 	return w, s, l, keeping(t, l)
 }
@@ -128,11 +129,11 @@ func leaseHealed(t *testing.T, dsn string, _, b *store.Store) {
 	must(t, put(t.Context(), a, "x", "k"))
 	w.set(cut)
 	until(t, "the holder notices", func() bool { return !held(l) })
-	if err := put(t.Context(), a, "x", "lost"); !errors.Is(err, gateway.ErrStore) && !errors.Is(err, gateway.ErrLeaseLost) {
-		t.Errorf("while it was cut: %v", err)
-	}
+	patient := make(chan error, 1)
+	go func() { patient <- put(t.Context(), a, "x", "patient") }()
 	w.set(whole)
 	until(t, "the holder is back", func() bool { return held(l) })
+	must(t, await(t, "the write that waited", patient))
 	for range 20 { // all connections of the pool
 		must(t, put(t.Context(), a, "x", "k"))
 	}

@@ -114,6 +114,9 @@ func (s *Store) transact(network string, calls []*call) error {
 		if t.lease = s.leaseOf(network); t.lease == nil {
 			return gateway.ErrLeaseLost
 		}
+		if err := t.lease.whole(); err != nil {
+			return err
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, maxTransaction)
 		defer cancel()
@@ -138,6 +141,9 @@ func (s *Store) transact(network string, calls []*call) error {
 	})
 	if t.announced {
 		s.recent.settle(t, err)
+	}
+	if t.lease != nil && t.announced && unanswered(err) {
+		t.lease.doubt()
 	}
 	switch {
 	case err == nil:
@@ -361,6 +367,12 @@ func (q *query) read(results pgx.BatchResults) error {
 		}
 	}
 	return rows.Err()
+}
+
+// unanswered reports whether err leaves open what became of a transaction: the server did not say.
+func unanswered(err error) bool {
+	var answer *pgconn.PgError
+	return err != nil && !errors.As(err, &answer) && !errors.Is(err, gateway.ErrLeaseLost)
 }
 
 // divided reports whether a statement divided by zero: the one way in which a check can fail a whole batch.
