@@ -32,9 +32,9 @@ const busyTime = time.Minute
 // makes in the moment in which the last of those is answered, until it fails the next time. So for a while nothing is
 // taken before the rooms that it concerns were read, and in the end all are read once more.
 const (
-	settlePause = 5 * time.Second // after the last transaction that came late
-	settleLimit = time.Minute     // in all
-	lateAge     = 3 * time.Second // how old an event is that came late
+	settlePause = 5 * time.Second  // after the last transaction that came late
+	settleLimit = 30 * time.Second // in all
+	lateAge     = 3 * time.Second  // how old an event is that came late
 )
 
 // unsettled is the time in which the homeserver may leave something behind.
@@ -50,16 +50,15 @@ func (u *unsettled) begin(now time.Time) {
 	u.until, u.limit = now.Add(settlePause), now.Add(settleLimit)
 }
 
-// goesOn reports whether it lasts still, and makes it last longer when something came late. Late when it was over:
-// something happened to the homeserver that we did not see.
-func (u *unsettled) goesOn(now time.Time, late bool) (lasts, anew bool) {
+// goesOn reports whether it lasts still, and makes it last longer when something came late.
+func (u *unsettled) goesOn(now time.Time, late bool) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	lasts = now.Before(u.until)
+	lasts := now.Before(u.until)
 	if lasts && late {
 		u.until = earlier(u.limit, now.Add(settlePause))
 	}
-	return lasts, late && now.After(u.limit)
+	return lasts
 }
 
 // left is how long it lasts still.
@@ -93,12 +92,12 @@ func (d *doors) opened(ctx context.Context, c net.Conn) context.Context {
 }
 
 // use notes a transaction. It reports whether it came by another connection than those before it, while these were in
-// use.
-func (d *doors) use(ctx context.Context, now time.Time) (odd bool) {
+// use, or late.
+func (d *doors) use(ctx context.Context, now time.Time, late bool) (odd bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	through, ok := ctx.Value(doorKey{}).(*door)
-	odd = ok && !through.used && d.busy(now)
+	odd = ok && !through.used && !d.last.IsZero() && (late || d.busy(now))
 	if ok {
 		through.used = true
 	}
@@ -138,12 +137,11 @@ func (s *Side) doubtAll() {
 func (s *Side) lookOut(ctx context.Context, events []*nativeEvent) {
 	now := s.now()
 	late := slices.ContainsFunc(events, func(ev *nativeEvent) bool { return ev.Age > lateAge })
-	lasts, anew := s.unsettled.goesOn(now, late)
-	if s.doors.use(ctx, now) || anew {
+	if s.doors.use(ctx, now, late) {
 		s.goOn()
 		return
 	}
-	if !lasts {
+	if !s.unsettled.goesOn(now, late) {
 		return
 	}
 	doubted := map[*room]bool{}
@@ -187,9 +185,9 @@ func (s *Side) catchUp(ctx context.Context, rm *room, in gateway.Inbox) error {
 		return nil
 	}
 	if last != "" {
-		from, err := s.tokenAfter(ctx, native, last)
-		if err == nil {
-			err = s.readOn(ctx, native, from, in)
+		done, err := s.readLast(ctx, native, last, in)
+		if err == nil && !done {
+			err = s.readAfter(ctx, native, last, in)
 		}
 		if isHopeless(err) {
 			s.log.Warn("the room's history cannot be read; what was missed comes when the homeserver sends it again", "room", rm.ID, "error", err)
@@ -209,18 +207,54 @@ func isHopeless(err error) bool {
 	return errors.Is(err, errNoToken) || code >= 400 && code < 500 && code != http.StatusTooManyRequests && !isUnknown(err)
 }
 
-// tokenAfter is a token for what follows an event (Client-Server API, "Event Context").
-func (s *Side) tokenAfter(ctx context.Context, native id.RoomID, after id.EventID) (string, error) {
+// readLast accepts what follows an event, if that is little: mostly it is nothing.
+func (s *Side) readLast(ctx context.Context, native id.RoomID, after id.EventID, in gateway.Inbox) (done bool, err error) {
+	const little = 20
+	p, err := s.messages(ctx, s.names.bot, native, "b", "", little, nil)
+	if err != nil {
+		return false, err
+	}
+	events := s.parseEvents(p.Chunk)
+	known := slices.IndexFunc(events, func(ev *nativeEvent) bool { return ev.ID == after })
+	if known < 0 {
+		return false, nil
+	}
+	events = events[:known]
+	slices.Reverse(events)
+	return true, s.acceptEvents(ctx, s.carried(native, events), in)
+}
+
+// readAfter accepts what follows an event, however much that is (Client-Server API, "Event Context").
+func (s *Side) readAfter(ctx context.Context, native id.RoomID, after id.EventID, in gateway.Inbox) error {
 	var around struct {
 		End string `json:"end"`
 	}
 	client := s.bot()
 	url := client.BuildURLWithQuery(mautrix.ClientURLPath{"v3", "rooms", native, "context", after}, map[string]string{"limit": "0"})
-	_, err := client.MakeRequest(ctx, http.MethodGet, url, nil, &around)
-	if err == nil && around.End == "" {
-		err = errNoToken
+	if _, err := client.MakeRequest(ctx, http.MethodGet, url, nil, &around); err != nil {
+		return err
 	}
-	return around.End, err
+	if around.End == "" {
+		return errNoToken
+	}
+	for from := around.End; ; {
+		p, err := s.messages(ctx, s.names.bot, native, "f", from, historyPage, nil)
+		if err != nil {
+			return err
+		}
+		if err := s.acceptEvents(ctx, s.carried(native, s.parseEvents(p.Chunk)), in); err != nil {
+			return err
+		}
+		if p.End == "" || p.End == from || len(p.Chunk) == 0 {
+			return nil
+		}
+		from = p.End
+	}
+}
+
+// carried leaves out what is too old to be carried.
+func (s *Side) carried(native id.RoomID, events []*nativeEvent) []*nativeEvent {
+	return slices.DeleteFunc(events, func(ev *nativeEvent) bool { return ev.Room != native || s.isStale(ev) })
 }
 
 var errNoToken = errors.New("the homeserver does not say what comes next")
@@ -250,26 +284,6 @@ func (s *Side) beginAt(ctx context.Context, rm *room, native id.RoomID) error {
 		rm.last = events[0].ID
 	}
 	return nil
-}
-
-// readOn accepts what a room's history holds from a token on; the empty one is its beginning. What is too old to be
-// carried is passed over.
-func (s *Side) readOn(ctx context.Context, native id.RoomID, from string, in gateway.Inbox) error {
-	for {
-		p, err := s.messages(ctx, s.names.bot, native, "f", from, historyPage, nil)
-		if err != nil {
-			return err
-		}
-		events := s.parseEvents(p.Chunk)
-		events = slices.DeleteFunc(events, func(ev *nativeEvent) bool { return ev.Room != native || s.isStale(ev) })
-		if err := s.acceptEvents(ctx, events, in); err != nil {
-			return err
-		}
-		if p.End == "" || p.End == from || len(p.Chunk) == 0 {
-			return nil
-		}
-		from = p.End
-	}
 }
 
 // parseEvents reads events one by one, so that a malformed one spoils only itself.

@@ -14,7 +14,10 @@ import (
 	"lockbridge/gateway/sidetest"
 )
 
-const contextPath = "GET /rooms/" + testRoom + "/context/"
+const (
+	contextPath = "GET /rooms/" + testRoom + "/context/"
+	forwardPath = historyPath + "?dir=f"
+)
 
 // counted is the value of a counter.
 func counted(t *testing.T, registry *prometheus.Registry, name string) float64 {
@@ -49,7 +52,7 @@ func TestTheHistoryIsReadFromWhatWasAcceptedLast(t *testing.T) {
 	awaitText(ctx, t, inbox, "two")
 	stop()
 	hs.script(contextPath+"$2", reply{200, `{"end":"t2"}`, false})
-	hs.script(historyPath, historyOf("t4", message("$3", "three"), message("$4", "four")), historyOf("t5", message("$5", "five")), historyOf("t5"))
+	hs.script(forwardPath, historyOf("t4", message("$3", "three"), message("$4", "four")), historyOf("t5", message("$5", "five")), historyOf("t5"))
 	_, inbox, stop = start(ctx, t, hs.cfg, state, nil, lobby(testRoom))
 	if got := hs.push(ctx, message("$3", "three"), message("$4", "four"), message("$5", "five"), message("$6", "six")); got != http.StatusOK {
 		t.Fatalf("answer %d", got)
@@ -59,7 +62,7 @@ func TestTheHistoryIsReadFromWhatWasAcceptedLast(t *testing.T) {
 	}
 	stop()
 	hs.script(contextPath+"$6", reply{200, `{"end":"t6"}`, false})
-	hs.script(historyPath, historyOf(""))
+	hs.script(forwardPath, historyOf(""))
 	start(ctx, t, hs.cfg, state, nil, lobby(testRoom))
 	if n := hs.count("@lockbridge:example.org " + contextPath + "$6"); n != 1 {
 		t.Errorf("read from $6 %d times", n)
@@ -77,7 +80,7 @@ func TestATransactionWaitsUntilTheHistoryCanBeRead(t *testing.T) {
 	rm.doubts++
 	rm.mu.Unlock()
 	hs.script(contextPath+"$1", refusal(502, ""), reply{200, `{"end":"t1"}`, false})
-	hs.script(historyPath, historyOf("", message("$2", "two")))
+	hs.script(forwardPath, historyOf("", message("$2", "two")))
 	if got := hs.push(ctx, message("$3", "three")); got != http.StatusServiceUnavailable {
 		t.Errorf("answer %d while the history cannot be read", got)
 	}
@@ -106,7 +109,7 @@ func TestWhatWasRefusedIsReadWhenTheJournalCanBeWritten(t *testing.T) {
 	hs.push(ctx, message("$1", "one"))
 	for range 5 {
 		hs.script(contextPath+"$1", reply{200, `{"end":"t1"}`, false})
-		hs.script(historyPath, historyOf("", message("$2", "two")))
+		hs.script(forwardPath, historyOf("", message("$2", "two")))
 	}
 	inbox.Refuse(1)
 	pings := hs.count("@lockbridge:example.org POST /v1/appservice/lockbridge/ping")
@@ -198,14 +201,14 @@ func TestAConnectionThatBreaksInUseRaisesDoubt(t *testing.T) {
 	var d doors
 	one, two := new(fakeConn), new(fakeConn)
 	first := d.opened(t.Context(), one)
-	if d.use(first, now) {
+	if d.use(first, now, true) {
 		t.Error("the first transaction is odd")
 	}
 	second := d.opened(t.Context(), two)
-	if !d.use(second, now.Add(time.Second)) {
+	if !d.use(second, now.Add(time.Second), false) {
 		t.Error("another connection beside one in use is not odd")
 	}
-	if d.use(second, now.Add(2*time.Second)) {
+	if d.use(second, now.Add(2*time.Second), true) {
 		t.Error("it is odd again")
 	}
 	if !d.closed(two, now.Add(3*time.Second)) {
@@ -214,10 +217,13 @@ func TestAConnectionThatBreaksInUseRaisesDoubt(t *testing.T) {
 	if d.closed(one, now.Add(time.Hour)) {
 		t.Error("one that was idle is odd")
 	}
-	if third := d.opened(t.Context(), one); d.use(third, now.Add(2*time.Hour)) {
+	if third := d.opened(t.Context(), one); d.use(third, now.Add(2*time.Hour), false) {
 		t.Error("another one after an idle time is odd")
 	}
-	if len(d.open) != 1 {
+	if fourth := d.opened(t.Context(), two); !d.use(fourth, now.Add(4*time.Hour), true) {
+		t.Error("one that brings what is late is not odd")
+	}
+	if len(d.open) != 2 {
 		t.Errorf("%d are remembered", len(d.open))
 	}
 }
@@ -248,21 +254,17 @@ func TestAHomeserverThatIsLateIsWatchedForAWhile(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0)
 	var u unsettled
 	u.begin(now)
-	for i := range 20 { // something late every three seconds
+	for i := range 10 { // something late every three seconds
 		now = now.Add(3 * time.Second)
-		lasts, anew := u.goesOn(now, true)
-		if want := i < 19; lasts != want || anew {
-			t.Errorf("after %d s it lasts: %v, anew: %v", 3*i+3, lasts, anew)
+		if lasts := u.goesOn(now, true); lasts != (i < 9) {
+			t.Errorf("after %d s it lasts: %v", 3*i+3, lasts)
 		}
 	}
 	if u.left(now) > 0 {
-		t.Errorf("%v are left after a minute", u.left(now))
+		t.Errorf("%v are left", u.left(now))
 	}
-	if lasts, anew := u.goesOn(now.Add(time.Minute), false); lasts || anew {
-		t.Errorf("it goes on without a reason: %v, %v", lasts, anew)
-	}
-	if _, anew := u.goesOn(now.Add(time.Minute), true); !anew {
-		t.Error("something late much later is no reason to look")
+	if u.goesOn(now.Add(time.Minute), true) {
+		t.Error("it begins again by itself")
 	}
 }
 
@@ -272,8 +274,7 @@ func TestWhatTheHomeserverLeavesBehindIsReadBeforeWhatFollows(t *testing.T) {
 	ctx := deadline(t)
 	_, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), quick, lobby(testRoom))
 	hs.push(ctx, message("$1", "one"))
-	hs.script(contextPath+"$1", reply{200, `{"end":"t1"}`, false})
-	hs.script(historyPath, historyOf("", message("$2", "two"), message("$3", "three")))
+	hs.script(historyPath, historyOf("", message("$3", "three"), message("$2", "two"), message("$1", "one"), message("$0", "long ago")))
 	hs.push(ctx, message("$3", "three"))
 	if got := texts(inbox); !slices.Equal(got, []string{"one", "two", "three"}) {
 		t.Errorf("heard %q", got)

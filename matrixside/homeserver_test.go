@@ -104,6 +104,9 @@ func (hs *fakeHomeserver) serve(w http.ResponseWriter, r *http.Request) {
 	if at := strings.LastIndex(key, "/send/m.room.message/"); at >= 0 {
 		key = key[:at] + "/send"
 	}
+	if r.URL.Query().Get("dir") == "f" {
+		key += "?dir=f"
+	}
 	answer := reply{code: http.StatusOK}
 	if queue := hs.scripted[key]; len(queue) > 0 {
 		answer, hs.scripted[key] = queue[0], queue[1:]
