@@ -46,6 +46,8 @@ type courier struct {
 	// problems are what the log has said of lanes that wait, and kept is how much was given up in them and is kept.
 	problems map[Address]string
 	kept     map[Address]int
+	// ended are deliveries that were lately ended by an echo, and not by us.
+	ended map[int64]bool
 	// changed gets a value when a lane ended with something left that falls due later.
 	changed chan struct{}
 	ready   *readiness
@@ -55,7 +57,7 @@ type courier struct {
 
 func newCourier(g *Gateway, network string, side Side, lease Lease, log *slog.Logger) *courier {
 	c := &courier{
-		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, problems: map[Address]string{}, kept: map[Address]int{}, ready: g.status.readiness(network),
+		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, problems: map[Address]string{}, kept: map[Address]int{}, ended: map[int64]bool{}, ready: g.status.readiness(network),
 		changed: make(chan struct{}, 1), rules: make(chan struct{}, 1),
 	}
 	c.since.Store(g.now().UnixMilli())

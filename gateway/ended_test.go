@@ -39,3 +39,20 @@ func TestAnEchoEndsItsDelivery(t *testing.T) {
 	w.accept(w.a, arrival(w.a, "3", "three"))
 	w.wantNext(w.b, "three")
 }
+
+// A side takes an echo for recorded that was not. What it has said is not said again all the same.
+func TestWhatASideCallsEndedIsNotSaidAgain(t *testing.T) {
+	w := newWorld(t).start()
+	w.b.answer(func(d gateway.Delivery) gateway.Outcome { return gateway.Outcome{Ended: true} })
+	w.accept(w.a, arrival(w.a, "1", "one"))
+	w.wantNext(w.b, "one")
+	w.accept(w.a, arrival(w.a, "2", "two"))
+	w.wantNext(w.b, "two")
+	lane := gateway.Address{Network: "b", ID: "room"}
+	w.accept(w.a, arrival(w.a, "3", "three"))
+	w.wantNext(w.b, "three")
+	w.eventually("only the last one waits", func() bool { return w.waiting(lane) <= 1 })
+	if len(w.b.got) != 0 {
+		t.Errorf("%q was said again", text(<-w.b.got))
+	}
+}

@@ -65,6 +65,9 @@ type speaker struct {
 	person bool // said something that names nobody
 	copies int  // since
 	since  time.Time
+	// last is the native id that was judged last, and verdict how: Accept may run again.
+	last    string
+	verdict bool
 }
 
 // keep forgets bridges that are gone.
@@ -82,14 +85,19 @@ func (l *loops) keep(bridges []Bridge) {
 
 // heard takes note of a message that was said in a bridge, and reports whether it is a copy of another one by another
 // bridge.
-func (l *loops) heard(bridge string, who Person, m Message) (isCopy bool) {
+func (l *loops) heard(bridge, native string, who Person, m Message) (isCopy bool) {
 	if m.Text.Plain == "" || len(m.Files) > 0 {
 		return false
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.of(bridge)
+	if sp := s.speakers[personKey{who.Network, who.ID}]; sp != nil && sp.last == native && native != "" {
+		return sp.verdict
+	}
 	isCopy = s.judge(l, who, m.Text.Plain)
+	sp := s.speakers[personKey{who.Network, who.ID}]
+	sp.last, sp.verdict = native, isCopy
 	if !isCopy { // a copy of a copy names the first speaker as well
 		s.add(l, who, m.Text.Plain)
 	}
@@ -100,7 +108,7 @@ func (l *loops) heard(bridge string, who Person, m Message) (isCopy bool) {
 func (a *acceptance) isCopy(ev *Event) bool {
 	b, bridged := a.router.bridges[ev.At]
 	m, isMessage := ev.Body.(Message)
-	return bridged && isMessage && !ev.own && a.g.loops.heard(b.Name, ev.Sender, m)
+	return bridged && isMessage && !ev.own && a.g.loops.heard(b.Name, ev.Native, ev.Sender, m)
 }
 
 // copyPause is how long the log is spared another line about copies in the same room.

@@ -65,7 +65,7 @@ func TestLoops(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			l := newLoops(time.Now)
 			for _, one := range lines {
-				if got := l.heard("bridge", named(one.who), Message{Text: Text{Plain: one.text}}); got != one.want {
+				if got := l.heard("bridge", "", named(one.who), Message{Text: Text{Plain: one.text}}); got != one.want {
 					t.Errorf("%s: %q: a copy: %v, want %v", one.who, one.text, got, one.want)
 				}
 			}
@@ -83,7 +83,27 @@ func named(who string) Person {
 }
 
 func say(l *loops, bridge, who, text string) bool {
-	return l.heard(bridge, named(who), Message{Text: Text{Plain: text}})
+	return l.heard(bridge, "", named(who), Message{Text: Text{Plain: text}})
+}
+
+// A transaction may run again: the same message is judged in the same way, and counts once.
+func TestLoopsJudgeOnce(t *testing.T) {
+	l := newLoops(time.Now)
+	hear := func(native, who, text string) bool {
+		return l.heard("one", native, named(who), Message{Text: Text{Plain: text}})
+	}
+	hear("0", "Bob", "well")
+	hear("1", "Alice", "hello")
+	for i := range 5 {
+		if hear("2", "Bob", "<Alice> hello") {
+			t.Errorf("a person's quote is a copy, the %d. time that it is judged", i)
+		}
+	}
+	for range 3 {
+		if !hear("3", "relay", "<Alice> hello") {
+			t.Error("a copy is none when it is judged again")
+		}
+	}
 }
 
 func TestLoopsForget(t *testing.T) {

@@ -29,6 +29,10 @@ func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run
 			continue
 		}
 		ev := degrade(row.Event, caps)
+		if c.hasEnded(row.Seq) {
+			c.log.Error("a delivery that an echo has ended waits still; it is not said again", "lane", lane.ID, "event", row.Event.ID)
+			ev = nil
+		}
 		if ev == nil {
 			settled = append(settled, Finished{Seq: row.Seq, Key: row.Key})
 			continue
@@ -46,6 +50,26 @@ func (c *courier) remember(ev *Event, lane Address) {
 	if m, isMessage := ev.Body.(Message); bridged && isMessage {
 		c.g.loops.shown(b.Name, ev.Sender, m)
 	}
+}
+
+// maxEnded bounds how many deliveries are remembered that an echo has ended.
+const maxEnded = 4096
+
+// noteEnded remembers that an echo has ended a delivery.
+func (c *courier) noteEnded(seq int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.ended) >= maxEnded {
+		clear(c.ended)
+	}
+	c.ended[seq] = true
+}
+
+// hasEnded reports whether an echo has ended a delivery, whatever the journal says.
+func (c *courier) hasEnded(seq int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.ended[seq]
 }
 
 // known finds what earlier tries brought to the lane's room, by the links that their echoes left.

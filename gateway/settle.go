@@ -45,6 +45,7 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 	switch wait, asked := LaterThan(o.Err); {
 	case o.Err == nil && o.Ended:
 		s.ended++
+		s.noteEnded(row.Seq)
 		s.goesOn(row.Room)
 		count.WithLabelValues(s.network).Inc()
 		return
