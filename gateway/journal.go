@@ -12,13 +12,14 @@ import (
 type Journal interface {
 	// Do runs fn in a transaction of network and returns when it is committed. Whatever queued up while the last
 	// commit ran shares the next one. An error from fn discards what fn staged; an error of the database discards the
-	// whole transaction, for all that shared it. Fails with ErrLeaseLost when this process no longer owns network.
+	// whole transaction, for all that shared it. fn may run again; only the last run counts. Fails with ErrLeaseLost when this process no longer owns network.
 	Do(ctx context.Context, network string, fn func(ctx context.Context) error) error
 	// Stage runs fn with a staged view of the network's State: what it puts applies only if it returns nil. A panic in fn
 	// is logged, without its value, and returned as an error.
 	Stage(ctx context.Context, fn func(ctx context.Context) error) error
 
-	// Seen reports which natives of network are linked already. Tx.
+	// Seen reports which natives of network are linked already. It may take them for new at first; where that was wrong
+	// nothing is written and fn runs again. Tx.
 	Seen(ctx context.Context, natives []Native) (map[Native]bool, error)
 	// Used reports from which of the rooms anything went, or is to go, to another one. Tx, but it sees only what is
 	// committed.

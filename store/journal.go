@@ -118,6 +118,7 @@ func (t *tx) flush() error {
 			stmts = append(stmts, q)
 		}
 	}
+	add(t.seenRows())
 	add(query{
 		doing:   "write events",
 		columns: []string{"id bytea", "network text", "room bytea", "native bytea", "data bytea", "excerpt bytea", "accepted bigint"},

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"strings"
 
 	"go.mau.fi/util/dbutil"
@@ -69,7 +70,21 @@ func (l *layer) linkRows(now int64) query {
 	}
 }
 
-// Seen implements gateway.Journal.
+// errSeen ends a transaction that hoped in vain.
+var errSeen = errors.New("something was seen before")
+
+// seenRows check, where a transaction took natives for new without asking, that they are: it fails if one is not.
+func (t *tx) seenRows() query {
+	return query{
+		doing: "look for what was seen", columns: nativeColumns, rows: t.unseen, postgresOnly: true, fails: errSeen,
+		sql: `SELECT 1 / (CASE WHEN EXISTS (
+				SELECT 1 FROM q JOIN link l ON l.network = q.network AND l.room = q.room AND l.native = q.native
+			) THEN 0 ELSE 1 END)`,
+	}
+}
+
+// Seen implements gateway.Journal. On Postgres nearly everything is new, and a question is a round trip: a transaction
+// hopes at first, and is run again with the question where that was wrong.
 func (s *Store) Seen(ctx context.Context, natives []gateway.Native) (map[gateway.Native]bool, error) {
 	v := s.view(ctx)
 	if v == nil {
@@ -93,6 +108,10 @@ func (s *Store) Seen(ctx context.Context, natives []gateway.Native) (map[gateway
 		sql: `SELECT q.n FROM q CROSS JOIN link l WHERE l.network = q.network AND l.room = q.room AND l.native = q.native`,
 	}
 	if len(q.rows) == 0 {
+		return seen, nil
+	}
+	if v.hopes {
+		v.unseen = append(v.unseen, q.rows...)
 		return seen, nil
 	}
 	err := v.query(q, func(rows dbutil.Rows) error {

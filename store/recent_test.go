@@ -167,3 +167,71 @@ func TestWordFromOutside(t *testing.T) {
 		}
 	}
 }
+
+// A transaction that takes something for new that is not runs again, and only its second run is written.
+func TestHopesInVain(t *testing.T) {
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			s := open(t, store.Config{URL: d.Make(t)})
+			acquire(t, s, "x")
+			say(t, s, "x", "old", "words")
+			old := gateway.Native{Room: gateway.Address{Network: "x", ID: "room"}, ID: "old"}
+			runs, seen := 0, false
+			must(t, s.Do(t.Context(), "x", func(ctx context.Context) error {
+				runs++
+				known, err := s.Seen(ctx, []gateway.Native{old})
+				if seen = known[old]; err != nil || seen {
+					return err
+				}
+				return s.State("x").PutMany(ctx, map[string][]byte{"in vain": {1}})
+			}))
+			got, err := s.State("x").GetMany(t.Context(), []string{"in vain"})
+			must(t, err)
+			if !seen || runs > 2 || len(got) != 0 {
+				t.Errorf("after %d runs: seen %v, state %v", runs, seen, got)
+			}
+		})
+	}
+}
+
+// An echo finds its delivery in memory as it does in the database, and what it ends is gone.
+func TestEchoFromMemory(t *testing.T) {
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			s := openRunning(t, d.Make(t))
+			acquire(t, s, "x")
+			acquire(t, s, "m")
+			lane := gateway.Address{Network: "m", ID: "lane"}
+			if _, _, err := s.Lanes(t.Context(), "m", time.Now()); err != nil { // nothing waits: from here on it is known
+				t.Fatal(err)
+			}
+			for _, native := range []string{"1", "2"} {
+				say(t, s, "x", native, "words", lane)
+				rows, err := s.Head(t.Context(), lane, 9)
+				must(t, err)
+				if len(rows) != 1 || rows[0].Seq == 0 {
+					t.Fatalf("head: %+v", rows)
+				}
+				var found gateway.Target
+				must(t, s.Do(t.Context(), "m", func(ctx context.Context) error {
+					known, err := s.Echoes(ctx, []string{rows[0].Key})
+					if err != nil {
+						return err
+					}
+					found = known[rows[0].Key]
+					return s.Finish(ctx, []gateway.Finished{{Seq: found.Seq, Key: rows[0].Key}})
+				}))
+				if found.Seq != rows[0].Seq || found.Native != native {
+					t.Errorf("echo: %+v, not of delivery %d", found, rows[0].Seq)
+				}
+				rows, err = s.Head(t.Context(), lane, 9)
+				must(t, err)
+				waiting, err := s.Beyond(t.Context(), lane, 0, 9)
+				must(t, err)
+				if len(rows) != 0 || len(waiting) != 0 {
+					t.Errorf("after its end: %+v in memory, %+v in the database", rows, waiting)
+				}
+			}
+		})
+	}
+}

@@ -79,6 +79,8 @@ type Store struct {
 	held   map[string]*lease // Postgres: the leases of this process
 
 	recent recent
+	// careful says until when transactions of a network ask what was seen; see Seen.
+	careful map[string]time.Time
 }
 
 var (
@@ -108,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 func newStore(cfg Config) (s *Store, err error) {
 	s = &Store{
 		log: cfg.Log, now: cfg.Now, retention: cfg.Retention, dead: max(cfg.DeadLetters, 0),
-		groups: map[string]*group{}, wakes: map[string]chan struct{}{}, held: map[string]*lease{},
+		groups: map[string]*group{}, wakes: map[string]chan struct{}{}, held: map[string]*lease{}, careful: map[string]time.Time{},
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)

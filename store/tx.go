@@ -8,6 +8,7 @@ import (
 	"maps"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -37,11 +38,13 @@ type tx struct {
 	lease   *lease           // Postgres: ours when the transaction began
 	seqs    map[string]int64 // the numbers of new deliveries, by key
 
-	mu    sync.Mutex // a function may share its ctx with goroutines of its own
-	err   error      // the first error of the database: the transaction never commits
-	ended bool
-	// announced: flush has begun
-	announced bool
+	mu        sync.Mutex // a function may share its ctx with goroutines of its own
+	err       error      // the first error of the database: the transaction never commits
+	ended     bool
+	announced bool // flush has begun
+	// hopes: what Seen is asked about is taken for new, and checked with the writes.
+	hopes  bool
+	unseen [][]any
 }
 
 // view is what a ctx carries: a transaction and the layer that is written to.
@@ -106,10 +109,28 @@ func (s *Store) group(network string) *group {
 	return g
 }
 
-// transact runs the calls in one transaction.
+// carefulTime is for how long a network's transactions ask what was seen after something was: then more of it may come,
+// from a history that is read again.
+const carefulTime = 30 * time.Second
+
+// transact runs the calls in one transaction, or in a second one if the first hoped in vain.
 func (s *Store) transact(network string, calls []*call) error {
+	s.mu.Lock()
+	hopes := s.postgres != nil && s.now().After(s.careful[network])
+	s.mu.Unlock()
+	err := s.tryTransact(network, calls, hopes)
+	if errors.Is(err, errSeen) {
+		s.mu.Lock()
+		s.careful[network] = s.now().Add(carefulTime)
+		s.mu.Unlock()
+		err = s.tryTransact(network, calls, false)
+	}
+	return err
+}
+
+func (s *Store) tryTransact(network string, calls []*call, hopes bool) error {
 	ctx, options := context.Background(), (*dbutil.TxnOptions)(nil)
-	t := &tx{s: s, network: network, base: &layer{}}
+	t := &tx{s: s, network: network, base: &layer{}, hopes: hopes}
 	if s.postgres != nil {
 		if t.lease = s.leaseOf(network); t.lease == nil {
 			return gateway.ErrLeaseLost
@@ -148,7 +169,7 @@ func (s *Store) transact(network string, calls []*call) error {
 	switch {
 	case err == nil:
 		s.wakeAll(maps.Keys(t.base.wakes))
-	case !errors.Is(err, gateway.ErrStore) && !errors.Is(err, gateway.ErrLeaseLost):
+	case !errors.Is(err, gateway.ErrStore) && !errors.Is(err, gateway.ErrLeaseLost) && !errors.Is(err, errSeen):
 		err = failed("transaction", err) // begin or commit; a commit whose result is unknown is an error, too
 	}
 	return err
@@ -246,6 +267,8 @@ type query struct {
 	rows    [][]any
 	// postgresOnly: SQLite, which has one writer, needs no such statement.
 	postgresOnly bool
+	// fails is what the statement means by dividing by zero, which ends a batch.
+	fails error
 	// scan reads a row that a writing statement returns; nil: it returns none.
 	scan func(row scanner) error
 }
@@ -343,7 +366,9 @@ func (t *tx) send(conn *pgx.Conn, batch *pgx.Batch, stmts []query) (err error) {
 		return failed("check lease", err)
 	}
 	for _, q := range stmts {
-		if err := q.read(results); err != nil {
+		if err := q.read(results); q.fails != nil && divided(err) {
+			return q.fails
+		} else if err != nil {
 			return failed(q.doing, err)
 		}
 	}
@@ -372,7 +397,7 @@ func (q *query) read(results pgx.BatchResults) error {
 // unanswered reports whether err leaves open what became of a transaction: the server did not say.
 func unanswered(err error) bool {
 	var answer *pgconn.PgError
-	return err != nil && !errors.As(err, &answer) && !errors.Is(err, gateway.ErrLeaseLost)
+	return err != nil && !errors.As(err, &answer) && !errors.Is(err, gateway.ErrLeaseLost) && !errors.Is(err, errSeen)
 }
 
 // divided reports whether a statement divided by zero: the one way in which a check can fail a whole batch.

@@ -89,8 +89,8 @@ func testSwallowed(t *testing.T, f *fixture) {
 	err := f.Do(f.ctx, source, func(ctx context.Context) error {
 		f.must(st.PutMany(ctx, values("k", "v")))
 		_ = f.Stage(ctx, func(ctx context.Context) error {
-			if _, err := f.Seen(ctx, []gateway.Native{native("1")}); !errors.Is(err, gateway.ErrStore) {
-				t.Errorf("seen: %v", err)
+			if _, err := f.Targets(ctx, []gateway.Native{native("1")}); !errors.Is(err, gateway.ErrStore) {
+				t.Errorf("targets: %v", err)
 			}
 			return nil
 		})
