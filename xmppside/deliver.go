@@ -18,6 +18,10 @@ const (
 	// maxWritten is the longest message that is sent, in bytes. Many servers close the stream at 256 KiB, for all puppets.
 	maxWritten  = 200 << 10
 	warnWritten = maxWritten * 8 / 10
+	// runLength is how much is said before the reflections are awaited, and maxSealed how many times a message may be
+	// sealed for that: others wait for the transaction meanwhile.
+	runLength = 256
+	maxSealed = 20000
 )
 
 var (
@@ -108,7 +112,7 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	}
 	var out []gateway.Outcome
 	for len(run) > 0 {
-		n := leadingMessages(run)
+		n := min(leadingMessages(run), r.sealable())
 		if n > 0 {
 			out = append(out, s.say(ctx, l, r, run[:n])...)
 		} else {
@@ -141,6 +145,11 @@ func leadingMessages(run []gateway.Delivery) int {
 		}
 	}
 	return len(run)
+}
+
+// sealable is how many messages may be sealed for the room at once.
+func (r *room) sealable() int {
+	return max(1, maxSealed/max(1, int(r.devices.Load())))
 }
 
 // awaitRoom waits until the room may be spoken in. For a second attempt its history has to be read before: only then is
@@ -314,6 +323,7 @@ func (s *Side) awaitReflection(ctx context.Context, l *link, r *room, j *job, ti
 	}
 	select {
 	case err := <-j.wait:
+		timer.Reset(s.reflectLimit)
 		return s.judge(ctx, l, r, j, err)
 	case <-timer.C:
 		timer.Reset(0) // for the jobs after this one

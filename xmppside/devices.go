@@ -26,13 +26,14 @@ type directory struct {
 	side  *Side
 	spent spent
 
-	mu      sync.Mutex
-	own     map[string]omemo.Device
-	broken  map[deviceName]brokenDevice
-	silent  map[listName]time.Time   // lists that could not be read, and until when that is not tried again
-	expired map[string]time.Time     // bare JIDs whose lists are to be read anew if they are older
-	limits  map[string]chan struct{} // by domain
-	clients map[string][]string      // by person and capability hash: the nodes of ours that the client wants to hear of
+	mu         sync.Mutex
+	own        map[string]omemo.Device
+	broken     map[deviceName]brokenDevice
+	silent     map[listName]time.Time   // lists that could not be read, and until when that is not tried again
+	refreshing map[listName]bool        // lists that are known, and being read anew
+	expired    map[string]time.Time     // bare JIDs whose lists are to be read anew if they are older
+	limits     map[string]chan struct{} // by domain
+	clients    map[string][]string      // by person and capability hash: the nodes of ours that the client wants to hear of
 }
 
 // deviceName names what a device publishes in a version.
@@ -48,7 +49,7 @@ type brokenDevice struct {
 
 func newDirectory(s *Side) *directory {
 	return &directory{
-		side: s, own: map[string]omemo.Device{}, broken: map[deviceName]brokenDevice{}, silent: map[listName]time.Time{}, expired: map[string]time.Time{},
+		side: s, own: map[string]omemo.Device{}, broken: map[deviceName]brokenDevice{}, silent: map[listName]time.Time{}, expired: map[string]time.Time{}, refreshing: map[listName]bool{},
 		limits: map[string]chan struct{}{}, clients: map[string][]string{},
 	}
 }

@@ -43,6 +43,9 @@ func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) e
 		}
 		return nil
 	}
+	if meant.room != nil {
+		meant.room.devices.Store(int32(len(to[omemo.Legacy]) + len(to[omemo.Two])))
+	}
 	if err := s.speak(ctx, voicesOf(jobs)); err != nil {
 		return err
 	}

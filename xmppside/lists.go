@@ -100,6 +100,9 @@ type listName struct {
 	version omemo.Version
 }
 
+// refreshLimit is how long a message waits for news of lists that are known, but old.
+const refreshLimit = time.Second
+
 // lists returns the device lists of people: cached ones where they are fresh, else read anew. Who cannot be read keeps
 // what was known: silence is not emptiness.
 func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[string]*deviceList, error) {
@@ -107,19 +110,49 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 	if err != nil {
 		return nil, err
 	}
-	old := d.outdated(jids, known)
-	fresh := make([]published, len(old))
-	read := make([]bool, len(old))
-	inParallel(len(old), 2*perDomain, func(i int) {
-		fresh[i], read[i] = d.read(ctx, l, old[i])
+	unknown, old := d.outdated(jids, known)
+	if len(unknown)+len(old) == 0 {
+		return known, nil
+	}
+	if len(old) > 0 {
+		done := make(chan struct{})
+		if l.later(func(ctx context.Context) {
+			defer close(done)
+			if err := d.refresh(ctx, l, old); err != nil && ctx.Err() == nil {
+				d.side.log.Warn("device lists are not read anew", "err", err)
+			}
+		}) {
+			waiting, cancel := context.WithTimeout(ctx, refreshLimit)
+			defer cancel()
+			select {
+			case <-done:
+			case <-waiting.Done():
+			}
+		} else {
+			unknown = append(unknown, old...)
+		}
+	}
+	if err := d.refresh(ctx, l, unknown); err != nil {
+		return nil, err
+	}
+	return d.cached(ctx, jids)
+}
+
+// refresh reads lists and keeps what it learns.
+func (d *directory) refresh(ctx context.Context, l *link, names []listName) error {
+	defer d.refreshed(names)
+	fresh := make([]published, len(names))
+	read := make([]bool, len(names))
+	inParallel(len(names), 2*perDomain, func(i int) {
+		fresh[i], read[i] = d.read(ctx, l, names[i])
 	})
 	if ctx.Err() != nil {
-		return nil, ctx.Err()
+		return ctx.Err()
 	}
 	var learnt []listName
 	var whose []string
 	news := map[listName]published{}
-	for i, name := range old {
+	for i, name := range names {
 		if !read[i] {
 			d.markSilent(name)
 			continue
@@ -130,11 +163,11 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 		}
 	}
 	if len(learnt) == 0 {
-		return known, nil
+		return nil
 	}
-	err = d.side.deps.State.Update(ctx, func(ctx context.Context) error {
-		now, err := d.cached(ctx, whose)
-		if err != nil {
+	var now map[string]*deviceList
+	err := d.side.deps.State.Update(ctx, func(ctx context.Context) (err error) {
+		if now, err = d.cached(ctx, whose); err != nil {
 			return err
 		}
 		for _, name := range learnt {
@@ -144,35 +177,45 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 				list.take(news[name].IDs, news[name].Read)
 			}
 		}
-		for j, list := range now {
-			known[j] = list
-		}
 		return d.put(ctx, now)
 	})
 	if err != nil {
-		return nil, fmt.Errorf("keep device lists: %w", err)
+		return fmt.Errorf("keep device lists: %w", err)
 	}
 	for _, name := range learnt {
-		d.follow(l, name, *known[name.jid].of(name.version))
+		d.follow(l, name, *now[name.jid].of(name.version))
 	}
-	return known, nil
+	return nil
 }
 
-// outdated picks the lists to read anew: not those of servers that were silent a moment ago, or each message would wait
-// for them again.
-func (d *directory) outdated(jids []string, known map[string]*deviceList) []listName {
+func (d *directory) refreshed(names []listName) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, name := range names {
+		delete(d.refreshing, name)
+	}
+}
+
+// outdated picks the lists to read anew, those that were never read apart: not those of servers that were silent a moment
+// ago, or each message would wait for them again, and not old ones that are being read.
+func (d *directory) outdated(jids []string, known map[string]*deviceList) (unknown, old []listName) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.side.now()
-	var old []listName
 	for _, j := range jids {
 		for _, v := range d.side.versions {
-			if name, list := (listName{j, v}), known[j].of(v); (now.Sub(list.Read).Abs() >= list.age() || list.Read.Before(d.expired[j])) && !now.Before(d.silent[name]) {
+			name, list := listName{j, v}, known[j].of(v)
+			switch {
+			case now.Sub(list.Read).Abs() < list.age() && !list.Read.Before(d.expired[j]), now.Before(d.silent[name]):
+			case list.Read.IsZero():
+				unknown = append(unknown, name)
+			case !d.refreshing[name]:
+				d.refreshing[name] = true
 				old = append(old, name)
 			}
 		}
 	}
-	return old
+	return unknown, old
 }
 
 // expire has somebody's lists read anew before the next message: they came with a client that may be new.

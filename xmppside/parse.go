@@ -298,7 +298,7 @@ func (p *parser) skip() error {
 		}
 		p.pos += next
 		rest := p.s[p.pos:]
-		end, step := -1, 0
+		var end, step int
 		switch {
 		case strings.HasPrefix(rest, "<![CDATA["):
 			if end = strings.Index(rest, "]]>"); end >= 0 {

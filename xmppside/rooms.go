@@ -18,6 +18,7 @@ type room struct {
 	log   *slog.Logger
 
 	gapped  atomic.Bool  // messages were left out since the last join
+	devices atomic.Int32 // that the last message was sealed for
 	refused atomic.Int32 // messages in a row that were refused for now
 	heard   atomic.Int64 // when something of the room came last, by the side's clock
 

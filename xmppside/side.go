@@ -97,13 +97,14 @@ func (s *Side) Caps(room gateway.Address) gateway.Caps {
 	if r == nil {
 		return gateway.Caps{}
 	}
+	caps := gateway.Caps{RunLength: runLength}
 	switch r.conf().Puppets {
 	case gateway.PuppetsActive:
-		return gateway.Caps{Members: gateway.Leavers}
+		caps.Members = gateway.Leavers
 	case gateway.PuppetsAll:
-		return gateway.Caps{Members: gateway.AllMembers}
+		caps.Members = gateway.AllMembers
 	}
-	return gateway.Caps{}
+	return caps
 }
 
 func (s *Side) setLink(l *link) {
