@@ -214,8 +214,21 @@ func (c *conn) session(ctx context.Context) error {
 	if errors.Is(cause, context.Canceled) { // we were told to stop: take leave
 		_ = sock.SetWriteDeadline(time.Now().Add(time.Second))
 		_, _ = io.WriteString(sock, "QUIT :Lockbridge stops\r\n")
+	} else {
+		forsake(sock)
 	}
 	return cause
+}
+
+// forsake makes the end of a connection drop what the server has not had of it: we shall say it again elsewhere, and it
+// must not arrive after all when a network comes back.
+func forsake(sock net.Conn) {
+	if secured, ok := sock.(*tls.Conn); ok {
+		sock = secured.NetConn()
+	}
+	if tcp, ok := sock.(interface{ SetLinger(seconds int) error }); ok {
+		_ = tcp.SetLinger(0) // at worst it is said twice
+	}
 }
 
 // dial connects, with TLS where the config asks for it. The certificate must be valid for the server's name.

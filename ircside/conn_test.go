@@ -365,16 +365,32 @@ func TestSilence(t *testing.T) {
 	r.accept()
 }
 
+// TestUnconfirmedLine: a line that a server leaves without an answer, though it says other things, is tried again; where
+// it says nothing, the connection has failed.
 func TestUnconfirmedLine(t *testing.T) {
+	hand := newHandClock()
 	r := begin(t, func(_ *Config, s *Side) {
 		if s != nil {
-			s.timings.answer = 50 * time.Millisecond
+			s.clock = hand.clock()
 		}
 	})
 	l := r.up(labels)
 	got := r.deliver(delivery("k1", "one"))
 	l.expect("@label=k1/ ")
+	hand.advance(time.Second)
+	l.send(":bob!b@h PRIVMSG #lobby :meanwhile")
+	r.awaitText("meanwhile")
+	hand.advance(30 * time.Second)
 	if out := r.outcomes(got); len(out) != 1 || !errors.Is(out[0].Err, errUnconfirmed) {
+		t.Errorf("outcomes %+v", out)
+	}
+	got = r.deliver(delivery("k2", "two"))
+	l.expect("@label=k2/ ")
+	hand.advance(31 * time.Second)
+	if err := r.state(); err == nil || !strings.Contains(err.Error(), "silent") {
+		t.Errorf("told %v", err)
+	}
+	if out := r.outcomes(got); len(out) != 1 || errors.Is(out[0].Err, errUnconfirmed) {
 		t.Errorf("outcomes %+v", out)
 	}
 }

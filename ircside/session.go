@@ -148,7 +148,7 @@ func (s *session) upkeep(now time.Time) (next time.Time, err error) {
 	case s.pinged.After(s.lastHeard):
 		end := s.pinged.Add(t.answer)
 		if !now.Before(end) {
-			return next, fmt.Errorf("the server has been silent for %v", now.Sub(s.lastHeard).Round(time.Second))
+			return next, s.silent(now)
 		}
 		next = end
 	case !now.Before(quiet):
@@ -157,7 +157,11 @@ func (s *session) upkeep(now time.Time) (next time.Time, err error) {
 	default:
 		next = quiet
 	}
-	next = earliest(next, s.overdue(now))
+	due, err := s.overdue(now)
+	if err != nil {
+		return next, err
+	}
+	next = earliest(next, due)
 	next = earliest(next, s.joinDue(now))
 	next = earliest(next, s.lateHistory(now))
 	if s.reread {
@@ -184,21 +188,29 @@ func (s *session) upkeep(now time.Time) (next time.Time, err error) {
 
 var errUnconfirmed = errors.New("the server did not confirm the line in time")
 
-// overdue fails the lines whose confirmation does not come, and returns when the next one would be overdue.
-func (s *session) overdue(now time.Time) (next time.Time) {
+// overdue fails the lines whose confirmation does not come, and returns when the next one would be overdue. Where nothing
+// at all was heard since, it is the connection that has failed.
+func (s *session) overdue(now time.Time) (next time.Time, err error) {
 	for _, l := range s.inflight {
 		if l.heard || l.settled {
 			continue
 		}
 		end := l.sent.Add(s.c.side.timings.answer)
 		if now.Before(end) {
-			return end
+			return end, nil
+		}
+		if !s.lastHeard.After(l.sent) {
+			return next, s.silent(now)
 		}
 		l.doubt = true
 		s.confirm(l, errUnconfirmed)
 		s.barrier, s.barrierToken = nil, "" // its PONG is lost, too
 	}
-	return next
+	return next, nil
+}
+
+func (s *session) silent(now time.Time) error {
+	return fmt.Errorf("the server has been silent for %v", now.Sub(s.lastHeard).Round(time.Second))
 }
 
 // prune forgets the lines whose fate is known.
