@@ -1,11 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
 	"log/slog"
 	"maps"
+	"os"
 	"testing"
 	"time"
 
@@ -144,8 +146,13 @@ func TestFindAcrossProcesses(t *testing.T) {
 	}
 }
 
-// TestMetricsOfAllSides: metrics of the same name must agree in help and labels, or none of them is shown.
+// TestMetricsOfAllSides: metrics of the same name must agree in help and labels, or none of them is shown; and admins
+// read about all of them.
 func TestMetricsOfAllSides(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/admin.md")
+	if err != nil {
+		t.Fatal(err)
+	}
 	t.Chdir(t.TempDir())
 	writeFile(t, "lockbridge.toml", `
 store.key = "`+scriptKey+`"
@@ -173,6 +180,7 @@ network.other = { kind = "irc", server = "127.0.0.1:1", nick = "lockbridge" }
 	log := slog.New(slog.DiscardHandler)
 	status := gateway.NewStatus(cfg.networkNames(), log)
 	owner, registry := newOwnership(st, st.Ping, status, time.Now, log), prometheus.NewPedanticRegistry()
+	registry.MustRegister(newOwnerMetric(owner.states), newBuildMetric())
 	sides, err := cfg.buildSides(st, owner, registry, log)
 	if err != nil {
 		t.Fatal(err)
@@ -185,8 +193,11 @@ network.other = { kind = "irc", server = "127.0.0.1:1", nick = "lockbridge" }
 	series := map[string]int{}
 	for _, family := range got {
 		series[family.GetName()] = len(family.GetMetric())
+		if !bytes.Contains(docs, []byte("| `"+family.GetName()+"` |")) {
+			t.Errorf("docs/admin.md does not tell about %s", family.GetName())
+		}
 	}
-	for name, want := range map[string]int{"lockbridge_irc_lost_total": 2, "lockbridge_reconnects_total": 4, "lockbridge_sessions_rebuilt_total": 1} {
+	for name, want := range map[string]int{"lockbridge_irc_lost_total": 2, "lockbridge_reconnects_total": 4, "lockbridge_sessions_rebuilt_total": 1, "lockbridge_deliveries_failed_total": 4} {
 		if series[name] != want {
 			t.Errorf("%s has %d series, want %d: %v", name, series[name], want, series)
 		}
