@@ -71,17 +71,22 @@ func (c *conn) keepReturned(target, command, text, native string, at time.Time) 
 	c.returned[target] = append(kept, returned{spokenAs(command, text), native, at})
 }
 
-// recall settles the lines of an utterance that an earlier try brought over: those that the journal knows of, and those
-// that came back.
-func (c *conn) recall(u *utterance, known []gateway.Part) {
-	for _, l := range u.lines {
-		for _, p := range known {
-			if p.Name == l.part && !l.settled {
+// know settles the lines of an utterance that the journal knows to have arrived.
+func (c *conn) know(u *utterance, known []gateway.Part) {
+	for _, p := range known {
+		for _, l := range u.lines {
+			if p.Name == l.part && !l.settled && !l.heard && l.sent.IsZero() {
 				l.native = p.Native
 				c.forgetReturned(l.target, p.Native)
 				c.settle(l, nil)
 			}
 		}
+	}
+}
+
+// recall looks for the lines of an utterance that an earlier process may have said.
+func (c *conn) recall(u *utterance) {
+	for _, l := range u.lines {
 		if !l.settled {
 			c.claim(l)
 		}

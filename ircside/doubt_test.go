@@ -1,6 +1,8 @@
 package ircside
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,4 +152,42 @@ func TestGhost(t *testing.T) {
 	}
 	l.send("@label=k2/;msgid=g2 :lb_!lb@host PRIVMSG #lobby :x")
 	wantParts(t, r.outcomes(got), "g1", "g2")
+}
+
+// hoping is an Inbox whose transaction begins anew and then finds that everything was seen before.
+type hoping struct{}
+
+func (hoping) Accept(ctx context.Context, batch []gateway.Arrival) error {
+	for _, seen := range []bool{false, true} {
+		for _, a := range batch {
+			if seen && a.Native != "" {
+				continue
+			}
+			if _, err := a.Read(ctx); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// TestClaimOfATransactionThatBeganAnew: only what the last run of a transaction read counts.
+func TestClaimOfATransactionThatBeganAnew(t *testing.T) {
+	s := loose(t)
+	s.registered = true
+	s.c.list[0].state = roomIn
+	d := delivery("k1", "yes")
+	d.Room, d.Attempt = s.c.list[0].Address, 1
+	s.c.keepReturned(d.Room.ID, "PRIVMSG", said("yes"), "m1", noon())
+	u := s.c.say([]gateway.Delivery{d})[0]
+	batch, _ := s.c.side.inlet.take()
+	if len(batch) != 1 || batch[0].Native != "m1" {
+		t.Fatalf("claimed %+v", batch)
+	}
+	if err := s.c.side.accept(t.Context(), hoping{}, batch); err != nil {
+		t.Fatal(err)
+	}
+	if o := s.c.await(t.Context(), u); !errors.Is(o.Err, errOthers) {
+		t.Errorf("outcome %+v", o)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -180,6 +181,16 @@ func (q *inlet) putBack(batch []heard) {
 func (s *Side) accept(ctx context.Context, in gateway.Inbox, batch []heard) error {
 	arrivals := make([]gateway.Arrival, 0, len(batch)+1)
 	var marks map[string][]byte
+	if slices.ContainsFunc(batch, func(h heard) bool { return h.line != nil && h.line.claimed }) {
+		arrivals = append(arrivals, gateway.Arrival{At: batch[0].At, Read: func(context.Context) (*gateway.Event, error) {
+			for _, h := range batch {
+				if h.line != nil {
+					h.line.read = false // a transaction may begin anew, and then find what it has not found before
+				}
+			}
+			return nil, nil
+		}})
+	}
 	for _, h := range batch {
 		if h.Read != nil {
 			arrivals = append(arrivals, h.Arrival)
@@ -217,7 +228,7 @@ func (c *conn) recorded(batch []heard) {
 			l.native = ""
 			c.settle(l, gateway.Later(100*time.Millisecond, errOthers))
 		default:
-			l.of.recorded = l.of.recorded || l.ends && l.read
+			l.of.recorded = l.of.recorded || l.ends
 			c.settle(l, nil)
 		}
 	}

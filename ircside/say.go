@@ -210,6 +210,7 @@ func (c *conn) prepare(d gateway.Delivery) *utterance {
 		c.remember(u)
 	}
 	c.again(u)
+	c.know(u, d.Known)
 	return u
 }
 
@@ -261,7 +262,8 @@ func (c *conn) utter(d gateway.Delivery) (*utterance, error) {
 		u.lines = append(u.lines, l)
 	}
 	if d.Attempt > 0 {
-		c.recall(u, d.Known)
+		c.know(u, d.Known)
+		c.recall(u)
 	}
 	return u, nil
 }
