@@ -398,6 +398,7 @@ func (l *lease) reattach(ctx context.Context, why error) error {
 		l.close()
 		err := l.connect(ctx)
 		if err == nil {
+			l.s.dropIdle() // they are most likely cut, too, and whoever waits for the lease would take one
 			var taken bool
 			taken, err = l.take(ctx, time.Until(deadline), epoch, func(now, _ int64) bool { return now == epoch })
 			if err == nil && !taken {
@@ -405,7 +406,6 @@ func (l *lease) reattach(ctx context.Context, why error) error {
 			}
 		}
 		if err == nil {
-			l.s.dropIdle() // they are most likely cut, too
 			return nil
 		}
 		rest(ctx, pause)
