@@ -131,6 +131,7 @@ func (s *Side) doubtAll() {
 		rm.mu.Unlock()
 		rm.wake()
 	}
+	s.doubtChats()
 }
 
 // lookOut doubts the rooms of a transaction's events while the homeserver may leave something behind.
@@ -146,6 +147,7 @@ func (s *Side) lookOut(ctx context.Context, events []*nativeEvent) {
 	}
 	doubted := map[*room]bool{}
 	for _, ev := range events {
+		s.doubtChat(ev.Room)
 		if rm := s.currentRoom(ev.Room); rm != nil && !doubted[rm] {
 			doubted[rm] = true
 			rm.mu.Lock()
@@ -185,10 +187,7 @@ func (s *Side) catchUp(ctx context.Context, rm *room, in gateway.Inbox) error {
 		return nil
 	}
 	if last != "" {
-		done, err := s.readLast(ctx, native, last, in)
-		if err == nil && !done {
-			err = s.readAfter(ctx, native, last, in)
-		}
+		err := s.readSince(ctx, s.names.bot, native, last, in)
 		if isHopeless(err) {
 			s.log.Warn("the room's history cannot be read; what was missed comes when the homeserver sends it again", "room", rm.ID, "error", err)
 		} else if err != nil {
@@ -207,10 +206,19 @@ func isHopeless(err error) bool {
 	return errors.Is(err, errNoToken) || code >= 400 && code < 500 && code != http.StatusTooManyRequests && !isUnknown(err)
 }
 
+// readSince accepts what follows an event.
+func (s *Side) readSince(ctx context.Context, reader id.UserID, native id.RoomID, after id.EventID, in gateway.Inbox) error {
+	done, err := s.readLast(ctx, reader, native, after, in)
+	if err != nil || done {
+		return err
+	}
+	return s.readAfter(ctx, reader, native, after, in)
+}
+
 // readLast accepts what follows an event, if that is little: mostly it is nothing.
-func (s *Side) readLast(ctx context.Context, native id.RoomID, after id.EventID, in gateway.Inbox) (done bool, err error) {
+func (s *Side) readLast(ctx context.Context, reader id.UserID, native id.RoomID, after id.EventID, in gateway.Inbox) (done bool, err error) {
 	const little = 20
-	p, err := s.messages(ctx, s.names.bot, native, "b", "", little, nil)
+	p, err := s.messages(ctx, reader, native, "b", "", little, nil)
 	if err != nil {
 		return false, err
 	}
@@ -225,11 +233,11 @@ func (s *Side) readLast(ctx context.Context, native id.RoomID, after id.EventID,
 }
 
 // readAfter accepts what follows an event, however much that is (Client-Server API, "Event Context").
-func (s *Side) readAfter(ctx context.Context, native id.RoomID, after id.EventID, in gateway.Inbox) error {
+func (s *Side) readAfter(ctx context.Context, reader id.UserID, native id.RoomID, after id.EventID, in gateway.Inbox) error {
 	var around struct {
 		End string `json:"end"`
 	}
-	client := s.bot()
+	client := s.as(reader)
 	url := client.BuildURLWithQuery(mautrix.ClientURLPath{"v3", "rooms", native, "context", after}, map[string]string{"limit": "0"})
 	if _, err := client.MakeRequest(ctx, http.MethodGet, url, nil, &around); err != nil {
 		return err
@@ -238,7 +246,7 @@ func (s *Side) readAfter(ctx context.Context, native id.RoomID, after id.EventID
 		return errNoToken
 	}
 	for from := around.End; ; {
-		p, err := s.messages(ctx, s.names.bot, native, "f", from, historyPage, nil)
+		p, err := s.messages(ctx, reader, native, "f", from, historyPage, nil)
 		if err != nil {
 			return err
 		}
@@ -317,40 +325,6 @@ func (s *Side) stale(context.Context) (*gateway.Event, error) {
 		s.log.Warn("messages that are older than catch_up are not carried; they are counted", "catch_up", s.deps.CatchUp)
 	}
 	return nil, nil
-}
-
-// note has the last arrival of each room write itself down as the newest that was accepted, and returns what remembers
-// it once that is durable. Arrivals that were accepted before are not read, and change nothing.
-func (s *Side) note(batch []gateway.Arrival, rooms []*room) (accepted func()) {
-	newest := map[*room]id.EventID{}
-	seen := map[*room]bool{}
-	for i := len(batch) - 1; i >= 0; i-- {
-		rm := rooms[i]
-		if rm == nil || seen[rm] {
-			continue
-		}
-		seen[rm] = true
-		native, _, _ := rm.standing()
-		a := &batch[i]
-		read := a.Read
-		a.Read = func(ctx context.Context) (*gateway.Event, error) {
-			ev, err := read(ctx)
-			if err == nil {
-				err = s.deps.State.PutMany(ctx, map[string][]byte{lastKey(native): []byte(a.Native)})
-			}
-			if err == nil {
-				newest[rm] = id.EventID(a.Native)
-			}
-			return ev, err
-		}
-	}
-	return func() {
-		for rm, last := range newest {
-			rm.mu.Lock()
-			rm.last = last
-			rm.mu.Unlock()
-		}
-	}
 }
 
 // membership is what a membership event says.

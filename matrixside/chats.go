@@ -20,6 +20,7 @@ import (
 //
 //	<the chat's address id>    which room answers go to (current)
 //	chat/<room id>             whose chat a room is, and how it is (chat)
+//	heard/<room id>            the newest event that was accepted of it (heard)
 //	errand/<room id>/<ghost>   what is still to be done there by requests to the homeserver (errand)
 
 // chat is what is known of one direct room. The zero value is a room that is none.
@@ -210,5 +211,10 @@ func (s *Side) forget(ctx context.Context, l *ledger, room id.RoomID) error {
 	}
 	now.drop(room)
 	*c = chat{}
+	last, err := note[heard](ctx, l, heardKey(room))
+	if err != nil {
+		return err
+	}
+	*last = heard{}
 	return nil
 }

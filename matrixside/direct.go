@@ -118,6 +118,9 @@ func (d *direct) deliver(ctx context.Context, one gateway.Delivery) (id.EventID,
 			return "", err
 		}
 		native, err := d.s.send(ctx, d.ghost, room, c.withKey(one.Key, ""), transactionID(one.Key, 0), one.Event.Time)
+		if err == nil {
+			d.s.spoke(room, d.ghost, native)
+		}
 		if !isForbidden(err) || again || receipt {
 			return native, err
 		}

@@ -67,6 +67,9 @@ func (s *Side) wakeErrands() {
 
 // runErrands does what is to be done in direct rooms. Its error is that of the last errand that has to be tried again.
 func (s *Side) runErrands(ctx context.Context, in gateway.Inbox) error {
+	if err := s.makeChatsSure(ctx, in); err != nil {
+		return err
+	}
 	stored, err := s.deps.State.List(ctx, "errand/")
 	if err != nil {
 		return fmt.Errorf("list what is to be done in direct rooms: %w", err)

@@ -12,7 +12,7 @@ import (
 
 // directArrivals keeps the direct chats in step with what happens in rooms that are not bridged, and returns what is to
 // be accepted of it. Most transactions change nothing in them, and cost one read.
-func (s *Side) directArrivals(ctx context.Context, events []*nativeEvent) ([]gateway.Arrival, error) {
+func (s *Side) directArrivals(ctx context.Context, events []*nativeEvent) ([]arrival, error) {
 	if len(events) == 0 {
 		return nil, nil
 	}
@@ -36,7 +36,7 @@ func (s *Side) directArrivals(ctx context.Context, events []*nativeEvent) ([]gat
 }
 
 // follow reads events of rooms that are not bridged, in stream order.
-func (s *Side) follow(ctx context.Context, l *ledger, events []*nativeEvent) ([]gateway.Arrival, error) {
+func (s *Side) follow(ctx context.Context, l *ledger, events []*nativeEvent) ([]arrival, error) {
 	keys := make([]string, 0, len(events))
 	for _, ev := range events {
 		keys = append(keys, chatKey(ev.Room))
@@ -44,7 +44,7 @@ func (s *Side) follow(ctx context.Context, l *ledger, events []*nativeEvent) ([]
 	if err := l.read(ctx, keys...); err != nil {
 		return nil, err
 	}
-	var batch []gateway.Arrival
+	var batch []arrival
 	for _, ev := range events {
 		c, err := l.chat(ctx, ev.Room)
 		if err != nil {
@@ -55,7 +55,7 @@ func (s *Side) follow(ctx context.Context, l *ledger, events []*nativeEvent) ([]
 		} else if c.At != "" && !c.Over {
 			var a *gateway.Arrival
 			if a, err = s.followOther(ctx, l, c, ev); a != nil {
-				batch = append(batch, *a)
+				batch = append(batch, arrival{*a, source{chat: ev.Room, ghost: s.ghostOf(c.At)}})
 			}
 		}
 		if err != nil {

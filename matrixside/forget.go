@@ -50,7 +50,9 @@ func (s *Side) Forget(ctx context.Context, who gateway.Person) error {
 			if own {
 				*todo = newErrand(doDecline, room, s.ghostOf(c.At), "")
 			}
-			*c = chat{}
+			if err := s.forget(ctx, l, room); err != nil {
+				return err
+			}
 		}
 		for at := range currents {
 			if !about(at) {

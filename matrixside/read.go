@@ -146,10 +146,12 @@ func (s *Side) accept(ctx context.Context, txn transaction, in gateway.Inbox) er
 	}
 	s.lookOut(ctx, events)
 	for _, ev := range events {
+		err := s.catchUpChat(ctx, ev.Room, in)
 		if rm := s.roomOf(ev.Room); rm != nil {
-			if err := s.catchUp(ctx, rm, in); err != nil {
-				return err
-			}
+			err = s.catchUp(ctx, rm, in)
+		}
+		if err != nil {
+			return err
 		}
 	}
 	return s.acceptEvents(ctx, events, in)
@@ -180,20 +182,19 @@ func (s *Side) acceptBatch(ctx context.Context, events []*nativeEvent, in gatewa
 	if err != nil {
 		return err
 	}
-	rooms := make([]*room, len(batch), len(batch)+len(events)) // where each arrival is, if in a bridged room
 	var undo []func()
 	for _, ev := range events {
 		a, back, ok := s.arrival(ev)
 		undo = append(undo, back)
 		if ok {
-			batch, rooms = append(batch, a), append(rooms, s.currentRoom(ev.Room))
+			batch = append(batch, arrival{a, source{rm: s.currentRoom(ev.Room)}})
 		}
 	}
 	if len(batch) == 0 {
 		return nil
 	}
-	accepted := s.note(batch, rooms)
-	if err := in.Accept(ctx, batch); err != nil {
+	out, accepted := s.note(batch)
+	if err := in.Accept(ctx, out); err != nil {
 		for _, back := range slices.Backward(undo) {
 			back()
 		}

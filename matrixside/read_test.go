@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"maunium.net/go/mautrix/id"
+
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
 )
@@ -268,6 +270,7 @@ func FuzzTransaction(f *testing.F) {
 		cfg := defaults()
 		cfg.Domain = "example.org"
 		s := &Side{names: newNaming(cfg), log: slog.New(slog.NewTextHandler(io.Discard, nil)), now: time.Now, turn: make(chan struct{}, 1)}
+		s.heard = map[id.RoomID]*heard{}
 		rm := s.newRoom(lobby(testRoom))
 		close(rm.tried)
 		close(rm.resolved)

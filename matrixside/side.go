@@ -53,6 +53,7 @@ type Side struct {
 	rooms    map[string]*room // by the address in the configuration; nil while the side does not run
 	byNative nativeRooms
 	users    map[id.UserID]*user
+	heard    map[id.RoomID]*heard // direct rooms
 }
 
 // New makes the side of one homeserver. It reads the registration file, and refuses one that contradicts cfg.
@@ -92,6 +93,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		unsettledNow: make(chan struct{}, 1), reload: make(chan struct{}, 1), errands: make(chan struct{}, 1),
 	}
 	s.link.away, s.link.back = errStarting, make(chan struct{})
+	s.heard = map[id.RoomID]*heard{}
 	s.turn <- struct{}{}
 	return s, nil
 }
