@@ -111,8 +111,8 @@ func (c *conn) claim(l *line) {
 		}
 		c.forgetReturned(l.target, r.native)
 		l.claimed = true
-		h, _ := c.side.echoOf(l, r.native, r.at)
-		if refused := c.side.inlet.add(h); len(refused) > 0 {
+		h, ok := c.side.echoOf(l, r.native, r.at)
+		if !ok || len(c.side.inlet.add(h)) > 0 {
 			c.settle(l, nil) // the outcome's parts link it
 		}
 		return

@@ -179,7 +179,7 @@ func stampOf(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.00
 
 // askPage asks for the next page. Where lines are told by time, it begins a little before: ids tell what was had already.
 func (s *session) askPage(p *replay) {
-	p.gained, p.due = false, s.c.side.clock.now().Add(s.c.side.timings.answer)
+	p.gained, p.due = false, s.c.side.clock.now().Add(s.pace.ahead()+s.c.side.timings.answer)
 	if f := s.floor(); p.from.at.Before(f) {
 		p.from = mark{at: f}
 	}
@@ -323,7 +323,7 @@ func (s *session) lateHistory(now time.Time) (next time.Time) {
 	return next
 }
 
-// target handles "CHATHISTORY TARGETS nick time" inside of the answer to it.
+// historyTarget handles "CHATHISTORY TARGETS nick time" inside of the answer to it.
 func (s *session) historyTarget(e *girc.Event) {
 	q, nick := s.queries, param(e, 1)
 	if q != nil && q.now == nil && param(e, 0) == "TARGETS" && couldBeNick(nick) && !s.isMe(nick) && len(q.nicks) < peersMost {

@@ -33,6 +33,9 @@ func (p *pacer) push(lane string, lines ...*line) {
 // pushFirst queues lines that go before all lanes.
 func (p *pacer) pushFirst(lines ...*line) { p.first = append(p.first, lines...) }
 
+// ahead is how long what is queued first takes at most, and a line behind it.
+func (p *pacer) ahead() time.Duration { return time.Duration(len(p.first)+1) * p.every }
+
 // charge counts a line that could not wait, a PONG: what follows it waits the longer.
 func (p *pacer) charge(now time.Time) {
 	p.refill(now)

@@ -226,7 +226,7 @@ func (c *conn) hindrance(d gateway.Delivery) error {
 	case r == nil && !chat:
 		return gateway.Dropf("%s is not bridged", d.Room.ID)
 	case c.sess == nil || !c.sess.registered:
-		return gateway.Later(until(c.retryAt), c.away)
+		return gateway.Later(max(until(c.retryAt), time.Second), c.away) // the network's Ready ends it sooner
 	case chat && c.sess.isMe(local.ID):
 		return gateway.Dropf("%s is this gateway itself", c.sess.nick)
 	case c.unsure(d):

@@ -61,7 +61,7 @@ func defaultTimings() timings {
 		retryLeast: 500 * time.Millisecond, retryMost: 5 * time.Minute, refused: time.Minute, stable: 2 * time.Minute,
 		rejoin: 5 * time.Second, knock: 10 * time.Second, rejoinMost: 5 * time.Minute, regain: time.Minute,
 		hold: 20 * time.Second, acceptMost: 10 * time.Second,
-		mute: 5 * time.Second, muteMost: 5 * time.Minute, throttle: 5 * time.Second, forwarded: 30 * time.Minute, soon: time.Second,
+		mute: 5 * time.Second, muteMost: 5 * time.Minute, throttle: 5 * time.Second, forwarded: 30 * time.Minute, soon: 2 * time.Second,
 	}
 }
 
