@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 )
 
@@ -49,11 +48,6 @@ func (p Progress) step(done, total int64) {
 	if p != nil && (done%progressStep == 0 || done == total) {
 		p(done, total)
 	}
-}
-
-// inBackup leaves out what the database keeps about itself, and what belongs to running processes.
-func (s *Store) inBackup(t table) bool {
-	return !slices.Contains([]string{s.db.VersionTable, "database_owner", "lease"}, t.Name)
 }
 
 // Backup writes everything to w as it is committed at one moment, while a gateway may run: it holds up nobody. It is the
@@ -133,7 +127,7 @@ func (s *Store) contents(ctx context.Context, tx *sql.Tx) (c Contents, err error
 		return c, err
 	}
 	for _, t := range all {
-		if !s.inBackup(t) {
+		if !t.inBackup() {
 			continue
 		}
 		if err := tx.QueryRowContext(ctx, "SELECT count(*) FROM "+t.Name).Scan(&t.Rows); err != nil {

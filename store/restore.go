@@ -147,10 +147,13 @@ func (s *Store) empty(ctx context.Context, version int) error {
 	if err != nil {
 		return err
 	}
-	drop := make([]string, len(tables))
-	for i, t := range tables {
-		drop[i] = "DROP TABLE " + t.Name
-		if t.Name == "meta" || !s.inBackup(t) {
+	drop := []string{"DROP TABLE lease", "DROP TABLE " + s.db.VersionTable}
+	for _, t := range tables {
+		if !t.inBackup() {
+			continue
+		}
+		drop = append(drop, "DROP TABLE "+t.Name)
+		if t.Name == "meta" { // which says only what key the database was made with
 			continue
 		}
 		var rows int64
