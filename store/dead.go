@@ -27,7 +27,7 @@ func (b *Beside) Lanes(ctx context.Context) (out []LaneInfo, err error) {
 				SELECT network, room, count(*) AS pending, min(seq) AS head, 0 AS dead FROM delivery WHERE state = 0 GROUP BY network, room
 				UNION ALL
 				SELECT d.network, d.room, 0, 0, count(*) FROM delivery d JOIN event e ON e.id = d.event
-				WHERE d.state = 2 AND e.data IS NOT NULL GROUP BY d.network, d.room
+				WHERE d.state = 2 AND NOT d.dropped AND e.data IS NOT NULL GROUP BY d.network, d.room
 			) both_kinds GROUP BY network, room
 		) l LEFT JOIN delivery h ON h.seq = l.head ORDER BY l.network, l.room`
 	err = b.s.scan(ctx, b.s.readers, "look for lanes", q, nil, func(rows dbutil.Rows) error {
@@ -61,9 +61,9 @@ type DeadLetter struct {
 
 // Dead lists what was given up in a lane, or with a zero lane in all of them, the oldest first.
 func (b *Beside) Dead(ctx context.Context, lane gateway.Address) (out []DeadLetter, err error) {
-	q := `SELECT d.seq, d.key, d.network, d.room, d.state, d.attempt, d.accepted, d.tried, d.ended, d.due, d.reason, d.problem,
+	q := `SELECT d.seq, d.key, d.network, d.room, d.state, d.dropped, d.attempt, d.accepted, d.tried, d.ended, d.due, d.reason, d.problem,
 			e.id, e.network, e.room, e.native, e.excerpt, e.data IS NOT NULL
-		FROM delivery d LEFT JOIN event e ON e.id = d.event WHERE d.state = 2`
+		FROM delivery d LEFT JOIN event e ON e.id = d.event WHERE d.state = 2 AND NOT d.dropped`
 	args := []any{}
 	if lane != (gateway.Address{}) {
 		q, args = q+" AND d.network = $1 AND d.room = $2", []any{lane.Network, []byte(lane.ID)}
@@ -122,7 +122,7 @@ func (b *Beside) Retry(ctx context.Context, seqs ...int64) (n int, err error) {
 		if _, err := b.s.exec(ctx, query{
 			doing: "keep bodies", columns: seqColumn, rows: rows, fixed: []any{now.Add(retryGrace).UnixMilli()},
 			sql: `UPDATE event SET keep_until = CASE WHEN keep_until < $1 THEN $1 ELSE keep_until + 1 END
-				WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq WHERE d.state = 2) AND data IS NOT NULL`,
+				WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq WHERE d.state = 2 AND NOT d.dropped) AND data IS NOT NULL`,
 		}); err != nil {
 			return err
 		}
@@ -130,7 +130,7 @@ func (b *Beside) Retry(ctx context.Context, seqs ...int64) (n int, err error) {
 		n, err = b.s.exec(ctx, query{
 			doing: "retry deliveries", columns: seqColumn, rows: rows, fixed: []any{now.UnixMilli()},
 			sql: `UPDATE delivery SET state = 0, attempt = attempt + 1, accepted = $1, due = 0, reason = NULL, ended = NULL
-				WHERE seq IN (SELECT seq FROM q) AND state = 2
+				WHERE seq IN (SELECT seq FROM q) AND state = 2 AND NOT dropped
 				AND EXISTS (SELECT 1 FROM event e WHERE e.id = delivery.event AND e.data IS NOT NULL)`,
 		})
 		if err != nil || b.s.postgres == nil {
@@ -157,15 +157,15 @@ func (b *Beside) Discard(ctx context.Context, seqs ...int64) (n int, err error) 
 		}
 		n, err = b.s.exec(ctx, query{
 			doing: "drop deliveries", columns: seqColumn, rows: rows,
-			sql: `UPDATE delivery SET state = 3 WHERE seq IN (SELECT seq FROM q) AND state = 2`,
+			sql: `UPDATE delivery SET dropped = true WHERE seq IN (SELECT seq FROM q) AND state = 2 AND NOT dropped`,
 		})
 		if err != nil {
 			return err
 		}
 		_, err = b.s.exec(ctx, query{
 			doing: "wipe bodies", columns: seqColumn, rows: rows,
-			sql: `UPDATE event SET data = NULL WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq WHERE d.state = 3)
-				AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state IN (0, 2))`,
+			sql: `UPDATE event SET data = NULL WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq WHERE d.dropped)
+				AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state IN (0, 2) AND NOT d.dropped)`,
 		})
 		return err
 	})

@@ -14,7 +14,7 @@ import (
 // DeliveryState is how far a delivery came.
 type DeliveryState int64
 
-// The states of a delivery, as they are stored.
+// The states of a delivery. Dropped is stored as Dead, with a mark.
 const (
 	Pending   DeliveryState = iota
 	Delivered               // or shown not to be needed there

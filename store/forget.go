@@ -130,7 +130,8 @@ func (b *Beside) wipe(ctx context.Context, ids [][]any) (events, deliveries int,
 		}
 		deliveries, err = b.s.exec(ctx, query{
 			doing: "drop deliveries", columns: columns, rows: ids, fixed: []any{b.s.now().UnixMilli()},
-			sql: `UPDATE delivery SET state = 3, ended = coalesce(ended, $1) WHERE event IN (SELECT id FROM q) AND state IN (0, 2)`,
+			sql: `UPDATE delivery SET state = 2, dropped = true, ended = coalesce(ended, $1)
+				WHERE event IN (SELECT id FROM q) AND state IN (0, 2) AND NOT dropped`,
 		})
 		return err
 	})

@@ -150,7 +150,7 @@ func (b *Beside) trace(ctx context.Context, id []byte) (t Trace, found bool, err
 	if err != nil {
 		return t, false, err
 	}
-	const deliveries = `SELECT seq, key, network, room, state, attempt, accepted, tried, ended, due, reason, problem
+	const deliveries = `SELECT seq, key, network, room, state, dropped, attempt, accepted, tried, ended, due, reason, problem
 		FROM delivery WHERE event = $1 ORDER BY seq`
 	err = b.s.scan(ctx, b.s.readers, "read deliveries", deliveries, []any{id}, func(rows dbutil.Rows) error {
 		d, err := scanDelivery(rows)
@@ -165,10 +165,14 @@ func scanDelivery(rows dbutil.Rows) (d DeliveryTrace, err error) {
 		room            []byte
 		accepted, due   int64
 		tried, ended    *int64
+		dropped         bool
 		reason, problem *string
 	)
-	err = rows.Scan(&d.Seq, &d.Key, &d.Room.Network, &room, &d.State, &d.Attempt, &accepted, &tried, &ended, &due, &reason, &problem)
+	err = rows.Scan(&d.Seq, &d.Key, &d.Room.Network, &room, &d.State, &dropped, &d.Attempt, &accepted, &tried, &ended, &due, &reason, &problem)
 	d.Room.ID, d.Accepted, d.Tried, d.Ended = string(room), time.UnixMilli(accepted), when(tried), when(ended)
+	if dropped {
+		d.State = Dropped
+	}
 	if d.State == Pending {
 		d.Due = time.UnixMilli(due)
 	}
