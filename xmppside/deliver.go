@@ -91,6 +91,8 @@ func (j *job) id() string {
 	return j.Key
 }
 
+var errNotYet = errors.New("the room is not bridged yet")
+
 // Deliver implements gateway.Side.
 func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
 	if len(run) == 0 {
@@ -100,8 +102,8 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 		return s.deliverDirect(ctx, run, local, remote)
 	}
 	r := s.carried().byName[run[0].Room.ID]
-	if r == nil {
-		return all(run, gateway.Dropf("the room is not configured"))
+	if r == nil { // it is being added: the gateway gives up by itself what is for rooms that are in no bridge
+		return all(run[:1], gateway.Later(time.Second, errNotYet))
 	}
 	l := s.currentLink()
 	if l == nil {

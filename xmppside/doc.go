@@ -19,23 +19,36 @@
 // # Guarantees
 //
 // A message of a room is accepted in the order of the stream and at most once: its seen-key is the stanza-id that the
-// room itself gave it (XEP-0359). After a lost connection the rooms are entered again, and their archives read.
+// room itself gave it (XEP-0359). What counts of what is said live is what follows the join on the same connection; what
+// was said before, since the room was read last, comes from its archive (XEP-0313) page by page, in order and with the
+// time when it was said, as far back as the config wants. Meanwhile what is said live waits. Of a room without archive
+// the join's history is all there is: where it does not seem to reach back, that is counted and logged.
 //
 // What comes sealed and cannot be opened is told to the others, at most once a minute, and its session is mended: with
 // people whom we know, within limits that keep two peers from mending each other for ever, and after history only once
 // it is read. What was sealed for one place does not cross from another.
 //
-// What is delivered carries the delivery's key as origin-id. It counts as sent when the room has reflected it, and a
-// repetition writes the same bytes, so that a message key is never used twice.
+// What is delivered to a room carries the delivery's key as origin-id. It counts as sent when the room has reflected it.
+// A delivery whose reflection was not seen is said again only after the room was entered anew and what it says of the
+// time since was read: what had arrived is found there. A repetition writes the same sealed bytes, so that a message key
+// is never used twice, and a device that gets both opens one. In a room without archive, which has had more than its
+// history holds since then, it may be said twice. A connection that breaks before the write, between write and
+// reflection, or between reflection and commit makes no difference to that, nor does the death of the process.
 //
 // A direct message is known by its sender's full JID, its id and its payload, since no room names it. It is confirmed
-// (XEP-0184) when it is safe in the journal. What is delivered directly counts as sent when our server has answered a
-// ping behind it; if it comes back later, its sender is told. A component that is away gets no direct messages: they
-// return to who wrote them.
+// (XEP-0184) when it is safe in the journal. What is delivered directly counts as sent when the recipient's client has
+// confirmed it, or our server has answered a ping behind it; if it comes back later, its sender is told. Where the
+// connection breaks before that answer it is said again, under the same id: sealed, it is the same bytes, and every client
+// shows it once; in the clear that is left to the client. A component that is away gets no direct messages: they return
+// to who wrote them.
+//
+// A room that cannot be entered or spoken in holds up its own lane and no other; the lane is told why, and it is due again
+// when the room has been entered.
 //
 // # Who owns what
 //
 // Run (conn.go) owns all goroutines. One of them reads: it splits the stream into stanzas and sorts them, and neither
 // decodes nor writes. One worker turns messages and presences into arrivals, in stream order, and keeps the
-// occupants' tables. A few others answer queries. Each room has a keeper, which enters it and puts it right again.
+// occupants' tables. A few others answer queries. Each room has a keeper, which enters it and puts it right again; keepers
+// follow the set of rooms, which is replaced as a whole when the config changes or a room has moved (carried.go).
 package xmppside

@@ -45,6 +45,9 @@ type fakeServer struct {
 	infos    map[string]*node  // what other rooms answer to disco#info
 	shut     string            // the condition with which the room lets nobody in
 	refused  int               // so far
+	bounces  map[string]*node  // bare JID to the error with which messages to it come back
+	silent   map[string]bool   // bare JIDs that answer no query; the component's domain is for pings to itself
+	granted  []string          // nicks that got voice
 	refusing map[string]string // full JID of ours to the condition with which the room refuses its messages
 	seen     []*node           // all that came in
 	changed  chan struct{}     // closed and replaced whenever something came in
@@ -161,7 +164,9 @@ func (f *fakeServer) handle(n *node) {
 	close(f.changed)
 	f.changed = make(chan struct{})
 	switch {
-	case f.deaf:
+	case f.deaf, n.name == "iq" && f.silent[bare(n.get("to"))] && n.get("type") == "get":
+	case n.name == "message" && f.bounces[bare(n.get("to"))] != nil && n.get("type") == "chat":
+		f.write(el("", "message", "type", "error", "id", n.get("id"), "from", n.get("to"), "to", n.get("from")).add(f.bounces[bare(n.get("to"))]))
 	case n.name == "iq" && domainOf(n.get("to")) == fakeDomain:
 		f.write(n)
 	case n.name == "iq" && n.get("to") == fakeRoom && f.deafTo != "" && n.kids[0].space == f.deafTo:
@@ -216,6 +221,11 @@ func (f *fakeServer) reply(iq *node) *node {
 		return result(iq, list)
 	case iq.get("to") == fakeRoom && q.space == nsMUCAdmin:
 		item := q.child(nsMUCAdmin, "item")
+		if item.get("role") != "" {
+			f.granted = append(f.granted, item.get("nick"))
+			clear(f.refusing)
+			return result(iq, nil)
+		}
 		f.members[item.get("jid")] = item.get("affiliation")
 		return result(iq, nil)
 	case q.space == nsPubSub && q.child(nsPubSub, "items") != nil:
@@ -327,8 +337,16 @@ func (f *fakeServer) presence(p *node) {
 	f.write(el("", "message", "type", "groupchat", "from", fakeRoom, "to", full).add(el("", "subject")))
 }
 
+// role is a moderator's for admins of a moderated room.
+func (f *fakeServer) role(real string) string {
+	if a := f.members[bare(real)]; slices.Contains(f.features, "muc_moderated") && (a == "admin" || a == "owner") {
+		return "moderator"
+	}
+	return "participant"
+}
+
 func (f *fakeServer) occupant(nick, affiliation, real, to string, self bool) *node {
-	x := el(nsMUCUser, "x").add(el(nsMUCUser, "item", "affiliation", affiliation, "role", "participant", "jid", real))
+	x := el(nsMUCUser, "x").add(el(nsMUCUser, "item", "affiliation", affiliation, "role", f.role(real), "jid", real))
 	if self {
 		x.add(el(nsMUCUser, "status", "code", "100"), el(nsMUCUser, "status", "code", "110"))
 	}

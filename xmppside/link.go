@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"mellium.im/xmpp"
@@ -38,23 +37,23 @@ type link struct {
 	queries    chan []byte // gets and sets, for the answerers
 	chores     chan func(context.Context)
 
-	once sync.Once
-	down chan struct{} // closed when the link is of no use any more
+	life context.Context // ends with the link
+	end  context.CancelFunc
+	down <-chan struct{} // closed when the link is of no use any more
 }
 
 func newLink(domain string, conn net.Conn, askTimeout time.Duration) *link {
+	life, end := context.WithCancel(context.Background())
 	return &link{
-		domain: domain, conn: conn, askTimeout: askTimeout, queue: newQueue(),
-		queries: make(chan []byte, 256), chores: make(chan func(context.Context), 1024), down: make(chan struct{}),
+		life: life, end: end, domain: domain, conn: conn, askTimeout: askTimeout, queue: newQueue(),
+		queries: make(chan []byte, 256), chores: make(chan func(context.Context), 1024), down: life.Done(),
 	}
 }
 
 // close ends the link at once. The reader notices by its failing read.
 func (l *link) close() {
-	l.once.Do(func() {
-		close(l.down)
-		_ = l.conn.Close() // nothing to be done about an error of a connection that is given up
-	})
+	l.end()
+	_ = l.conn.Close() // nothing to be done about an error of a connection that is given up
 }
 
 // isDown reports whether the link is of no use any more.
@@ -115,6 +114,7 @@ func (l *link) checkFrom(raw []byte) error {
 func (l *link) ask(ctx context.Context, kind, from, to string, payload *node) (*node, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.askTimeout)
 	defer cancel()
+	defer context.AfterFunc(l.life, cancel)() // no answer comes any more
 	id, err := randomID()
 	if err != nil {
 		return nil, err
