@@ -48,6 +48,9 @@ type Arrival struct {
 	Native string
 	// Also holds further ids; see Event.Also.
 	Also []string
+	// Old: it is history, which may well have been accepted before: Accept then asks the journal before it calls Read.
+	// Others may be read and thrown away, where it turns out at the commit that they were accepted before.
+	Old bool
 	// Read opens and decodes. It runs inside Accept's transaction, sees the side's State there (its writes apply only
 	// if it returns nil), does no network I/O, changes nothing outside State, and may run again. A nil event means:
 	// nothing to pass on (a key transport, something told twice). An error or a panic marks the arrival as seen and

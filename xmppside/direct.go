@@ -75,7 +75,7 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 		s.sendAfter(l, b, in.sendBack(reason))
 		return
 	}
-	b.arrivals = append(b.arrivals, gateway.Arrival{At: in.at(), Native: in.native(), Also: in.content.aliases(in.from.ID), Read: in.read})
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: in.at(), Native: in.native(), Also: in.content.aliases(in.from.ID), Old: in.content.delayed, Read: in.read})
 	b.then(in.finish)
 }
 

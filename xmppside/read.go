@@ -192,7 +192,7 @@ func (s *Side) take(what said, b *batch) {
 		in := &incoming{side: s, said: what}
 		in.unfit, _ = r.unfit()
 		b.arrivals = append(b.arrivals, gateway.Arrival{
-			At: r.conf().Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Read: in.read,
+			At: r.conf().Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Old: c.delayed, Read: in.read,
 		})
 		b.then(in.finish)
 	}
@@ -228,7 +228,7 @@ func (s *Side) spokeAs(r *room, nick string) bool {
 func (s *Side) readEcho(what said, key, part string, b *batch) {
 	r := what.room
 	b.arrivals = append(b.arrivals, gateway.Arrival{
-		At: r.conf().Address, Native: what.content.native(what.message),
+		At: r.conf().Address, Native: what.content.native(what.message), Old: what.content.delayed,
 		Read: func(ctx context.Context) (*gateway.Event, error) {
 			if r.saysTruth(key) { // of which the journal knows nothing
 				return nil, s.deps.State.PutMany(ctx, map[string][]byte{stateOut + key: {outReflected}})
