@@ -54,7 +54,14 @@ func TestRoomsAreEnteredAndLeftWhileTheSideRuns(t *testing.T) {
 // deliverUntilSaidAgain tries also while the room is not bridged yet.
 func deliverUntilSaidAgain(ctx context.Context, t *testing.T, side *Side, d gateway.Delivery) {
 	t.Helper()
-	for side.Deliver(ctx, []gateway.Delivery{d})[0].Err != nil {
+	for {
+		err := side.Deliver(ctx, []gateway.Delivery{d})[0].Err
+		if err == nil {
+			return
+		}
+		if gateway.IsDrop(err) {
+			t.Fatalf("a room that was added a moment ago: %v", err)
+		}
 		if ctx.Err() != nil {
 			t.Fatal(context.Cause(ctx))
 		}

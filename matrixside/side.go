@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -214,12 +215,18 @@ type bridged struct {
 	rm *room
 }
 
+var errNotYet = errors.New("the Matrix room is about to be entered")
+
 // openRoom finds a bridged room that can be spoken in.
 func (s *Side) openRoom(ctx context.Context, at gateway.Address) (*room, error) {
 	s.mu.Lock()
 	rm := s.rooms[at.ID]
+	wanted := slices.ContainsFunc(s.deps.Rooms, func(r gateway.Room) bool { return r.ID == at.ID })
 	s.mu.Unlock()
-	if rm == nil {
+	switch {
+	case rm == nil && wanted: // SetRooms named it a moment ago
+		return nil, gateway.Later(time.Second, errNotYet)
+	case rm == nil:
 		return nil, gateway.Dropf("the Matrix room is not bridged")
 	}
 	s.await(ctx, rm.tried)
