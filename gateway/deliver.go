@@ -196,9 +196,7 @@ func (c *courier) work(stop, hard context.Context, lane Address) (empty bool) {
 		ended, more, err := c.deliver(hard, lane, rows)
 		if err != nil {
 			c.log.Error("cannot deliver", "lane", lane.ID, "err", err)
-			if rest(stop, firstRetry); errors.Is(err, ErrLeaseLost) {
-				<-stop.Done() // what was said is not recorded: whoever has the network next must count it as tried
-			}
+			rest(stop, firstRetry)
 			return false
 		}
 		if !more || ended == len(rows) && len(rows) < limit {

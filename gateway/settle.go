@@ -174,7 +174,8 @@ func (s *settlement) report(row *Queued, ev *Event, reason string) {
 	})
 }
 
-// commit writes the settlement down. It does not give up while the network is ours: what was sent would be sent again.
+// commit writes the settlement down. It does not give up before ctx ends, not even for a lease that is lost, since that
+// may come back: what was sent would be sent again.
 // When ctx has ended it still tries once, as an owner may write until another one has taken over.
 func (s *settlement) commit(ctx context.Context) error {
 	if len(s.done) == 0 {
@@ -198,7 +199,7 @@ func (s *settlement) commit(ctx context.Context) error {
 			s.g.told.mark(s.told)
 			return nil
 		}
-		if ctx.Err() != nil || errors.Is(err, ErrLeaseLost) {
+		if ctx.Err() != nil { // whoever has the network next counts all of it as tried
 			return fmt.Errorf("record deliveries: %w", err)
 		}
 		s.log.Error("cannot record deliveries; trying again", "err", err)
