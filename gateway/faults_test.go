@@ -74,7 +74,7 @@ func (f *faults) Do(ctx context.Context, network string, fn func(context.Context
 	f.mu.Lock()
 	lost := f.lost[network]
 	f.mu.Unlock()
-	if lost {
+	if lost || f.dice.hit(150) { // lost for good, or held again under a new epoch
 		return gateway.ErrLeaseLost
 	}
 	if err := f.fault(60); err != nil {
