@@ -26,6 +26,7 @@ const (
 
 var (
 	errNotInRoom    = errors.New("the gateway is not in the room")
+	errCatchingUp   = errors.New("what was said in the room meanwhile is still being read")
 	errNoReflection = errors.New("the room did not reflect the message in time")
 )
 
@@ -91,8 +92,6 @@ func (j *job) id() string {
 	return j.Key
 }
 
-var errNotYet = errors.New("the room is not bridged yet")
-
 // Deliver implements gateway.Side.
 func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
 	if len(run) == 0 {
@@ -102,8 +101,8 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 		return s.deliverDirect(ctx, run, local, remote)
 	}
 	r := s.carried().byName[run[0].Room.ID]
-	if r == nil { // it is being added: the gateway gives up by itself what is for rooms that are in no bridge
-		return all(run[:1], gateway.Later(time.Second, errNotYet))
+	if r == nil {
+		return all(run, gateway.Dropf("the room is not configured"))
 	}
 	l := s.currentLink()
 	if l == nil {
@@ -169,6 +168,8 @@ func (s *Side) awaitRoom(ctx context.Context, r *room, run []gateway.Delivery) e
 	switch {
 	case away != nil:
 		return gateway.Later(next.Sub(s.now())+time.Second, away)
+	case err != nil && r.has(&r.learnt):
+		return gateway.Later(time.Second, errCatchingUp)
 	case err != nil:
 		return gateway.Later(time.Second, errNotInRoom)
 	}
