@@ -31,7 +31,7 @@ const (
 	closeTime = 100 * time.Millisecond
 	// firstPause and lastPause bound the pause before the database is asked again; it doubles in between.
 	firstPause = 50 * time.Millisecond
-	lastPause  = 2 * time.Second
+	lastPause  = time.Second
 	// complainPause is the time between two complaints about the same trouble.
 	complainPause = time.Minute
 )
@@ -394,7 +394,7 @@ func (l *lease) reattach(ctx context.Context, why error) error {
 	l.s.log.Warn("the session of a lease is cut; connecting again", "network", l.network, "err", why)
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	for pause := firstPause; ; pause *= 2 {
+	for pause := firstPause; ; pause = min(2*pause, lastPause/2) { // there is little time
 		l.close()
 		err := l.connect(ctx)
 		if err == nil {
@@ -443,6 +443,9 @@ func (l *lease) Release(ctx context.Context) error {
 	}
 	epoch, _ := l.terms()
 	if _, err := l.conn.Exec(ctx, sqlGiveUp, l.network, epoch); err != nil {
+		return failed("release lease of "+l.network, err)
+	}
+	if _, err := l.conn.Exec(ctx, sqlUnlock, l.network, int32(epoch)); err != nil { // the session may end a moment later
 		return failed("release lease of "+l.network, err)
 	}
 	return nil

@@ -19,8 +19,8 @@ const (
 	// sweepPause is the time between two sweeps.
 	sweepPause = time.Hour
 	// firstReconnect and lastReconnect bound the pause before the listener connects again; it doubles in between.
-	firstReconnect = time.Second
-	lastReconnect  = 30 * time.Second
+	firstReconnect = 100 * time.Millisecond
+	lastReconnect  = 5 * time.Second
 )
 
 // Run does what has to be done in the background until ctx ends: it hears other processes' wake-ups, polls behind them,
@@ -64,6 +64,7 @@ func (s *Store) every(ctx context.Context, pause time.Duration, f func()) {
 
 // hear listens for other processes' wake-ups and reconnects while ctx lasts.
 func (s *Store) hear(ctx context.Context) {
+	var complained time.Time
 	for pause := firstReconnect; ; pause = min(2*pause, lastReconnect) {
 		began := time.Now()
 		err := s.listen(ctx)
@@ -73,14 +74,11 @@ func (s *Store) hear(ctx context.Context) {
 		if time.Since(began) > lastReconnect {
 			pause = firstReconnect
 		}
-		s.log.Warn("the database does not tell of new deliveries; polling meanwhile", "err", err, "again_in", pause)
-		timer := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return
-		case <-timer.C:
+		if time.Since(complained) > complainPause {
+			complained = time.Now()
+			s.log.Warn("the database does not tell of new deliveries; polling meanwhile, and trying on", "err", err)
 		}
+		rest(ctx, pause)
 	}
 }
 
