@@ -72,8 +72,8 @@ func prepare(ctx context.Context, dir string) (err error) {
 
 // finish writes the table; it returns 1 when a fault did harm.
 func finish() int {
-	table := Table(world.rows)
-	fmt.Fprintf(os.Stderr, "\n%s\n", table)
+	table := fmt.Sprintf("%s\n%s (SEED=%d)\n", Table(world.rows), Summary(world.rows), world.seed)
+	fmt.Fprint(os.Stderr, "\n", table)
 	code := 0
 	for _, r := range world.rows {
 		if !r.Sound() {

@@ -113,6 +113,12 @@ func run(t *testing.T, f fault) {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, fmt.Errorf("%v have passed", patience))
 	t.Cleanup(cancel)
+	judged := false
+	t.Cleanup(func() {
+		if !judged {
+			addRow(Row{Fault: f.name, Broken: "the test did not come to its end: see what it says"})
+		}
+	})
 	seed := fnv.New64()
 	seed.Write([]byte(f.name))
 	p := &play{fault: f, notes: map[*Stage][]string{}, random: rand.New(rand.NewPCG(world.seed, seed.Sum64()))}
@@ -122,9 +128,10 @@ func run(t *testing.T, f fault) {
 		}
 	}
 	if len(p.stages) == 0 {
+		judged = true
 		return
 	}
-	say("%s: %s", f.name, "everybody is there; the load begins")
+	say("%s: everybody is there; the load begins", f.name)
 	begun := time.Now()
 	loads := make([]*Load, len(p.stages))
 	for i, s := range p.stages {
@@ -150,6 +157,7 @@ func run(t *testing.T, f fault) {
 		return s.Ledger.Drain(ctx, quiet)
 	})
 	say("%s: done in %.0f s", f.name, time.Since(begun).Seconds())
+	judged = true
 	for _, s := range p.stages {
 		p.judge(t, s)
 	}
@@ -209,6 +217,12 @@ func keepLogs(t *testing.T, fault string, s *Stage) {
 	}
 }
 
+func addRow(r Row) {
+	world.mu.Lock()
+	defer world.mu.Unlock()
+	world.rows = append(world.rows, r)
+}
+
 // judge adds a stage's row and fails the test where the fault did harm.
 func (p *play) judge(t *testing.T, s *Stage) {
 	t.Helper()
@@ -216,9 +230,7 @@ func (p *play) judge(t *testing.T, s *Stage) {
 	if told := s.Ledger.Reports(); len(told) > 0 {
 		row.Notes = append(row.Notes, fmt.Sprintf("the gateway told people %d times, for example %s", len(told), told[0]))
 	}
-	world.mu.Lock()
-	world.rows = append(world.rows, row)
-	world.mu.Unlock()
+	addRow(row)
 	fmt.Fprint(os.Stderr, Table([]Row{row}))
 	if !row.Sound() {
 		t.Errorf("%s on %s did harm: see the table", row.Fault, row.Store)

@@ -173,6 +173,32 @@ func Table(rows []Row) string {
 	return b.String()
 }
 
+// Summary is the one line to read.
+func Summary(rows []Row) string {
+	var sum Direction
+	var harmed []string
+	for _, r := range rows {
+		for _, d := range r.Directions {
+			sum.Sent += d.Sent - d.Unsure
+			sum.Arrived += d.Arrived
+			sum.Lost += d.Lost
+			sum.Twice += d.Twice
+			sum.Disorder += d.Disorder
+			sum.NotOffered += d.NotOffered
+			sum.Again += d.Again
+		}
+		if !r.Sound() {
+			harmed = append(harmed, r.Fault+" on "+r.Store)
+		}
+	}
+	line := fmt.Sprintf("%d faults: of %d messages on their way %d arrived; %d lost, %d twice, %d out of order; %d not offered by IRC, %d said again on IRC",
+		len(rows), sum.Sent, sum.Arrived, sum.Lost, sum.Twice, sum.Disorder, sum.NotOffered, sum.Again)
+	if len(harmed) > 0 {
+		line += "\nHARM was done by: " + strings.Join(harmed, ", ")
+	}
+	return line
+}
+
 func seconds(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
 
 func count(applies bool, n int) string {
