@@ -41,6 +41,9 @@ func (s *Side) tend(ctx context.Context, rm *room, in gateway.Inbox) error {
 
 // enter brings the bot into a room.
 func (s *Side) enter(ctx context.Context, rm *room) error {
+	if in, err := s.isStillIn(ctx, rm); err != nil || in {
+		return err
+	}
 	if err := rm.mayRejoin(s.now()); err != nil {
 		return err
 	}
@@ -66,6 +69,29 @@ func (s *Side) enter(ctx context.Context, rm *room) error {
 	}
 	rm.joined, rm.learnt = true, false
 	return nil
+}
+
+// isStillIn asks whether the bot, which was taken out of the room, is in it: that may have been long ago, in a
+// transaction that comes late or again.
+func (s *Side) isStillIn(ctx context.Context, rm *room) (bool, error) {
+	rm.mu.Lock()
+	native, kicked := rm.native, rm.kicked
+	rm.mu.Unlock()
+	if !kicked {
+		return false, nil
+	}
+	membership, err := s.membership(ctx, s.names.bot, native, s.names.bot)
+	if err != nil && !isRefusal(err) {
+		return false, fmt.Errorf("ask whether the bot is still in %s: %w", rm.ID, err)
+	}
+	if membership != event.MembershipJoin {
+		return false, nil
+	}
+	rm.mu.Lock()
+	rm.joined, rm.kicked, rm.problem, rm.rejoin = true, false, nil, time.Time{}
+	rm.mu.Unlock()
+	s.possible()
+	return true, nil
 }
 
 // learn finds out what a room is that the bot is in, and who is there.

@@ -33,6 +33,7 @@ type fakeHomeserver struct {
 	sent     []sentEvent
 	changed  chan struct{}
 	ts       string // of the request at hand
+	botOut   bool   // the bot was taken out of the room
 	txn      int
 }
 
@@ -144,6 +145,9 @@ func (hs *fakeHomeserver) ordinary(user, path string, body json.RawMessage) stri
 	case strings.HasSuffix(path, "/messages"):
 		return hs.history()
 	case strings.HasSuffix(path, "/state/m.room.member/@lockbridge:example.org"):
+		if hs.botOut {
+			return `{"membership":"leave"}`
+		}
 		return `{"membership":"join"}`
 	case strings.Contains(path, "/state/"):
 		return ""
@@ -157,6 +161,13 @@ func (hs *fakeHomeserver) history() string {
 		chunk = append(chunk, fmt.Sprintf(`{"event_id":"$sent%d","room_id":%q,"type":"m.room.message","sender":%q,"content":%s}`, i+1, testRoom, ev.User, ev.Content))
 	}
 	return `{"chunk":[null,7,` + strings.Join(append(chunk, `{}`), ",") + `]}`
+}
+
+// takeBotOut has the bot be out of the room, or not.
+func (hs *fakeHomeserver) takeBotOut(out bool) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	hs.botOut = out
 }
 
 // said is what was sent so far.

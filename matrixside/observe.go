@@ -55,6 +55,13 @@ func (s *Side) observeBot(rm *room, ev *nativeEvent) {
 		rm.mu.Unlock()
 		rm.wake()
 	case event.MembershipLeave, event.MembershipBan:
+		if _, joined, _ := rm.standing(); !joined && membership == event.MembershipLeave { // a ban was lifted
+			rm.mu.Lock()
+			rm.rejoin = time.Time{}
+			rm.mu.Unlock()
+			rm.wake()
+			return
+		}
 		why := "kicked from"
 		if membership == event.MembershipBan {
 			why = "banned from"

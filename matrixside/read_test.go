@@ -189,12 +189,24 @@ func TestTheBotWaitsOutsideAfterItWasRemoved(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)
 	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	hs.takeBotOut(true)
 	hs.push(ctx, memberEvent("$1", testRoom, "@romeo:example.org", "@lockbridge:example.org", "leave"))
 	if err := deliverOne(t, side, delivery(testRoom, "1", "mercutio", "text")); !isLater(err) {
 		t.Errorf("outcome while we are out: %v", err)
 	}
 	hs.push(ctx, memberEvent("$2", testRoom, "@romeo:example.org", "@lockbridge:example.org", "invite"))
 	hs.await(ctx, "@lockbridge:example.org GET /rooms/"+testRoom+"/joined_members", 2)
+}
+
+func TestAnOldRemovalOfTheBotIsNotBelieved(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), quick, lobby(testRoom))
+	hs.push(ctx, memberEvent("$1", testRoom, "@romeo:example.org", "@lockbridge:example.org", "leave"))
+	deliverUntilSaid(ctx, t, side, delivery(testRoom, "1", "mercutio", "text"))
+	if n := hs.count("@lockbridge:example.org POST /join/" + testRoom); n != 1 {
+		t.Errorf("joined %d times", n)
+	}
 }
 
 // slowInbox holds an Accept until it is released, whatever its context says.

@@ -91,9 +91,7 @@ func TestAReplacedRoomIsFollowed(t *testing.T) {
 	must(t, err)
 	sameTexts(t, textsAt(inbox, alias), []string{"before", "after"})
 	ghost := "@" + b.cfg.UserPrefix + "irc_mercutio:" + b.Host
-	_, err = romeo.Await(ctx, "the ghost to leave the old room", func(e peers.MatrixEvent) bool {
-		return e.Room == old && e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == ghost && e.Content["membership"] == "leave"
-	})
+	_, err = romeo.Await(ctx, "the ghost to leave the old room", left(old, ghost))
 	must(t, err)
 
 	stop() // and again, to a room of the version in which ids are hashes, while nobody is here
@@ -124,9 +122,7 @@ func TestARoomThatOnlyClaimsToReplaceAnotherIsNotFollowed(t *testing.T) {
 	must(t, err)
 	side, _, _ := b.start(ctx, t, sidetest.NewState(), b.room(id), b.room(quiet))
 	must(t, romeo.SetState(ctx, id, "m.room.tombstone", "", map[string]any{"body": "moved", "replacement_room": other}))
-	_, err = romeo.Await(ctx, "the bot to look and leave", func(e peers.MatrixEvent) bool {
-		return e.Room == other && e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == string(side.names.bot) && e.Content["membership"] == "leave"
-	})
+	_, err = romeo.Await(ctx, "the bot to look and leave", left(other, string(side.names.bot)))
 	must(t, err)
 	if err := deliverOne(t, side, delivery(id, "one", "mercutio", "where to?")); !isLater(err) || !strings.Contains(err.Error(), "does not name it as its predecessor: change the configuration") {
 		t.Errorf("outcome %v", err)
