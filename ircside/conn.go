@@ -114,7 +114,7 @@ func (c *conn) run(ctx context.Context) {
 		if clock.now().Sub(began) > t.stable {
 			pause = 0
 		}
-		pause = min(max(t.retryLeast, 2*pause), t.retryMost)
+		pause = min(max(t.retryLeast, pause+pause/2), t.retryMost)
 		var refused loginError
 		if errors.As(err, &refused) {
 			pause = max(pause, t.refused)

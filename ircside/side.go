@@ -38,7 +38,7 @@ type timings struct {
 	quiet      time.Duration // of silence, after which we ask whether the server lives
 	answer     time.Duration // for that answer, for a JOIN's, and for the confirmation of a line
 	find       time.Duration // for the answer whether somebody is there
-	retryLeast time.Duration // the pause before the first reconnect; doubles
+	retryLeast time.Duration // the pause before the first reconnect; half as much again each time
 	retryMost  time.Duration
 	refused    time.Duration // the least pause after a login that was refused
 	stable     time.Duration // after which a connection or a channel counts as good, and pauses begin anew
