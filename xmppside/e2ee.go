@@ -49,22 +49,24 @@ func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) e
 	if err := s.speak(ctx, voicesOf(jobs)); err != nil {
 		return err
 	}
-	bundles, err := s.missingBundles(ctx, l, voicesOf(jobs), to)
-	if err != nil {
-		return err
-	}
-	err = s.deps.State.Update(ctx, func(ctx context.Context) error {
-		left := make(map[omemo.Version]map[omemo.Address]*omemo.Bundle, len(bundles))
-		for v, some := range bundles {
-			left[v] = maps.Clone(some)
-		}
-		for _, j := range jobs {
-			if err := s.sealOne(ctx, meant, j, to, left); err != nil {
-				return err
+	missing := map[omemo.Version][]omemo.Address{}
+	sealing := func(bundles map[omemo.Version]map[omemo.Address]*omemo.Bundle) error {
+		return s.deps.State.Update(ctx, func(ctx context.Context) error {
+			if bundles == nil {
+				clear(missing)
+				if err := s.lacking(ctx, voicesOf(jobs), to, missing); err != nil || len(missing) > 0 {
+					return err
+				}
 			}
+			return s.sealAll(ctx, meant, jobs, to, bundles)
+		})
+	}
+	if err = sealing(nil); err == nil && len(missing) > 0 {
+		bundles := s.fetchBundles(ctx, l, missing)
+		if err = ctx.Err(); err == nil {
+			err = sealing(bundles)
 		}
-		return nil
-	})
+	}
 	if err != nil {
 		for _, j := range jobs {
 			j.raw = nil
@@ -72,6 +74,20 @@ func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) e
 		return fmt.Errorf("seal messages: %w", err)
 	}
 	s.epoch.move()
+	return nil
+}
+
+// sealAll seals messages inside a transaction, with bundles for the devices that have no session yet.
+func (s *Side) sealAll(ctx context.Context, meant audience, jobs []*job, to map[omemo.Version][]omemo.Address, bundles map[omemo.Version]map[omemo.Address]*omemo.Bundle) error {
+	left := make(map[omemo.Version]map[omemo.Address]*omemo.Bundle, len(bundles))
+	for v, some := range bundles {
+		left[v] = maps.Clone(some)
+	}
+	for _, j := range jobs {
+		if err := s.sealOne(ctx, meant, j, to, left); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -205,35 +221,32 @@ func (s *Side) recipients(ctx context.Context, l *link, meant audience) (map[ome
 	return to, nil
 }
 
-// missingBundles fetches the bundles of the devices with which any of the voices has no session.
-func (s *Side) missingBundles(ctx context.Context, l *link, voices []string, to map[omemo.Version][]omemo.Address) (map[omemo.Version]map[omemo.Address]*omemo.Bundle, error) {
-	var missing map[omemo.Version][]omemo.Address
-	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
-		missing = map[omemo.Version][]omemo.Address{}
-		for _, own := range voices {
-			if _, err := s.omemo.EnsureDevice(ctx, own); err != nil {
+// lacking adds to missing the devices with which any of the voices has no session, inside a transaction.
+func (s *Side) lacking(ctx context.Context, voices []string, to, missing map[omemo.Version][]omemo.Address) error {
+	for _, own := range voices {
+		if _, err := s.omemo.EnsureDevice(ctx, own); err != nil {
+			return err
+		}
+		for v, some := range to {
+			lack, err := s.omemo.Missing(ctx, v, own, some)
+			if err != nil {
 				return err
 			}
-			for v, some := range to {
-				lack, err := s.omemo.Missing(ctx, v, own, some)
-				if err != nil {
-					return err
-				}
+			if len(lack) > 0 {
 				missing[v] = append(missing[v], lack...)
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look for sessions: %w", err)
 	}
+	return nil
+}
+
+// fetchBundles asks for what devices publish. Those that cannot be had are left out.
+func (s *Side) fetchBundles(ctx context.Context, l *link, devices map[omemo.Version][]omemo.Address) map[omemo.Version]map[omemo.Address]*omemo.Bundle {
 	bundles := map[omemo.Version]map[omemo.Address]*omemo.Bundle{}
-	for v, some := range missing {
-		if len(some) > 0 {
-			bundles[v] = s.devices.bundles(ctx, l, v, distinct(some))
-		}
+	for v, some := range devices {
+		bundles[v] = s.devices.bundles(ctx, l, v, distinct(some))
 	}
-	return bundles, ctx.Err()
+	return bundles
 }
 
 // distinct drops what stands there twice.

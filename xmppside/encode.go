@@ -1,6 +1,10 @@
 package xmppside
 
-import "lockbridge/gateway"
+import (
+	"time"
+
+	"lockbridge/gateway"
+)
 
 // encodeBody is what a message reads like in a room. prefix names the person whom the gateway speaks for; "" means
 // that a puppet speaks for itself.
@@ -43,4 +47,16 @@ func chatMessage(to string, v voice, key string, content ...*node) *node {
 func privateMessage(from, to, text string) *node {
 	return el("", "message", "type", "chat", "from", from, "to", to).
 		add(el("", "body").say(text), el(nsMUCUser, "x"), el(nsHints, "no-copy"))
+}
+
+// lateAfter is how old an event has to be for what is made of it to tell when it was.
+const lateAfter = time.Minute
+
+// late is what a message says of an event that is delivered long after it happened (XEP-0203); nil for others.
+func (s *Side) late(j *job) *node {
+	at := j.Event.Time
+	if at.IsZero() || s.now().Sub(at) < lateAfter {
+		return nil
+	}
+	return el(nsDelay, "delay", "from", j.voice.jid, "stamp", at.UTC().Format("2006-01-02T15:04:05.000Z"))
 }

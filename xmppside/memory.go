@@ -25,6 +25,9 @@ type roomMemory struct {
 
 // noteStay keeps, now and then, up to where the room was read. It rides on the batch that has just been read.
 func (r *room) noteStay(at time.Time, stanzaID string, b *batch) {
+	if at.IsZero() {
+		return // the archive does not say
+	}
 	now := r.side.now()
 	r.mu.Lock()
 	mem := roomMemory{First: r.first, Since: at, Last: stanzaID}
