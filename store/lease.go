@@ -152,6 +152,15 @@ func (l *lease) doubt() {
 	l.wire.Close()
 }
 
+// renewed reports whether the lease is still ours, under another epoch than that.
+func (l *lease) renewed(epoch int64) bool {
+	if l.whole() != nil || l.s.leaseOf(l.network) != l {
+		return false
+	}
+	now, _ := l.terms()
+	return now != epoch
+}
+
 // whole waits until the lease has its session. ErrLeaseLost: it will have none any more.
 func (l *lease) whole() error {
 	l.mu.Lock()

@@ -74,18 +74,19 @@ func TestFileLeaseIsImmediate(t *testing.T) {
 func TestLeases(t *testing.T) {
 	for _, d := range storetest.Postgres() {
 		for name, run := range map[string]func(t *testing.T, dsn string, a, b *store.Store){
-			"needed":     leaseNeeded,
-			"released":   leaseReleased,
-			"cut":        leaseCut,
-			"half-open":  leaseHalfOpen,
-			"healed":     leaseHealed,
-			"terminated": leaseTerminated,
-			"suspended":  leaseSuspended,
-			"hanging":    leaseHanging,
-			"renewed":    leaseRenewed,
-			"in flight":  leaseInFlight,
-			"killed":     leaseKilled,
-			"given up":   leaseWaitGivenUp,
+			"needed":        leaseNeeded,
+			"released":      leaseReleased,
+			"cut":           leaseCut,
+			"half-open":     leaseHalfOpen,
+			"healed":        leaseHealed,
+			"terminated":    leaseTerminated,
+			"renewed often": leaseRenewedOften,
+			"suspended":     leaseSuspended,
+			"hanging":       leaseHanging,
+			"renewed":       leaseRenewed,
+			"in flight":     leaseInFlight,
+			"killed":        leaseKilled,
+			"given up":      leaseWaitGivenUp,
 			"per network": func(t *testing.T, _ string, a, b *store.Store) {
 				acquire(t, a, "x")
 				acquire(t, b, "y")

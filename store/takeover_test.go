@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"lockbridge/gateway"
 	"lockbridge/store"
 )
@@ -142,6 +144,37 @@ func leaseHealed(t *testing.T, dsn string, _, b *store.Store) {
 	if _, err := b.Acquire(ctx, "x"); err == nil {
 		t.Error("two processes own the network")
 	}
+	select {
+	case err := <-kept:
+		t.Errorf("keep ended: %v", err)
+	default:
+	}
+}
+
+// leaseRenewedOften: sessions of the lease end while others write, and nobody notices.
+func leaseRenewedOften(t *testing.T, _ string, a, b *store.Store) {
+	l := acquire(t, a, "x")
+	kept := keeping(t, l)
+	ctx, stop := context.WithCancel(t.Context())
+	var busy errgroup.Group
+	for i := range 3 {
+		busy.Go(func() error {
+			for n := 0; ctx.Err() == nil; n++ {
+				if err := put(t.Context(), a, "x", fmt.Sprint(i, "-", n)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	for range 10 {
+		_, err := b.DB().Exec(t.Context(), "SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE locktype = 'advisory' AND granted AND database = (SELECT oid FROM pg_database WHERE datname = current_database())")
+		must(t, err)
+		until(t, "the lease is in doubt", func() bool { return !held(l) })
+		until(t, "it is renewed", func() bool { return held(l) })
+	}
+	stop()
+	must(t, busy.Wait())
 	select {
 	case err := <-kept:
 		t.Errorf("keep ended: %v", err)

@@ -36,6 +36,7 @@ type tx struct {
 	base    *layer
 	conn    *sql.Conn        // Postgres: what ctx's transaction runs on
 	lease   *lease           // Postgres: ours when the transaction began
+	epoch   int64            // of the lease, as the transaction checks it
 	seqs    map[string]int64 // the numbers of new deliveries, by key
 
 	mu        sync.Mutex // a function may share its ctx with goroutines of its own
@@ -113,19 +114,30 @@ func (s *Store) group(network string) *group {
 // from a history that is read again.
 const carefulTime = 30 * time.Second
 
-// transact runs the calls in one transaction, or in a second one if the first hoped in vain.
+// maxTries bounds how often a transaction is run again.
+const maxTries = 5
+
+// errRenewed ends a transaction that asked for an epoch of our lease which is not the newest one any more.
+var errRenewed = fmt.Errorf("%w: it has another epoch", gateway.ErrLeaseLost)
+
+// transact runs the calls in one transaction, or again in another one if the first hoped in vain, or if the lease was
+// renewed meanwhile.
 func (s *Store) transact(network string, calls []*call) error {
 	s.mu.Lock()
 	hopes := s.postgres != nil && s.now().After(s.careful[network])
 	s.mu.Unlock()
-	err := s.tryTransact(network, calls, hopes)
-	if errors.Is(err, errSeen) {
-		s.mu.Lock()
-		s.careful[network] = s.now().Add(carefulTime)
-		s.mu.Unlock()
-		err = s.tryTransact(network, calls, false)
+	for try := 1; ; try++ {
+		err := s.tryTransact(network, calls, hopes)
+		switch {
+		case errors.Is(err, errSeen):
+			hopes = false
+			s.mu.Lock()
+			s.careful[network] = s.now().Add(carefulTime)
+			s.mu.Unlock()
+		case !errors.Is(err, errRenewed) || try == maxTries:
+			return err
+		}
 	}
-	return err
 }
 
 func (s *Store) tryTransact(network string, calls []*call, hopes bool) error {
@@ -169,6 +181,8 @@ func (s *Store) tryTransact(network string, calls []*call, hopes bool) error {
 	switch {
 	case err == nil:
 		s.wakeAll(maps.Keys(t.base.wakes))
+	case errors.Is(err, gateway.ErrLeaseLost) && t.lease.renewed(t.epoch):
+		err = errRenewed
 	case !errors.Is(err, gateway.ErrStore) && !errors.Is(err, gateway.ErrLeaseLost) && !errors.Is(err, errSeen):
 		err = failed("transaction", err) // begin or commit; a commit whose result is unknown is an error, too
 	}
@@ -338,8 +352,8 @@ func (t *tx) pipeline(stmts []query) error {
 		return nil
 	}
 	var batch pgx.Batch
-	epoch, _ := t.lease.terms()
-	batch.Queue(sqlCheckLease, t.network, epoch)
+	t.epoch, _ = t.lease.terms()
+	batch.Queue(sqlCheckLease, t.network, t.epoch)
 	for _, q := range stmts {
 		with, args := t.s.source(q.columns, q.fixed, q.rows)
 		batch.Queue(with+q.sql, args...)
