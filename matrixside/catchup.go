@@ -188,7 +188,7 @@ func (s *Side) catchUp(ctx context.Context, rm *room, in gateway.Inbox) error {
 	}
 	if last != "" {
 		err := s.readSince(ctx, s.names.bot, native, last, in)
-		if isHopeless(err) {
+		if isHopeless(err) || isBroken(err) && rm.failed() > maxFailures {
 			s.log.Warn("the room's history cannot be read; what was missed comes when the homeserver sends it again", "room", rm.ID, "error", err)
 		} else if err != nil {
 			return fmt.Errorf("read what was missed in %s: %w", rm.ID, err)
@@ -196,8 +196,26 @@ func (s *Side) catchUp(ctx context.Context, rm *room, in gateway.Inbox) error {
 	}
 	rm.mu.Lock()
 	defer rm.mu.Unlock()
-	rm.doubts -= doubts
+	rm.doubts, rm.failures = rm.doubts-doubts, 0
 	return nil
+}
+
+// maxFailures is how often a room's history may fail in a row before its transactions wait for it no more: a room that
+// the homeserver cannot read must not keep all others silent.
+const maxFailures = 5
+
+// failed counts another failure.
+func (rm *room) failed() int {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	rm.failures++
+	return rm.failures
+}
+
+// isBroken reports that the homeserver is there and yet cannot do what it was asked for.
+func isBroken(err error) bool {
+	var slow interface{ Timeout() bool }
+	return status(err) == http.StatusInternalServerError || errors.As(err, &slow) && slow.Timeout() && !neverLeft(err)
 }
 
 // isHopeless reports that a history cannot be read, however often it is asked for.

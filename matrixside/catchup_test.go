@@ -102,6 +102,20 @@ func TestAHistoryThatIsClosedIsNotWaitedFor(t *testing.T) {
 	awaitText(ctx, t, inbox, "one")
 }
 
+func TestARoomThatTheHomeserverCannotReadHoldsNoOther(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	state := sidetest.NewState()
+	must(t, state.PutMany(ctx, map[string][]byte{lastKey(testRoom): []byte("$last")}))
+	for range maxFailures + 1 {
+		hs.script(historyPath, refusal(500, "M_UNKNOWN"))
+	}
+	_, inbox, _ := start(ctx, t, hs.cfg, state, quick, lobby(testRoom))
+	for hs.push(ctx, message("$1", "one")) != http.StatusOK {
+	}
+	awaitText(ctx, t, inbox, "one")
+}
+
 func TestWhatWasRefusedIsReadWhenTheJournalCanBeWritten(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)

@@ -7,8 +7,13 @@
 // room that is itself end-to-end encrypted is not bridged: nothing but one explanation is ever sent there. Anybody may
 // invite a ghost, so invitations are counted, by user and by server.
 //
+// A refusal that is about a room makes that room's lane wait, since somebody may mend it; one that is about a message or
+// its author gives the message up. A room that was replaced is followed only if the new one names it as its predecessor.
+//
 // Guarantees: a transaction of the homeserver is acknowledged only after everything in it is durable, and events are
-// recognised by their event id alone, since homeservers reuse transaction ids for other events. An invitation is
-// answered even if the process dies in between, and nothing that was said after it is missed. Whatever was sent
-// carries its delivery key in its content, so that a send whose answer got lost is found again instead of repeated.
+// recognised by their event id alone, since homeservers reuse transaction ids for other events. What a homeserver
+// pushes late, out of turn or never, because it or we were away, is read from the rooms' history, in order, before
+// anything newer is taken. An invitation is answered even if the process dies in between, and nothing that was said
+// after it is missed. Whatever was sent carries its delivery key in its content, so that a send whose answer got lost is
+// found again instead of repeated.
 package matrixside

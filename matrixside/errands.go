@@ -67,9 +67,7 @@ func (s *Side) wakeErrands() {
 
 // runErrands does what is to be done in direct rooms. Its error is that of the last errand that has to be tried again.
 func (s *Side) runErrands(ctx context.Context, in gateway.Inbox) error {
-	if err := s.makeChatsSure(ctx, in); err != nil {
-		return err
-	}
+	failed := s.makeChatsSure(ctx, in)
 	stored, err := s.deps.State.List(ctx, "errand/")
 	if err != nil {
 		return fmt.Errorf("list what is to be done in direct rooms: %w", err)
@@ -85,7 +83,6 @@ func (s *Side) runErrands(ctx context.Context, in gateway.Inbox) error {
 	}
 	// What failed comes last: a server that is slow to answer must not hold up what concerns others.
 	slices.SortStableFunc(todo, func(a, b errand) int { return a.Tries - b.Tries })
-	var failed error
 	for _, e := range todo {
 		try, cancel := context.WithTimeout(ctx, errandTime)
 		err := s.runErrand(try, e, in)

@@ -165,7 +165,7 @@ func (s *Side) doubtChat(room id.RoomID) {
 }
 
 // makeChatsSure reads what was missed in direct rooms, if there is doubt. Transactions wait meanwhile.
-func (s *Side) makeChatsSure(ctx context.Context, in gateway.Inbox) error {
+func (s *Side) makeChatsSure(ctx context.Context, in gateway.Inbox) (failed error) {
 	var doubtful []id.RoomID
 	s.mu.Lock()
 	for room, h := range s.heard {
@@ -180,13 +180,12 @@ func (s *Side) makeChatsSure(ctx context.Context, in gateway.Inbox) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		err := s.catchUpChat(ctx, room, in)
-		<-s.turn
-		if err != nil {
-			return err
+		if err := s.catchUpChat(ctx, room, in); err != nil {
+			failed = err
 		}
+		<-s.turn
 	}
-	return nil
+	return failed
 }
 
 // catchUpChat is catchUp for a direct room. The caller has the turn.
@@ -201,14 +200,14 @@ func (s *Side) catchUpChat(ctx context.Context, room id.RoomID, in gateway.Inbox
 		return nil
 	}
 	err := s.readSince(ctx, h.Ghost, room, h.Last, in)
-	if err != nil && !isHopeless(err) {
+	if err != nil && !isHopeless(err) && !isBroken(err) {
 		return fmt.Errorf("read what was missed in a direct room: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch known := s.heard[room]; {
 	case known == nil:
-	case err != nil: // the ghost is not there any more
+	case err != nil: // the ghost is not there any more, say
 		delete(s.heard, room)
 	default:
 		known.doubts -= h.doubts

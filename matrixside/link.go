@@ -149,7 +149,7 @@ func (s *Side) connect(ctx context.Context) {
 			s.log.Warn("the homeserver cannot be used yet", "homeserver", s.cfg.Homeserver, "attempt", attempt, "error", err)
 			s.deps.Ready(err)
 		}
-		s.sleep(ctx, attempt, nil)
+		s.sleep(ctx, min(attempt, 4), nil)
 	}
 }
 
@@ -200,7 +200,7 @@ func (s *Side) recall(ctx context.Context) {
 		if s.put(ctx, "recall", []byte("1")) == nil { // any write shows it
 			break
 		}
-		s.sleep(ctx, attempt, nil)
+		s.sleep(ctx, min(attempt, 2), nil)
 	}
 	if err := s.ping(ctx); err != nil && ctx.Err() == nil {
 		s.lost(err)

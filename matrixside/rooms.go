@@ -48,8 +48,9 @@ type room struct {
 	refused   map[id.UserID]time.Time
 	invites   map[id.UserID]bool
 
-	doubts int        // how often there was reason to think that something is missing after last
-	last   id.EventID // the newest event that was accepted
+	doubts   int        // how often there was reason to think that something is missing after last
+	last     id.EventID // the newest event that was accepted
+	failures int        // how often in a row what follows it could not be read
 }
 
 func (s *Side) newRoom(r gateway.Room) *room {
