@@ -7,42 +7,41 @@ import (
 	"time"
 )
 
-// Blackout is how long a direction was silent after restarts, and what is allowed.
+// Blackout is how long a direction was silent after restarts, and how much of it the servers took.
 type Blackout struct {
 	From, To Network
 	Took     []time.Duration // from the start of the new process to the first message that arrived
-	Server   time.Duration   // what the two servers took themselves, the slower one
+	Ours     []time.Duration // what of it the servers do not take themselves
 }
 
-// ours is what the gateway may add: its own start.
-const ours = 300 * time.Millisecond
-
-// Allowed is what the servers took, our own start, and where nothing waits to be carried on the pause between two messages.
-func (b Blackout) Allowed(interval time.Duration) time.Duration {
+// MayAdd is what the gateway may add to what the servers take: its own start, and where nothing waits to be carried the pause between
+// two messages.
+func (b Blackout) MayAdd(interval time.Duration) time.Duration {
+	const start = 300 * time.Millisecond
 	if b.From == IRC {
-		return b.Server + ours + interval
+		return start + interval
 	}
-	return b.Server + ours
-}
-
-// Median is the one in the middle.
-func (b Blackout) Median() time.Duration {
-	sorted := slices.Sorted(slices.Values(b.Took))
-	return sorted[len(sorted)/2]
+	return start
 }
 
 func (b Blackout) String() string {
-	return fmt.Sprintf("%s → %s %.2f s (%.2f to %.2f; the servers' own %.2f s)", b.From, b.To,
-		b.Median().Seconds(), slices.Min(b.Took).Seconds(), slices.Max(b.Took).Seconds(), b.Server.Seconds())
+	return fmt.Sprintf("%s → %s: %.2f s (longest %.2f s), %.2f s of it ours", b.From, b.To, Median(b.Took).Seconds(), slices.Max(b.Took).Seconds(), Median(b.Ours).Seconds())
 }
 
-// MeasureBlackout waits until every direction has carried something after a restart and adds how long that took.
+// Median is the one in the middle.
+func Median(all []time.Duration) time.Duration {
+	sorted := slices.Sorted(slices.Values(all))
+	return sorted[len(sorted)/2]
+}
+
+// MeasureBlackout waits until every direction has carried something after a restart and adds how long that took. servers is what
+// ConnectAndJoin found; the homeserver takes until it tries again to reach the gateway.
 func (s *Stage) MeasureBlackout(ctx context.Context, restart time.Time, servers map[Network]time.Duration, into []Blackout) ([]Blackout, error) {
 	if into == nil {
 		for _, from := range networks {
 			for _, to := range networks {
 				if from != to {
-					into = append(into, Blackout{From: from, To: to, Server: max(servers[from], servers[to])})
+					into = append(into, Blackout{From: from, To: to})
 				}
 			}
 		}
@@ -53,11 +52,12 @@ func (s *Stage) MeasureBlackout(ctx context.Context, restart time.Time, servers 
 		if err != nil {
 			return nil, fmt.Errorf("nothing from %s to %s after a restart: %w", b.From, b.To, err)
 		}
-		took := at.Sub(restart)
-		if first, ok := s.Transactions.First(restart); ok && b.From == Matrix {
-			took -= max(0, first.Sub(restart)-ours) // the homeserver had not tried again before
+		server := max(servers[b.From], servers[b.To])
+		if first, ok := s.Transactions.First(restart); ok && b.From == Matrix && first.Before(at) {
+			server = max(server, first.Sub(restart))
 		}
-		b.Took = append(b.Took, took)
+		b.Took = append(b.Took, at.Sub(restart))
+		b.Ours = append(b.Ours, max(0, at.Sub(restart)-server))
 	}
 	return into, nil
 }
