@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"lockbridge/gateway"
+	"lockbridge/gateway/sidetest"
 	"lockbridge/omemo"
 )
 
@@ -125,5 +128,29 @@ func TestPuppetsLeaveWhereNoneAreWantedAnyMore(t *testing.T) {
 	must(t, deliver(t, side, delivery(keyB, "hello again", false)))
 	if said := f.saidBy(fakeSelf); len(said) != 1 || !strings.Contains(said[0].child("", "body").text, "Alice") {
 		t.Errorf("the gateway said %d messages", len(said))
+	}
+}
+
+func TestPreKeysAreCountedOnceThereIsADevice(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	w := newWorld(t, func(_ *Config, deps *gateway.Deps) { deps.Metrics = reg }, omemo.Legacy)
+	w.juliet.say(w.side, omemo.Legacy, "hello") // with one of our prekeys
+	w.heard("hello")
+	w.stop()
+	w.clock.move(countPause)
+	w.side.countPreKeys(t.Context())
+	if n := counted(t, reg, "lockbridge_prekeys_left"); n < 25 {
+		t.Errorf("%v are left", n)
+	}
+	empty := prometheus.NewRegistry()
+	side, err := New(w.config(), gateway.Deps{Network: "xmpp", State: sidetest.NewState(), Metrics: empty, Log: testLog(t)})
+	must(t, err)
+	side.countPreKeys(t.Context())
+	families, err := empty.Gather()
+	must(t, err)
+	for _, f := range families {
+		if f.GetName() == "lockbridge_prekeys_left" {
+			t.Error("prekeys are counted where there is no device")
+		}
 	}
 }

@@ -23,7 +23,7 @@ func (r *room) keep(ctx context.Context, l *link, tried func()) {
 	for ctx.Err() == nil {
 		began := r.side.now()
 		err := r.follow(ctx, l)
-		if err == nil {
+		if err == nil || r.isBack(ctx, l) {
 			err = r.enter(ctx, l)
 		}
 		if err == nil {

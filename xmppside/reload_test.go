@@ -5,6 +5,7 @@ import (
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
+	"lockbridge/omemo"
 )
 
 // presences are what the component sent to the room since the first n stanzas.
@@ -109,4 +110,24 @@ func TestARoomTakenOutWhileNothingRanIsLeft(t *testing.T) {
 		return item.get("jid") == puppet.JID && item.get("affiliation") == "none"
 	})
 	f.await("the gateway leaves", leavingOf(fakeSelf))
+}
+
+// TestARoomBecomesSealedWhileItIsCarried: from then on nothing of it is in the clear, and its puppets have devices.
+func TestARoomBecomesSealedWhileItIsCarried(t *testing.T) {
+	w := newWorld(t, func(_ *Config, deps *gateway.Deps) {
+		deps.Rooms = []gateway.Room{fakeBridgeRoom(false, gateway.PuppetsActive)}
+	}, omemo.Legacy)
+	must(t, deliver(t, w.side, delivery(keyA, "plain", false)))
+	w.side.SetRooms([]gateway.Room{fakeBridgeRoom(true, gateway.PuppetsActive)})
+	r := w.side.room0()
+	must(t, r.await(t.Context(), func() bool { return !r.reread }))
+	until(t, w.side, delivery(keyB, "sealed", true))
+	alice, _ := w.side.people.of(delivery("", "", false).Event.Sender)
+	said := w.saidBy(alice.JID)
+	if o, ok := w.juliet.open(omemo.Legacy, said[len(said)-1]); !ok || string(o.Plain) != "sealed" || !alice.Device {
+		t.Errorf("opened %q; the puppet has a device: %v", o.Plain, alice.Device)
+	}
+	w.fakeServer.juliet(body("in the clear"))
+	w.report("encrypted")
+	w.crossed("in the clear")
 }

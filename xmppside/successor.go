@@ -54,6 +54,12 @@ func (r *room) follow(ctx context.Context, l *link) error {
 	return ctx.Err()
 }
 
+// isBack reports whether the room is there, though it was said to be replaced.
+func (r *room) isBack(ctx context.Context, l *link) bool {
+	_, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsDiscoInfo, "query"))
+	return err == nil
+}
+
 // isNamedBy reports whether another room's subject or description holds the address of this one.
 func (r *room) isNamedBy(ctx context.Context, l *link, other string) (bool, error) {
 	iq, err := l.ask(ctx, "get", r.fullSelf(), other, el(nsDiscoInfo, "query"))

@@ -97,6 +97,19 @@ func TestAReplacedRoomIsFollowedIfTheNewOneNamesIt(t *testing.T) {
 	})
 }
 
+// TestADestroyedRoomMayComeBack: whatever it was said to be replaced by.
+func TestADestroyedRoomMayComeBack(t *testing.T) {
+	f := newFakeServer(t)
+	side, _ := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	r := side.room0()
+	must(t, r.await(t.Context(), func() bool { return r.ready }))
+	f.set(func() { f.gone = true })
+	f.putOut(fakeSelf, nil, el(nsMUCUser, "destroy", "jid", "elsewhere@rooms.test"))
+	must(t, r.await(t.Context(), func() bool { return r.away != nil && strings.Contains(r.away.Error(), "elsewhere") }))
+	f.set(func() { f.gone = false })
+	until(t, side, delivery(keyA, "back again", false))
+}
+
 func TestAnAddressStandsAlone(t *testing.T) {
 	for text, want := range map[string]bool{
 		fakeRoom: true, "successor of xmpp:" + fakeRoom + "?join": true, "(was " + fakeRoom + ")": true, "was " + fakeRoom + ".": true, "Lobby@ROOMS.test": true,
