@@ -9,7 +9,7 @@ export CGO_ENABLED := 0
 
 GO_E2E := go test -json -tags 'goolm e2e' -count=1 -timeout 20m
 # Scenarios about what only Prosody does, about all servers but the XMPP one, or about great numbers, which take long.
-NOT_ON_EJABBERD := TestAMemberWhoseServerHidesHerKeys|TestADeviceIsTakenAway|TestAnAdminSetsLockbridgeUp|TestFiveHundred|TestTenMembers|TestFiftyPuppets|TestTheStockOfPrekeys
+NOT_ON_EJABBERD := TestAKillUnderLoad|TestAMemberWhoseServerHidesHerKeys|TestADeviceIsTakenAway|TestAnAdminSetsLockbridgeUp|TestFiveHundred|TestTenMembers|TestFiftyPuppets|TestTheStockOfPrekeys
 LINTER := bin/golangci-lint
 # Tests and benchmarks have test beds of their own, so that they never touch the one of a demo that is running.
 TEST_BED  := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-26000}
