@@ -66,7 +66,7 @@ func (st *state) GetMany(ctx context.Context, keys []string) (map[string][]byte,
 	for _, key := range keys {
 		if v == nil {
 			rows = append(rows, []any{[]byte(key)})
-		} else if value, ok := v.top.value(key); !ok {
+		} else if value, ok := v.value(key); !ok {
 			rows = append(rows, []any{[]byte(key)})
 		} else if value != nil {
 			out[key] = bytes.Clone(value)
@@ -79,7 +79,30 @@ func (st *state) GetMany(ctx context.Context, keys []string) (map[string][]byte,
 	if len(rows) == 0 {
 		return out, nil
 	}
-	return out, st.read(ctx, v, q, out)
+	if err := st.read(ctx, v, q, out); err != nil || v == nil {
+		return out, err
+	}
+	for _, row := range rows {
+		v.remember(string(row[0].([]byte)), out) //nolint:forcetypeassert // made above
+	}
+	return out, nil
+}
+
+// value looks a key up in what was staged, and in what was read before: nobody else writes meanwhile.
+func (v *view) value(key string) (value []byte, ok bool) {
+	if value, ok = v.top.value(key); !ok {
+		value, ok = v.known[key]
+	}
+	return value, ok
+}
+
+// remember keeps what was read of a key, for the rest of the transaction: a run of messages reads the same few values
+// again and again.
+func (t *tx) remember(key string, read map[string][]byte) {
+	if t.known == nil {
+		t.known = map[string][]byte{}
+	}
+	t.known[key] = bytes.Clone(read[key])
 }
 
 // List implements gateway.State.

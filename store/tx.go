@@ -46,6 +46,7 @@ type tx struct {
 	// hopes: what Seen is asked about is taken for new, and checked with the writes.
 	hopes  bool
 	unseen [][]any
+	known  map[string][]byte // State that was read; nil: there is none
 }
 
 // view is what a ctx carries: a transaction and the layer that is written to.
@@ -368,7 +369,13 @@ func (t *tx) pipeline(stmts []query) error {
 }
 
 func (t *tx) send(conn *pgx.Conn, batch *pgx.Batch, stmts []query) (err error) {
-	results := conn.SendBatch(t.ctx, batch)
+	// A ctx that can end costs pgx a goroutine for each batch; a deadline of the connection costs nothing.
+	wire := conn.PgConn().Conn()
+	if end, limited := t.ctx.Deadline(); limited {
+		_ = wire.SetDeadline(end) // fails only on a closed connection, like what follows
+		defer func() { _ = wire.SetDeadline(time.Time{}) }()
+	}
+	results := conn.SendBatch(context.WithoutCancel(t.ctx), batch)
 	defer func() {
 		if bad := results.Close(); bad != nil && err == nil {
 			err = failed("commit", bad)
