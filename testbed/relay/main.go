@@ -25,9 +25,10 @@ import (
 )
 
 type config struct {
-	lockbridge, matterbridge, dir, puppets, only string
-	rounds                                       int
-	quick                                        bool
+	lockbridge, matterbridge, dir, puppets, only, load string
+	rounds                                             int
+	quick                                              bool
+	closed                                             int
 }
 
 func main() {
@@ -37,7 +38,9 @@ func main() {
 	flag.StringVar(&c.dir, "dir", "bin/bench", "folder on a disk for configurations, logs and SQLite files")
 	flag.StringVar(&c.puppets, "puppets", "none", "how Lockbridge speaks in the rooms; with none it speaks for everybody, as Matterbridge does")
 	flag.StringVar(&c.only, "only", "", "comma-separated subjects to measure, of "+strings.Join(subjects, " "))
+	flag.StringVar(&c.load, "load", "", "measure only loads with this in their names")
 	flag.IntVar(&c.rounds, "rounds", 0, "how many rounds; 0: 7, or 3 with -quick")
+	flag.IntVar(&c.closed, "closed", 0, "how many messages a closed loop has; 0: 2000, or 1500 with -quick")
 	flag.BoolVar(&c.quick, "quick", false, "short rounds, to see where it stands")
 	flag.Parse()
 	if c.rounds == 0 {
@@ -47,6 +50,7 @@ func main() {
 		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	signal.Ignore(syscall.SIGPIPE) // a reader of the report that has seen enough must not keep us from ending the bridges
 	err := compare(ctx, c)
 	stop()
 	if err != nil {
@@ -181,6 +185,9 @@ func (b *bench) loads() []load {
 	if b.quick {
 		closed, hundred, ten = 1500, 200, 20
 	}
+	if b.closed > 0 {
+		closed = b.closed
+	}
 	return []load{
 		{"xmpp_irc closed", 0, closed, false, false},
 		{"irc_xmpp closed", 0, closed, true, false},
@@ -194,7 +201,7 @@ func (b *bench) loads() []load {
 // round measures every subject under every load.
 func (b *bench) round(ctx context.Context, round int) error {
 	for _, l := range b.loads() {
-		if l.rare && round%3 != 0 {
+		if l.rare && round%3 != 0 || !strings.Contains(l.name, b.load) {
 			continue
 		}
 		order := slices.Clone(b.all)
