@@ -6,6 +6,7 @@ import "slices"
 type router struct {
 	bridges map[Address]*Bridge // by each of their rooms
 	direct  Direct
+	gone    map[Address]bool // rooms that were bridged by the rules before these
 	// caps asks the side that shows a room; false where that side runs in another process.
 	caps func(Address) (Caps, bool)
 }

@@ -1,6 +1,10 @@
 package gateway
 
-import "context"
+import (
+	"context"
+	"maps"
+	"time"
+)
 
 // SetBridges replaces Config.Bridges while the gateway runs. Events that are accepted from then on go by the new
 // bridges; rooms that are in both stay as they are. What still waits for a room that is in none any more is given up,
@@ -9,12 +13,24 @@ func (g *Gateway) SetBridges(bridges []Bridge) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	// The router first: it knows a room before its side speaks of it.
-	g.router.Store(newRouter(bridges, g.router.Load().direct, g.caps))
+	was := g.router.Load()
+	now := newRouter(bridges, was.direct, g.caps)
+	now.gone = maps.Clone(was.gone)
+	if now.gone == nil {
+		now.gone = map[Address]bool{}
+	}
+	for room := range was.bridges {
+		now.gone[room] = true
+	}
+	for room := range now.bridges {
+		delete(now.gone, room)
+	}
+	g.router.Store(now)
 	g.loops.keep(bridges)
 	for network, side := range g.sides {
 		side.SetRooms(RoomsOf(network, bridges))
 	}
-	for c := range g.couriers {
+	for c := range g.couriers { // what waits in lanes that are gone, and in those that were unknown
 		select {
 		case c.rules <- struct{}{}:
 		default:
@@ -37,6 +53,32 @@ const (
 	notBridged = "the room is not bridged any more"
 	tooMuch    = "too much waits for the room already"
 )
+
+const (
+	// unknownTime is how long deliveries wait for a room that is not bridged and never was: another process, which
+	// accepted them, may have read the new rules a moment before us. It is looked for each unknownPause.
+	unknownTime  = time.Minute
+	unknownPause = 5 * time.Second
+)
+
+// turnAway deals with a lane whose room is not bridged: what waits there is given up, unless it may be bridged soon.
+func (c *courier) turnAway(ctx context.Context, lane Address) error {
+	rows, err := c.g.journal.Head(ctx, lane, 1)
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	now, head := c.g.now(), rows[0]
+	if c.g.router.Load().gone[lane] || now.Sub(head.Accepted) > unknownTime || now.Before(head.Accepted) {
+		return c.giveUp(ctx, lane, 0, notBridged)
+	}
+	if head.Due.After(now) {
+		return nil
+	}
+	s := settlement{courier: c, done: []Finished{{
+		Seq: head.Seq, Key: head.Key, Retry: true, Due: now.Add(unknownPause), Attempt: head.Attempt, Problem: "the room is not bridged",
+	}}}
+	return s.commit(ctx)
+}
 
 // giveUpBatch is how many deliveries are given up in one transaction.
 const giveUpBatch = 200

@@ -2,12 +2,15 @@ package gateway_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"lockbridge/gateway"
@@ -84,6 +87,46 @@ func TestASenderIsToldOfARoomThatIsBridgedNoMore(t *testing.T) {
 	smaller.Rooms = map[string]gateway.BridgeRoom{"a": {ID: "room"}, "c": {ID: "room"}}
 	w.g.SetBridges([]gateway.Bridge{smaller})
 	w.wantTold(w.a, "not bridged any more")
+}
+
+// Another process has read the new rules before this one: what it accepted waits a little for a room that is not known
+// yet, and not for long.
+func TestARoomThatIsNotKnownYetIsWaitedFor(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		w := makeWorld(t, dir)
+		w.patience = time.Hour
+		w.start()
+		added := gateway.Address{Network: "b", ID: "new"}
+		queue := func(key string) {
+			t.Helper()
+			id, err := gateway.NewID(rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ev := &gateway.Event{ID: id, At: gateway.Address{Network: "a", ID: "room"}, Sender: person(w.a), Body: message(key)}
+			if err := w.st.Do(t.Context(), "a", func(ctx context.Context) error {
+				return w.st.Append(ctx, []gateway.Entry{{Event: ev, Deliveries: []gateway.Queue{{Key: key, Room: added}}}})
+			}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		queue("early")
+		pause(t.Context(), 20*time.Second)
+		larger := w.rooms
+		larger.Rooms = map[string]gateway.BridgeRoom{"a": {ID: "room"}, "b": {ID: "new"}}
+		w.g.SetBridges([]gateway.Bridge{larger})
+		w.wantNext(w.b, "early")
+		w.stop()
+		w.start() // which does not know the room
+		began := time.Now()
+		queue("lost")
+		w.wantTold(w.a, "not bridged any more")
+		if waited := time.Since(began); waited < time.Minute || waited > 80*time.Second {
+			t.Errorf("it was given up after %v", waited)
+		}
+		w.stop()
+	})
 }
 
 // Rules change while people speak: what was accepted reaches the rooms of the rules that it was accepted under, or is
