@@ -12,30 +12,25 @@ import (
 	"time"
 )
 
-// clockFile is what a program that buildJumpy built reads, in its working directory: nanoseconds to be added to the clock.
-const clockFile = "clock"
+// clockVariable names the file that a program that buildJumpy built looks at: eight bytes, seconds to be added to the clock.
+const clockVariable = "FAULTS_CLOCK"
 
-// jumps is put into package time: it looks at the file at each Now, since a jump must be seen at once and by everything. The monotonic
-// part stays right, as it does when a machine's clock is set.
+// jumps is put into package time. The file is mapped, since Now is called where no system call is possible, and read at each call: a
+// jump must be seen at once and by everything. The monotonic part stays right, as it does when a machine's clock is set.
 const jumps = `
-var clockFile = -1
+var jump = mapClock()
 
-func jump() (seconds int64) {
-	if clockFile < 0 {
-		fd, err := syscall.Open("` + clockFile + `", syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
-		if err != nil {
-			return 0
-		}
-		clockFile = fd
+func mapClock() *int64 {
+	name, _ := syscall.Getenv("` + clockVariable + `")
+	fd, err := syscall.Open(name, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
+	if err != nil {
+		return new(int64)
 	}
-	var b [8]byte
-	if n, _ := syscall.Pread(clockFile, b[:], 0); n != len(b) {
-		return 0
+	mapped, err := syscall.Mmap(fd, 0, 8, syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		panic(err)
 	}
-	for i := len(b) - 1; i >= 0; i-- {
-		seconds = seconds<<8 | int64(b[i])
-	}
-	return seconds
+	return (*int64)(unsafe.Pointer(&mapped[0]))
 }
 `
 
@@ -55,8 +50,8 @@ func buildJumpy(ctx context.Context, root, dir string) (program string, err erro
 	if strings.Count(string(source), now) != 1 {
 		return "", fmt.Errorf("%s is not as this was written for: there is not one %q", original, now)
 	}
-	changed := strings.Replace(string(source), now, now+"\tsec += jump()\n", 1) + jumps
-	changed = strings.Replace(changed, "import (\n", "import (\n\t\"syscall\"\n", 1)
+	changed := strings.Replace(string(source), now, now+"\tsec += *jump\n", 1) + jumps
+	changed = strings.Replace(changed, "import (\n", "import (\n\t\"syscall\"\n\t\"unsafe\"\n", 1)
 	replacement, overlay := filepath.Join(dir, "time.go"), filepath.Join(dir, "overlay.json")
 	list, err := json.Marshal(map[string]map[string]string{"Replace": {original: replacement}})
 	if err != nil {
@@ -78,13 +73,13 @@ func buildJumpy(ctx context.Context, root, dir string) (program string, err erro
 	return program, nil
 }
 
-// setClock has a program whose configuration lies in dir see the time shifted.
-func setClock(dir string, by time.Duration) error {
-	f, err := os.OpenFile(filepath.Join(dir, clockFile), os.O_WRONLY|os.O_CREATE, 0o600)
+// setClock has the programs that look at a file see the time shifted.
+func setClock(file string, by time.Duration) error {
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	_, err = f.WriteAt(binary.LittleEndian.AppendUint64(nil, uint64(int64(by/time.Second))), 0)
+	_, err = f.WriteAt(binary.NativeEndian.AppendUint64(nil, uint64(int64(by/time.Second))), 0)
 	return err
 }

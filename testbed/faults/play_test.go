@@ -98,14 +98,20 @@ func (p *play) reach(ctx context.Context, s *Stage, m moment) error {
 	return nil
 }
 
-// jumpy builds the program with a clock that can be set.
-func jumpy(t *testing.T) string {
+// jumpy builds the program with a clock that can be set, and returns the file by which it is set.
+func jumpy(t *testing.T) (binary, clock string) {
 	t.Helper()
-	binary, err := buildJumpy(t.Context(), world.bed.Root(), t.TempDir())
+	dir := t.TempDir()
+	binary, err := buildJumpy(t.Context(), world.bed.Root(), dir)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return binary
+	clock = filepath.Join(dir, "clock")
+	if err := setClock(clock, 0); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(clockVariable, clock)
+	return binary, clock
 }
 
 // run plays a fault on its stores and adds the rows.
@@ -172,9 +178,6 @@ func (p *play) open(ctx context.Context, t *testing.T, store string) *Stage {
 	o := Options{Binary: world.binary, Store: store, Dir: dir, Processes: p.fault.processes}
 	if p.fault.binary != "" {
 		o.Binary = p.fault.binary
-		if err := setClock(dir, 0); err != nil {
-			t.Fatal(err)
-		}
 	}
 	if store == "sqlite" {
 		o.Processes = 1
