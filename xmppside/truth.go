@@ -134,6 +134,9 @@ func (s *Side) keepTruth(ctx context.Context, r *room, mem truth, more map[strin
 
 // proclaimWhenReady does so once it is known what the room has reflected before.
 func (s *Side) proclaimWhenReady(ctx context.Context, l *link, r *room) {
+	if !r.conf().Seal {
+		return
+	}
 	waiting, cancel := context.WithTimeout(ctx, readyLimit)
 	defer cancel()
 	if r.await(waiting, func() bool { return r.ready }) != nil {
