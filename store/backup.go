@@ -99,12 +99,12 @@ func (s *Store) backup(ctx context.Context, w io.Writer, key []byte, p Progress)
 	return c, errors.Join(out.Flush(), sealed.Close())
 }
 
-// patient lets a transaction wait for whoever reads or brings a backup.
+// patient lets a transaction wait for whoever reads or brings a backup, and read whole tables.
 func (s *Store) patient(ctx context.Context, tx execer) error {
 	if s.postgres == nil {
 		return nil
 	}
-	_, err := tx.ExecContext(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0")
+	_, err := tx.ExecContext(ctx, "SET LOCAL idle_in_transaction_session_timeout = 0; SET LOCAL enable_seqscan = on")
 	return err
 }
 
