@@ -115,15 +115,17 @@ func (a *acceptance) unseen(ctx context.Context, batch []Arrival) ([]*Arrival, e
 		}
 		return bad
 	})
+	old := false
 	for i := range batch {
 		if batch[i].Native != "" {
 			natives = append(natives, Native{batch[i].At, batch[i].Native})
 		}
+		old = old || batch[i].Old
 	}
 	seen := map[Native]bool{}
 	if len(natives) > 0 {
 		var err error
-		if seen, err = a.g.journal.Seen(ctx, natives); err != nil {
+		if seen, err = a.g.journal.Seen(ctx, natives, old); err != nil {
 			return nil, err
 		}
 	}

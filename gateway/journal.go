@@ -18,9 +18,9 @@ type Journal interface {
 	// is logged, without its value, and returned as an error.
 	Stage(ctx context.Context, fn func(ctx context.Context) error) error
 
-	// Seen reports which natives of network are linked already. It may take them for new at first; where that was wrong
-	// nothing is written and fn runs again. Tx.
-	Seen(ctx context.Context, natives []Native) (map[Native]bool, error)
+	// Seen reports which natives of network are linked already. Where that is not likely it may take them for new at
+	// first; if that was wrong nothing is written and fn runs again. Tx.
+	Seen(ctx context.Context, natives []Native, likely bool) (map[Native]bool, error)
 	// Used reports from which of the rooms anything went, or is to go, to another one. Tx, but it sees only what is
 	// committed.
 	Used(ctx context.Context, rooms []Address) (map[Address]bool, error)

@@ -46,7 +46,7 @@ func acceptOne(ctx context.Context, s *store.Store, n int64) error {
 		Body: gateway.Message{Text: gateway.Text{Plain: "what light through yonder window breaks? it is the east, and Juliet is the sun"}},
 	}
 	return s.Do(ctx, "x", func(ctx context.Context) error {
-		if _, err := s.Seen(ctx, []gateway.Native{at}); err != nil {
+		if _, err := s.Seen(ctx, []gateway.Native{at}, false); err != nil {
 			return err
 		}
 		session := fmt.Sprint("session/", n%50)

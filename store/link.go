@@ -85,7 +85,7 @@ func (t *tx) seenRows() query {
 
 // Seen implements gateway.Journal. On Postgres nearly everything is new, and a question is a round trip: a transaction
 // hopes at first, and is run again with the question where that was wrong.
-func (s *Store) Seen(ctx context.Context, natives []gateway.Native) (map[gateway.Native]bool, error) {
+func (s *Store) Seen(ctx context.Context, natives []gateway.Native, likely bool) (map[gateway.Native]bool, error) {
 	v := s.view(ctx)
 	if v == nil {
 		return nil, errNoTx
@@ -110,7 +110,7 @@ func (s *Store) Seen(ctx context.Context, natives []gateway.Native) (map[gateway
 	if len(q.rows) == 0 {
 		return seen, nil
 	}
-	if v.hopes {
+	if v.hopes && !likely {
 		v.unseen = append(v.unseen, q.rows...)
 		return seen, nil
 	}

@@ -168,7 +168,7 @@ func TestUnknownCommit(t *testing.T) {
 			again := make(chan error, 1)
 			go func() {
 				again <- a.Do(t.Context(), "x", func(ctx context.Context) error {
-					known, err := a.Seen(ctx, []gateway.Native{e.Links[0].Native})
+					known, err := a.Seen(ctx, []gateway.Native{e.Links[0].Native}, false)
 					if err == nil && len(known) == 0 {
 						err = a.Append(ctx, []gateway.Entry{e})
 					}

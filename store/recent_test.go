@@ -179,7 +179,7 @@ func TestHopesInVain(t *testing.T) {
 			runs, seen := 0, false
 			must(t, s.Do(t.Context(), "x", func(ctx context.Context) error {
 				runs++
-				known, err := s.Seen(ctx, []gateway.Native{old})
+				known, err := s.Seen(ctx, []gateway.Native{old}, false)
 				if seen = known[old]; err != nil || seen {
 					return err
 				}

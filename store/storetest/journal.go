@@ -94,7 +94,7 @@ func testStagedLinks(t *testing.T, f *fixture) {
 			return err
 		}
 		var err error
-		seen, err = f.Seen(ctx, []gateway.Native{native("old"), native("fresh"), native("echo"), native("mark"), native("none")})
+		seen, err = f.Seen(ctx, []gateway.Native{native("old"), native("fresh"), native("echo"), native("mark"), native("none")}, false)
 		if err != nil {
 			return err
 		}

@@ -147,7 +147,7 @@ func (f *fixture) append(entries ...gateway.Entry) {
 func (f *fixture) seen(natives ...gateway.Native) (seen map[gateway.Native]bool) {
 	f.Helper()
 	f.do(source, func(ctx context.Context) (err error) {
-		seen, err = f.Seen(ctx, natives)
+		seen, err = f.Seen(ctx, natives, false)
 		return err
 	})
 	return seen

@@ -147,7 +147,7 @@ func testLateUse(t *testing.T, f *fixture) {
 }
 
 func testOutside(t *testing.T, f *fixture) {
-	_, seen := f.Seen(f.ctx, []gateway.Native{native("1")})
+	_, seen := f.Seen(f.ctx, []gateway.Native{native("1")}, false)
 	_, echoes := f.Echoes(f.ctx, []string{"k"})
 	for name, err := range map[string]error{
 		"seen": seen, "echoes": echoes, "append": f.Append(f.ctx, nil), "finish": f.Finish(f.ctx, nil),
