@@ -253,17 +253,17 @@ func (s *Side) readLast(ctx context.Context, reader id.UserID, native id.RoomID,
 // readAfter accepts what follows an event, however much that is (Client-Server API, "Event Context").
 func (s *Side) readAfter(ctx context.Context, reader id.UserID, native id.RoomID, after id.EventID, in gateway.Inbox) error {
 	var around struct {
-		End string `json:"end"`
+		Start string `json:"start"` // before the event, which so comes again: Dendrite's token for what follows is one too far
 	}
 	client := s.as(reader)
 	url := client.BuildURLWithQuery(mautrix.ClientURLPath{"v3", "rooms", native, "context", after}, map[string]string{"limit": "0"})
 	if _, err := client.MakeRequest(ctx, http.MethodGet, url, nil, &around); err != nil {
 		return err
 	}
-	if around.End == "" {
+	if around.Start == "" {
 		return errNoToken
 	}
-	for from := around.End; ; {
+	for from := around.Start; ; {
 		p, err := s.messages(ctx, reader, native, "f", from, historyPage, nil)
 		if err != nil {
 			return err

@@ -51,7 +51,7 @@ func TestTheHistoryIsReadFromWhatWasAcceptedLast(t *testing.T) {
 	hs.push(ctx, message("$1", "one"), message("$2", "two"))
 	awaitText(ctx, t, inbox, "two")
 	stop()
-	hs.script(contextPath+"$2", reply{200, `{"end":"t2"}`, false})
+	hs.script(contextPath+"$2", reply{200, `{"start":"t2"}`, false})
 	hs.script(forwardPath, historyOf("t4", message("$3", "three"), message("$4", "four")), historyOf("t5", message("$5", "five")), historyOf("t5"))
 	_, inbox, stop = start(ctx, t, hs.cfg, state, nil, lobby(testRoom))
 	if got := hs.push(ctx, message("$3", "three"), message("$4", "four"), message("$5", "five"), message("$6", "six")); got != http.StatusOK {
@@ -61,7 +61,7 @@ func TestTheHistoryIsReadFromWhatWasAcceptedLast(t *testing.T) {
 		t.Errorf("heard %q", got)
 	}
 	stop()
-	hs.script(contextPath+"$6", reply{200, `{"end":"t6"}`, false})
+	hs.script(contextPath+"$6", reply{200, `{"start":"t6"}`, false})
 	hs.script(forwardPath, historyOf(""))
 	start(ctx, t, hs.cfg, state, nil, lobby(testRoom))
 	if n := hs.count("@lockbridge:example.org " + contextPath + "$6"); n != 1 {
@@ -79,7 +79,7 @@ func TestATransactionWaitsUntilTheHistoryCanBeRead(t *testing.T) {
 	rm.mu.Lock()
 	rm.doubts++
 	rm.mu.Unlock()
-	hs.script(contextPath+"$1", refusal(502, ""), reply{200, `{"end":"t1"}`, false})
+	hs.script(contextPath+"$1", refusal(502, ""), reply{200, `{"start":"t1"}`, false})
 	hs.script(forwardPath, historyOf("", message("$2", "two")))
 	if got := hs.push(ctx, message("$3", "three")); got != http.StatusServiceUnavailable {
 		t.Errorf("answer %d while the history cannot be read", got)
@@ -122,7 +122,7 @@ func TestWhatWasRefusedIsReadWhenTheJournalCanBeWritten(t *testing.T) {
 	_, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), quick, lobby(testRoom))
 	hs.push(ctx, message("$1", "one"))
 	for range 5 {
-		hs.script(contextPath+"$1", reply{200, `{"end":"t1"}`, false})
+		hs.script(contextPath+"$1", reply{200, `{"start":"t1"}`, false})
 		hs.script(forwardPath, historyOf("", message("$2", "two")))
 	}
 	inbox.Refuse(1)

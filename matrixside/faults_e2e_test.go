@@ -68,6 +68,9 @@ func TestWhatWasSaidWhileWeWereAwayComesAtOnceAndInOrder(t *testing.T) {
 	said = append(said, sayMany(ctx, t, romeo, id, "back", 3)...)
 	awaitText(ctx, t, inbox, "back 002")
 	got := textsAt(inbox, id)
+	if got[0] == "first" { // it may be offered again, and this inbox is new
+		got = got[1:]
+	}
 	sameTexts(t, got, said)
 }
 

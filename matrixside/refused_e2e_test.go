@@ -20,24 +20,27 @@ func left(room, user string) func(peers.MatrixEvent) bool {
 
 func TestARoomInWhichNobodyMaySpeakWaitsAlone(t *testing.T) {
 	ctx, b := within(t), openBed(t)
-	romeo := b.login(ctx, t, "romeo")
-	id, err := romeo.CreateRoom(ctx, "", true)
-	must(t, err)
+	romeo := b.loginUpgrader(ctx, t)
+	id := romeo.makeOld(ctx, t, "")
+	levels := func(content map[string]any, mercutio int) {
+		content["users"] = map[string]int{romeo.UserID: 100, "@" + b.cfg.UserPrefix + "irc_mercutio:" + b.Host: mercutio}
+		must(t, romeo.SetState(ctx, id, "m.room.power_levels", "", content))
+	}
 	quiet, err := romeo.CreateRoom(ctx, "", true)
 	must(t, err)
 	side, _, _ := b.start(ctx, t, sidetest.NewState(), b.room(id), b.room(quiet))
 	sendAll(ctx, t, side, delivery(id, "one", "mercutio", "one"))
-	must(t, romeo.SetState(ctx, id, "m.room.power_levels", "", map[string]any{"events_default": 50}))
+	levels(map[string]any{"events_default": 50}, 0)
 	if err := deliverOne(t, side, delivery(id, "two", "mercutio", "two")); !isLater(err) || !strings.Contains(err.Error(), "power level of 50") {
 		t.Errorf("outcome where nobody may speak: %v", err)
 	}
 	sendAll(ctx, t, side, delivery(quiet, "three", "mercutio", "elsewhere"))
-	must(t, romeo.SetState(ctx, id, "m.room.power_levels", "", map[string]any{"users": map[string]int{string(side.names.ghost(gateway.Person{Network: "irc", ID: "mercutio"})): -1}}))
+	levels(map[string]any{}, -1)
 	if err := deliverOne(t, side, delivery(id, "four", "mercutio", "four")); !gateway.IsDrop(err) {
 		t.Errorf("outcome for one who was silenced: %v", err)
 	}
 	sendAll(ctx, t, side, delivery(id, "five", "benvolio", "others go on"))
-	must(t, romeo.SetState(ctx, id, "m.room.power_levels", "", map[string]any{"events_default": 0}))
+	levels(map[string]any{}, 0)
 	deliverAll(ctx, t, side, delivery(id, "two", "mercutio", "two"))
 	_, err = romeo.AwaitText(ctx, id, "two")
 	must(t, err)

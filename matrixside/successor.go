@@ -25,7 +25,9 @@ func (s *Side) observeTombstone(rm *room, ev *nativeEvent) {
 	}
 	s.log.Info("the room was replaced", "room", rm.ID, "id", ev.Room, "by", successor)
 	rm.mu.Lock()
-	rm.successor, rm.problem, rm.since = id.RoomID(successor), nil, s.now()
+	if rm.successor != id.RoomID(successor) { // and the event does not come again
+		rm.successor, rm.problem, rm.since = id.RoomID(successor), nil, s.now()
+	}
 	rm.mu.Unlock()
 	rm.wake()
 }
@@ -111,12 +113,16 @@ func (s *Side) settleAt(ctx context.Context, rm *room, from, to id.RoomID) error
 	notes := map[string][]byte{movedKey(rm.ID): []byte(to), lastKey(from): nil}
 	var first id.EventID
 	if carried { // nobody said anything there before it was made for this
-		beginning, err := s.messages(ctx, s.names.bot, to, "f", "", 1, nil)
+		err := s.history(ctx, s.names.bot, to, mautrix.FilterPart{}, searchPages, func(events []*nativeEvent) bool {
+			if len(events) > 0 {
+				first = events[len(events)-1].ID
+			}
+			return true
+		})
 		if err != nil {
-			return fmt.Errorf("read the beginning of %s: %w", to, err)
+			return fmt.Errorf("find the beginning of %s: %w", to, err)
 		}
-		if events := s.parseEvents(beginning.Chunk); len(events) > 0 {
-			first = events[0].ID
+		if first != "" {
 			notes[lastKey(to)] = []byte(first)
 		}
 	}

@@ -57,6 +57,20 @@ func (u *upgrader) call(ctx context.Context, t *testing.T, path string, in, out 
 	must(t, json.NewDecoder(resp.Body).Decode(out))
 }
 
+// makeOld makes a public room of a version that many rooms have, with an alias if one is named.
+func (u *upgrader) makeOld(ctx context.Context, t *testing.T, alias string) string {
+	t.Helper()
+	request := map[string]any{"preset": "public_chat", "room_version": "10"}
+	if alias != "" {
+		request["room_alias_name"] = alias
+	}
+	var made struct {
+		Room string `json:"room_id"`
+	}
+	u.call(ctx, t, "createRoom", request, &made)
+	return made.Room
+}
+
 // replace upgrades a room.
 func (u *upgrader) replace(ctx context.Context, t *testing.T, room, version string) string {
 	t.Helper()
@@ -72,11 +86,7 @@ func TestAReplacedRoomIsFollowed(t *testing.T) {
 	romeo := b.loginUpgrader(ctx, t)
 	name := peers.Unique("lobby")
 	alias := "#" + name + ":" + b.Host
-	var made struct {
-		Room string `json:"room_id"`
-	}
-	romeo.call(ctx, t, "createRoom", map[string]any{"preset": "public_chat", "room_alias_name": name, "room_version": "10"}, &made)
-	old := made.Room
+	old := romeo.makeOld(ctx, t, name)
 	state := sidetest.NewState()
 	side, inbox, stop := b.start(ctx, t, state, b.room(alias))
 	sendAll(ctx, t, side, delivery(alias, "one", "mercutio", "in the old room"))
