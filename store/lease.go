@@ -65,7 +65,6 @@ func (s *Store) Acquire(ctx context.Context, network string) (gateway.Lease, err
 		}
 		rest(ctx, pause)
 	}
-	s.recent.doubtAll() // what our predecessor wrote comes before what we write
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held[network] = l
@@ -333,6 +332,9 @@ func (l *lease) take(ctx context.Context, within time.Duration, epoch int64, may
 		return false, fmt.Errorf("take the lease: %w", err)
 	}
 	if taken {
+		// What was written under the old epoch, by a predecessor or by a commit of ours that nobody answered for, comes
+		// before what is written under this one.
+		l.s.recent.doubtAll()
 		l.hold(epoch+1, sent.Add(leaseTime))
 	}
 	return taken, nil
