@@ -24,8 +24,7 @@ import (
 const (
 	firstPause     = 500 * time.Millisecond
 	longestPause   = time.Minute
-	earlyPause     = 5 * time.Second // the longest while the network has not been away for earlyTime
-	earlyTime      = 5 * time.Minute
+	earlyPause     = 2 * time.Second  // a pause is a tenth of the absence so far at the longest, or this
 	refusedPause   = 30 * time.Second // the longest after a refusal, which an admin has to mend, or which passes as the server starts
 	steadyAfter    = 30 * time.Second // a link that held so long is no failure
 	handshakeLimit = 8 * time.Second
@@ -65,16 +64,13 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 }
 
 // linkPause is how long to wait before the next attempt to connect: less than a second at first, then twice as long each
-// time, with jitter. away is how long the network has been away.
+// time, within what the absence so far allows, with jitter.
 func linkPause(err error, attempt int, away time.Duration) time.Duration {
 	longest := longestPause
-	switch {
-	case away < earlyTime:
-		longest = earlyPause
-	case refusedByServer(err):
+	if refusedByServer(err) {
 		longest = refusedPause
 	}
-	d := min(firstPause<<min(attempt, 10), longest)
+	d := min(firstPause<<min(attempt, 10), max(away/10, earlyPause), longest)
 	return d/2 + rand.N(d/2)
 }
 
