@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -118,7 +119,12 @@ func TestARoomThatIsNotKnownYetIsWaitedFor(t *testing.T) {
 		w.g.SetBridges([]gateway.Bridge{larger})
 		w.wantNext(w.b, "early")
 		w.stop()
+		var ahead atomic.Int64 // of the clock of the process that accepts
+		w.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
 		w.start() // which does not know the room
+		ahead.Store(int64(time.Second))
+		queue("a second ahead")
+		ahead.Store(0)
 		began := time.Now()
 		queue("lost")
 		w.wantTold(w.a, "not bridged any more")
