@@ -178,10 +178,8 @@ func (s *Side) awaitRoom(ctx context.Context, r *room, run []gateway.Delivery) e
 
 // say speaks messages, in order. It returns fewer outcomes than messages when one has to be tried again.
 func (s *Side) say(ctx context.Context, l *link, r *room, run []gateway.Delivery) []gateway.Outcome {
-	if r.conf().Seal || run[0].Seal {
+	if r.conf().Seal {
 		switch reason, known := r.unfit(); {
-		case !r.conf().Seal:
-			return all(run, gateway.Dropf("the room is not set up for end-to-end encryption"))
 		case !known:
 			return all(run[:1], gateway.Later(time.Second, errors.New("it is being found out what kind of room it is")))
 		case reason != "":
@@ -267,6 +265,10 @@ func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error
 		return s.seal(ctx, l, r.audience(), todo)
 	}
 	for _, j := range todo {
+		if j.Seal { // the config has changed since it was accepted, or is about to
+			j.err = gateway.Dropf("the room is not set up for end-to-end encryption")
+			continue
+		}
 		body := encodeBody(j.Event.Body.(gateway.Message), j.voice.prefix)
 		j.raw = r.audience().message(j, el("", "body").say(body), s.late(j)).bytes()
 		j.checkLength(r.log)
