@@ -59,7 +59,7 @@ func main() {
 	}
 }
 
-var subjects = []string{matterbridge, onPostgres, onSQLite, sealedPG, sealedSQLite, floorXMPP, floorIRC}
+var subjects = []string{matterbridge, onPostgres, onSQLite, sealedPG, sealedSQLite, floorXMPP, floorSealed, floorIRC}
 
 // servers are what servers.sh printed: addresses and process ids.
 type servers map[string]string
@@ -135,7 +135,7 @@ func (b *bench) start(ctx context.Context, at servers) error {
 		switch name {
 		case matterbridge:
 			s, err = newMatterbridge(ctx, at, b.config)
-		case floorXMPP, floorIRC:
+		case floorXMPP, floorSealed, floorIRC:
 			s, err = newFloor(ctx, at, name)
 		default:
 			s, err = newOurs(ctx, at, b.config, name, slot)

@@ -85,6 +85,9 @@ var figures = []figure{
 	{"rss_10000", "<= 0.5", "", beside(afterTenThousand, matterbridge, rss), false, true},
 	{"idle_cpu", "<= 0.2 %", "", func(r *report, ours string) float64 { return median(r.idle[ours]) }, true, true},
 	{"irc_xmpp_omemo_throughput", ">= 1", "", beside(inClosed, matterbridge, rate), true, false},
+	{"irc_xmpp_omemo_of_floor", "", "", func(r *report, ours string) float64 {
+		return median(r.paired(inClosed, ours, outClosed, floorSealed, rate))
+	}, true, false},
 	{"xmpp_irc_omemo_throughput", "", "", beside(outClosed, matterbridge, rate), true, false},
 	{"omemo_cpu_per_message_100", "", "", both(cpu), true, false},
 	{"omemo_p50_100", "", "", worse(p50), true, false},

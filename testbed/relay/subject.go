@@ -25,6 +25,7 @@ const (
 	sealedSQLite = "omemo_sqlite"
 	floorXMPP    = "floor_xmpp"
 	floorIRC     = "floor_irc"
+	floorSealed  = "floor_omemo" // stanzas as they are when sealed, which cost a server more
 )
 
 // subject is something that is measured: a bridge between a room and a channel of its own, or a server alone.
@@ -128,7 +129,7 @@ func newFloor(ctx context.Context, at servers, name string) (*subject, error) {
 			ends[i], err = joinIRC(ctx, at["irc"], fmt.Sprintf("floor%d", i), "#floor")
 		} else {
 			var x *xmppPeer
-			if x, err = joinXMPP(ctx, at["c2s"], at["host"], fmt.Sprintf("floor%d", i), "floor"); err == nil {
+			if x, err = joinXMPP(ctx, at["c2s"], at["host"], fmt.Sprintf("%s%d", name, i), "floor"); err == nil {
 				ends[i] = x.peer
 			}
 		}
@@ -138,8 +139,14 @@ func newFloor(ctx context.Context, at servers, name string) (*subject, error) {
 		}
 		s.peers = append(s.peers, ends[i])
 	}
-	s.pid = at.number(map[string]string{floorIRC: "inspircd", floorXMPP: "prosody"}[name])
+	s.pid = at.number("prosody")
 	s.out = &way{from: ends[0], to: ends[1]}
+	switch name {
+	case floorIRC:
+		s.pid = at.number("inspircd")
+	case floorSealed:
+		s.out.seal = func(text string) ([]byte, error) { return likeSealed("floor@conference."+at["host"], text), nil }
+	}
 	return s, nil
 }
 
