@@ -110,6 +110,9 @@ func (s *Side) begin(ctx context.Context) ([]*room, error) {
 	if err := s.recollect(ctx, rooms); err != nil {
 		return nil, err
 	}
+	if err := s.dropOthers(ctx, rooms); err != nil {
+		return nil, err
+	}
 	if err := s.recollectChats(ctx); err != nil {
 		return nil, err
 	}

@@ -68,7 +68,23 @@ func deliverUntilSaidAgain(ctx context.Context, t *testing.T, side *Side, d gate
 	}
 }
 
-func TestRoomsMaySetBeforeTheSideRuns(t *testing.T) {
+func TestARoomThatWasNotBridgedForAWhileBeginsAnew(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	state := sidetest.NewState()
+	_, inbox, stop := start(ctx, t, hs.cfg, state, nil, lobby(testRoom), lobby(otherRoom))
+	hs.push(ctx, message("$1", "one"), in(otherRoom, message("$2", "two")))
+	awaitText(ctx, t, inbox, "two")
+	stop()
+	start(ctx, t, hs.cfg, state, nil, lobby(otherRoom))
+	got, err := state.GetMany(ctx, []string{lastKey(testRoom), lastKey(otherRoom)})
+	must(t, err)
+	if got[lastKey(testRoom)] != nil || got[lastKey(otherRoom)] == nil {
+		t.Errorf("known is %v", got)
+	}
+}
+
+func TestRoomsMayBeSetBeforeTheSideRuns(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)
 	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), func(s *Side) { s.SetRooms([]gateway.Room{lobby(testRoom)}) }, lobby(otherRoom))

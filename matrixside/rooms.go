@@ -236,7 +236,7 @@ func (n nativeRooms) add(rm *room) {
 }
 
 // recollect takes from State what is known of rooms: what an alias meant, what replaced it, and the newest event that
-// was accepted. Such notes of rooms that are bridged no more are deleted: whoever bridges one again begins anew.
+// was accepted.
 func (s *Side) recollect(ctx context.Context, rooms []*room) error {
 	var keys []string
 	for _, rm := range rooms {
@@ -261,6 +261,28 @@ func (s *Side) recollect(ctx context.Context, rooms []*room) error {
 	}
 	for _, rm := range rooms {
 		rm.last = id.EventID(got[lastKey(rm.native)])
+	}
+	return nil
+}
+
+// dropOthers deletes what was accepted last of rooms that are bridged no more: whoever bridges one again begins anew.
+func (s *Side) dropOthers(ctx context.Context, rooms []*room) error {
+	stored, err := s.deps.State.List(ctx, lastKey(""))
+	if err != nil {
+		return fmt.Errorf("read what was accepted last: %w", err)
+	}
+	for _, rm := range rooms {
+		delete(stored, lastKey(rm.native))
+	}
+	if len(stored) == 0 {
+		return nil
+	}
+	for key := range stored {
+		stored[key] = nil
+	}
+	err = s.deps.State.Update(ctx, func(ctx context.Context) error { return s.deps.State.PutMany(ctx, stored) })
+	if err != nil {
+		return fmt.Errorf("delete what is known of rooms that are not bridged: %w", err)
 	}
 	return nil
 }
