@@ -56,6 +56,9 @@ func (s *Side) moveOn(ctx context.Context, rm *room) (moved bool, err error) {
 	if to == "" || to == stranger {
 		return false, nil
 	}
+	if other := s.roomOf(to); other != nil && other != rm {
+		return false, fmt.Errorf("the room was replaced by %s, which is bridged as %s: change the configuration", to, other.ID)
+	}
 	if err := s.join(ctx, to, s.serversOf(ctx, rm, to)); err != nil {
 		return false, fmt.Errorf("the room was replaced by %s: %w", to, err)
 	}
