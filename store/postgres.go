@@ -53,6 +53,7 @@ func (s *Store) openPostgres(dsn string) error {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = connectTime
 	}
+	cfg.StatementCacheCapacity = 128 // we have fewer; pgx makes room for 512 on each connection
 	s.postgres = cfg
 	raw := sql.OpenDB(lazily{stdlib.GetConnector(*cfg, stdlib.OptionAfterConnect(durable))})
 	raw.SetMaxOpenConns(maxConns)
