@@ -168,7 +168,7 @@ func (s *Side) keepRooms(ctx context.Context, l *link) {
 					<-before
 				}
 				r.keep(keeping, l, told)
-				if ctx.Err() == nil { // the room is not ours any more
+				if ctx.Err() == nil && keeping.Err() != nil { // the room is not ours any more
 					s.leave(ctx, l, r)
 				}
 			})

@@ -34,7 +34,7 @@ func (r *room) keep(ctx context.Context, l *link, tried func()) {
 			err = r.remain(ctx, l)
 		}
 		tried()
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || l.isDown() {
 			return
 		}
 		stayed := r.side.now().Sub(began)

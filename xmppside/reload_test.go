@@ -131,3 +131,25 @@ func TestARoomBecomesSealedWhileItIsCarried(t *testing.T) {
 	w.report("encrypted")
 	w.crossed("in the clear")
 }
+
+// TestALostConnectionIsNoReasonToLeave: what is kept of the room stays.
+func TestALostConnectionIsNoReasonToLeave(t *testing.T) {
+	f := newFakeServer(t)
+	side, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsActive))
+	must(t, deliver(t, side, delivery(keyA, "hello", false)))
+	for i := range 5 {
+		l := side.currentLink()
+		f.set(func() { f.deafTo = nsMUCAdmin }) // the next time it is cut while it enters
+		l.close()
+		f.await("the room is entered again", func(n *node) bool { return f.links == i+2 && n.child(nsMUCAdmin, "query") != nil })
+		f.answerHeldBack()
+	}
+	f.juliet(body("still there?"))
+	heard(t, inbox, "still there?")
+	kept, err := side.deps.State.GetMany(t.Context(), []string{stateRoom + fakeRoom})
+	must(t, err)
+	p, _ := side.people.of(delivery("", "", false).Event.Sender)
+	if kept[stateRoom+fakeRoom] == nil || p.Rooms[fakeRoom].Nick == "" {
+		t.Errorf("the room was forgotten: %v, %+v", kept, p)
+	}
+}
