@@ -134,6 +134,7 @@ func TestAReplyFindsItsTargetInEveryRoom(t *testing.T) {
 	w.accept(w.a, arrival(w.a, "a1", "question"))
 	asked := w.next(w.b)
 	w.next(w.c)
+	w.eventually("what it is called in b is recorded", func() bool { return w.waiting(asked.Room) == 0 })
 	answer := func(m *mouth, native, target string) gateway.Arrival {
 		return reads(m, native, func() (*gateway.Event, error) {
 			return &gateway.Event{Sender: person(m), Body: gateway.Message{Text: gateway.Text{Plain: "answer"}, ReplyTo: gateway.Ref{Native: target}}}, nil
