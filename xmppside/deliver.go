@@ -78,7 +78,6 @@ type job struct {
 	voice voice
 	raw   []byte           // as it is written
 	done  bool             // an earlier attempt arrived
-	ended bool             // and is recorded as such
 	about *gateway.Receipt // set for a report in a direct chat
 	err   error
 	wait  <-chan error
@@ -223,9 +222,7 @@ func (s *Side) recall(ctx context.Context, jobs []*job) error {
 	for _, j := range jobs {
 		switch {
 		case j.Attempt == 0:
-		case s.ended.has(j.Key):
-			j.done, j.ended = true, true
-		case len(j.Known) > 0:
+		case len(j.Known) > 0, s.ended.has(j.Key):
 			j.done = true
 		default:
 			keys = append(keys, stateOut+j.Key)
@@ -315,7 +312,7 @@ func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gatew
 		if j.wait != nil {
 			j.err = s.awaitReflection(ctx, l, r, j, timer)
 		}
-		out = append(out, gateway.Outcome{Err: j.err, Ended: j.err == nil && (j.wait != nil || j.ended)})
+		out = append(out, gateway.Outcome{Err: j.err, Ended: j.err == nil && j.wait != nil})
 	}
 	return out
 }
