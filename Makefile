@@ -61,7 +61,7 @@ test-desktop: build bin/testsum ## Gajim on a screen of its own talks through Lo
 
 test-faults: build ## kills, outages, cuts and take-overs under load, counted (FAULT=PATTERN, STORE=sqlite|postgres, MESSAGES=1500, SEED=N); 25 min
 	@export $(FAULT_BED) LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge; trap testbed/down.sh EXIT; \
-	go test -tags 'goolm faults' -c -o bin/faults.test ./testbed/faults; cd testbed/faults; $(CURDIR)/bin/faults.test -test.timeout 60m -test.run '$(FAULT)'
+	go test -tags 'goolm faults' -c -o bin/faults.test ./testbed/faults; (cd testbed/faults; $(CURDIR)/bin/faults.test -test.timeout 60m -test.run '$(FAULT)')
 
 fuzz: ## every fuzz target for FUZZTIME (60s) each; fails on a finding (FUZZ=PATTERN)
 	@FUZZTIME=$(or $(FUZZTIME),60s) FUZZ='$(FUZZ)' tools/fuzz.sh
