@@ -75,6 +75,10 @@ func finish() int {
 	table := fmt.Sprintf("%s\n%s (SEED=%d)\n", Table(world.rows), Summary(world.rows), world.seed)
 	fmt.Fprint(os.Stderr, "\n", table)
 	code := 0
+	if len(world.rows) == 0 {
+		say("there is no such fault")
+		code = 1
+	}
 	for _, r := range world.rows {
 		if !r.Sound() {
 			code = 1
