@@ -25,10 +25,10 @@ func ConnectAndJoin(ctx context.Context, b *peers.Bed) (map[Network]time.Duratio
 	}
 	defer slot.Release()
 	longest := map[Network]time.Duration{}
-	for i := range probes {
-		for network, probe := range map[Network]func(context.Context, *peers.Bed, *peers.Slot, int) error{XMPP: probeXMPP, IRC: probeIRC} {
+	for range probes {
+		for network, probe := range map[Network]func(context.Context, *peers.Bed, *peers.Slot) error{XMPP: probeXMPP, IRC: probeIRC} {
 			begun := time.Now()
-			if err := probe(ctx, b, slot, i); err != nil {
+			if err := probe(ctx, b, slot); err != nil {
 				return nil, fmt.Errorf("how long %s takes: %w", network, err)
 			}
 			longest[network] = max(longest[network], time.Since(begun))
@@ -39,7 +39,7 @@ func ConnectAndJoin(ctx context.Context, b *peers.Bed) (map[Network]time.Duratio
 
 const probes = 5
 
-func probeXMPP(ctx context.Context, b *peers.Bed, slot *peers.Slot, n int) error {
+func probeXMPP(ctx context.Context, b *peers.Bed, slot *peers.Slot) error {
 	conn, err := dial(ctx, b.Addr("COMPONENT"))
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func probeXMPP(ctx context.Context, b *peers.Bed, slot *peers.Slot, n int) error
 			digest := sha1.Sum([]byte(attribute(start, "id") + slot.ComponentSecret))
 			fmt.Fprintf(conn, "<handshake>%s</handshake>", hex.EncodeToString(digest[:]))
 		case "handshake":
-			fmt.Fprintf(conn, "<presence from='probe@%s/probe' to='probe-%d@conference.%s/probe'><x xmlns='http://jabber.org/protocol/muc'/></presence>", slot.Component, n, b.Host)
+			fmt.Fprintf(conn, "<presence from='probe@%s/probe' to='%s@conference.%s/probe'><x xmlns='http://jabber.org/protocol/muc'/></presence>", slot.Component, peers.Unique("probe"), b.Host)
 		case "status":
 			if attribute(start, "code") == "110" {
 				return nil
@@ -81,7 +81,7 @@ func attribute(e xml.StartElement, name string) string {
 	return ""
 }
 
-func probeIRC(ctx context.Context, b *peers.Bed, slot *peers.Slot, _ int) error {
+func probeIRC(ctx context.Context, b *peers.Bed, _ *peers.Slot) error {
 	conn, err := dial(ctx, b.Addr("IRC"))
 	if err != nil {
 		return err
