@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -77,6 +78,39 @@ func TestADropIsToldToItsSenderAndTheLaneGoesOn(t *testing.T) {
 	if !ok || r.State != gateway.Undeliverable || !strings.Contains(r.Reason, "too long for this room") || r.Target.Native != "1" || r.Target.Author != person(w.a) {
 		t.Errorf("told %+v", d.Event.Body)
 	}
+}
+
+// unheard is a journal whose commits for one network succeed without a word, some times.
+type unheard struct {
+	gateway.Journal
+	network string
+	times   atomic.Int32
+}
+
+func (u *unheard) Do(ctx context.Context, network string, fn func(context.Context) error) error {
+	err := u.Journal.Do(ctx, network, fn)
+	if err == nil && network == u.network && u.times.Add(-1) >= 0 {
+		return fmt.Errorf("%w: the answer to COMMIT got lost", gateway.ErrStore)
+	}
+	return err
+}
+
+func TestAReportThatWasWrittenUnheardIsToldOnce(t *testing.T) {
+	w := newWorld(t)
+	u := &unheard{network: "b"}
+	w.wrap = func(j gateway.Journal) gateway.Journal { u.Journal = j; return u }
+	w.b.answer(func(d gateway.Delivery) gateway.Outcome {
+		u.times.Store(2)
+		return gateway.Failed(gateway.Dropf("too long for this room"))
+	})
+	w.start()
+	w.accept(w.a, arrival(w.a, "1", "bad"))
+	if _, told := w.next(w.a).Event.Body.(gateway.Receipt); !told {
+		t.Error("told something else")
+	}
+	w.eventually("the report is recorded three times over", func() bool { return u.times.Load() < 0 })
+	w.accept(w.c, arrival(w.c, "2", "next"))
+	w.wantNext(w.a, "next")
 }
 
 func TestAfterItsAgeLimitADeliveryIsGivenUp(t *testing.T) {

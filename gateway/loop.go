@@ -21,6 +21,8 @@ const (
 	// loopTexts is how many texts of a bridge are remembered, for loopTime. loopSpeakers bounds the speakers.
 	loopTexts    = 256
 	loopSpeakers = 256
+	// loopVerdicts bounds the messages whose verdict is remembered: more than one batch brings.
+	loopVerdicts = 4096
 	loopTime     = time.Minute
 	// loopLines is how many lines of a message are remembered each: relays may carry them one by one.
 	loopLines = 16
@@ -50,6 +52,8 @@ type lately struct {
 	texts    [loopTexts]spoken // a ring
 	next     int
 	speakers map[personKey]*speaker
+	// verdicts are by network and native id, since Accept may run again: nothing counts twice.
+	verdicts map[string]bool
 }
 
 // spoken is one text, or one line of it.
@@ -65,9 +69,6 @@ type speaker struct {
 	person bool // said something that names nobody
 	copies int  // since
 	since  time.Time
-	// last is the native id that was judged last, and verdict how: Accept may run again.
-	last    string
-	verdict bool
 }
 
 // keep forgets bridges that are gone.
@@ -92,12 +93,15 @@ func (l *loops) heard(bridge, native string, who Person, m Message) (isCopy bool
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.of(bridge)
-	if sp := s.speakers[personKey{who.Network, who.ID}]; sp != nil && sp.last == native && native != "" {
-		return sp.verdict
+	key := who.Network + " " + native
+	if verdict, judged := s.verdicts[key]; judged && native != "" {
+		return verdict
 	}
 	isCopy = s.judge(l, who, m.Text.Plain)
-	sp := s.speakers[personKey{who.Network, who.ID}]
-	sp.last, sp.verdict = native, isCopy
+	if len(s.verdicts) >= loopVerdicts {
+		clear(s.verdicts)
+	}
+	s.verdicts[key] = isCopy
 	if !isCopy { // a copy of a copy names the first speaker as well
 		s.add(l, who, m.Text.Plain)
 	}
@@ -139,7 +143,7 @@ func (l *loops) shown(bridge string, who Person, m Message) {
 func (l *loops) of(bridge string) *lately {
 	s := l.by[bridge]
 	if s == nil {
-		s = &lately{speakers: map[personKey]*speaker{}}
+		s = &lately{speakers: map[personKey]*speaker{}, verdicts: map[string]bool{}}
 		l.by[bridge] = s
 	}
 	return s

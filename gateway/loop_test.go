@@ -94,8 +94,8 @@ func TestLoopsJudgeOnce(t *testing.T) {
 	}
 	hear("0", "Bob", "well")
 	hear("1", "Alice", "hello")
-	for i := range 5 {
-		if hear("2", "Bob", "<Alice> hello") {
+	for i := range 5 { // a batch of two, in a transaction that runs again and again
+		if hear("2", "Bob", "<Alice> hello") || hear("2b", "Bob", "it is late") {
 			t.Errorf("a person's quote is a copy, the %d. time that it is judged", i)
 		}
 	}

@@ -169,7 +169,7 @@ func (s *settlement) report(row *Queued, ev *Event, reason string) {
 	}
 	s.told[key] = reportPause(ev.At)
 	s.reports = append(s.reports, &Event{
-		At: ev.At, Time: s.g.now(), own: true,
+		At: ev.At, Native: "report/" + row.Key, Time: s.g.now(), own: true,
 		Body: Receipt{Target: Ref{ID: ev.ID, Author: ev.Sender}, State: Undeliverable, Reason: reason},
 	})
 }
@@ -189,7 +189,7 @@ func (s *settlement) commit(ctx context.Context) error {
 			if err := s.g.journal.Finish(ctx, s.done); err != nil {
 				return err
 			}
-			entries, err := s.entries()
+			entries, err := s.entries(ctx)
 			if err != nil || len(entries) == 0 {
 				return err
 			}
@@ -207,19 +207,32 @@ func (s *settlement) commit(ctx context.Context) error {
 	}
 }
 
-func (s *settlement) entries() ([]Entry, error) {
+// entries are the reports that were not written down by an earlier try, whose end nobody heard.
+func (s *settlement) entries(ctx context.Context) ([]Entry, error) {
+	if len(s.reports) == 0 {
+		return nil, nil
+	}
+	natives := make([]Native, len(s.reports))
+	for i, ev := range s.reports {
+		natives[i] = Native{ev.At, ev.Native}
+	}
+	written, err := s.g.journal.Seen(ctx, natives, true)
+	if err != nil {
+		return nil, err
+	}
 	entries := make([]Entry, 0, len(s.reports))
-	for _, ev := range s.reports {
-		id, err := NewID(s.g.rand)
-		if err != nil {
+	for i, ev := range s.reports {
+		if written[natives[i]] {
+			continue
+		}
+		if ev.ID, err = NewID(s.g.rand); err != nil {
 			return nil, err
 		}
-		ev.ID = id
 		to, _ := s.g.router.Load().route(ev)
 		if err := s.g.mintKeys(to); err != nil {
 			return nil, err
 		}
-		entries = append(entries, Entry{Event: ev, Deliveries: to})
+		entries = append(entries, Entry{Event: ev, Deliveries: to, Links: links(ev.At, ev.Native, nil, ev.ID, "")})
 	}
 	return entries, nil
 }

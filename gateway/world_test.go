@@ -129,6 +129,7 @@ type world struct {
 	rooms    gateway.Bridge
 
 	direct gateway.Direct
+	wrap   func(gateway.Journal) gateway.Journal // nil: the store itself
 }
 
 func newWorld(t *testing.T) *world {
@@ -156,8 +157,12 @@ func (w *world) start() *world {
 		w.t.Fatal(err)
 	}
 	w.st, w.reg, w.status = st, prometheus.NewRegistry(), gateway.NewStatus([]string{"a", "b", "c"}, log)
+	journal := gateway.Journal(st)
+	if w.wrap != nil {
+		journal = w.wrap(st)
+	}
 	g := gateway.New(gateway.Config{
-		Journal: st, Leases: st, Bridges: []gateway.Bridge{w.rooms, w.second()}, Direct: w.direct, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
+		Journal: journal, Leases: st, Bridges: []gateway.Bridge{w.rooms, w.second()}, Direct: w.direct, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
 		Status: w.status, Log: log, Metrics: w.reg, Rand: rand.Reader, Now: w.now, MaxAge: w.age, LaneLimit: w.limit,
 	})
 	w.g = g
