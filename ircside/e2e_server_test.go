@@ -206,7 +206,7 @@ func awaitSASL(t testing.TB, address string) {
 			return err
 		}
 		defer conn.Close()
-		_ = conn.SetDeadline(time.Now().Add(2 * time.Second))
+		_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 		if _, err := io.WriteString(conn, "CAP LS 302\r\n"); err != nil {
 			return err
 		}

