@@ -8,7 +8,6 @@ import (
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
@@ -110,9 +109,7 @@ func (m member) Cut(context.Context) error {
 // exercise runs the suite in a room that shows real addresses, so that the peer's id is known.
 func exercise(t *testing.T, sealed bool, puppets gateway.Puppets) {
 	sidetest.Exercise(t, func(t *testing.T) sidetest.Harness {
-		b := openBed(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		defer cancel()
+		ctx, b := within(t), openBed(t)
 		juliet := b.login(ctx, t, "juliet")
 		room := b.room(ctx, t, juliet, sealed, puppets)
 		must(t, juliet.Configure(ctx, room.ID, map[string]any{"whois": "anyone"}))
