@@ -109,7 +109,7 @@ func (b *bed) start(ctx context.Context, t *testing.T, state *sidetest.State, ro
 }
 
 func within(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 60*time.Second, errors.New("60 s have passed"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("3 min have passed"))
 	t.Cleanup(cancel)
 	return ctx
 }

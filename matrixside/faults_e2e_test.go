@@ -17,7 +17,7 @@ import (
 
 // longer is for tests in which a homeserver starts anew.
 func longer(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 150*time.Second, errors.New("150 s have passed"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 6*time.Minute, errors.New("6 min have passed"))
 	t.Cleanup(cancel)
 	return ctx
 }

@@ -64,8 +64,8 @@ halt() {
   if alive "$1"; then
     read -r pid _ <"$TESTBED_DIR/pids/$1"
     kill -"${2:-TERM}" "$pid"
-    for ((i = 0; i < 200; i++)); do running "$pid" || break; sleep 0.05; done
-    if running "$pid"; then echo "testbed: $1 did not stop within 10 s: killed" >&2; kill -KILL "$pid"; fi
+    for ((i = 0; i < 600; i++)); do running "$pid" || break; sleep 0.05; done
+    if running "$pid"; then echo "testbed: $1 did not stop within 30 s: killed" >&2; kill -KILL "$pid"; fi
   fi
   rm -f "$TESTBED_DIR/pids/$1" "$TESTBED_DIR/pids/$1.conf"
 }
@@ -80,10 +80,10 @@ free_port() {
   done
 }
 
-# await NAME COMMAND...: waits until the command succeeds, 60 s at most, or the daemon dies.
+# await NAME COMMAND...: waits until the command succeeds, 3 minutes at most, or the daemon dies.
 await() {
   local name=$1 i; shift
-  for ((i = 0; i < 600; i++)); do
+  for ((i = 0; i < 1800; i++)); do
     if "$@"; then return; fi
     alive "$name" || break
     sleep 0.1

@@ -19,7 +19,7 @@ DATA = "{jabber:x:data}"
 GIVEN_UP = ("internal-server-error", "item-not-found")
 NO_SUCH = ("item-not-found", "service-unavailable", "feature-not-implemented")
 PLUGINS = ("xep_0030", "xep_0045", "xep_0060", "xep_0115", "xep_0163", "xep_0199", "xep_0280")
-REPLY_SECONDS = 20
+REPLY_SECONDS = 60
 
 
 def emit(**line):

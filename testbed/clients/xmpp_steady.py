@@ -10,7 +10,7 @@ MUC = "http://jabber.org/protocol/muc"
 MAM = "{urn:xmpp:mam:2}"
 RSM = "{http://jabber.org/protocol/rsm}"
 PAUSE = 0.2         # seconds between two tries to connect, or to say something that was refused
-PATIENCE = 10       # seconds for an answer while the rooms are entered; then it begins again
+PATIENCE = 30       # seconds for an answer while the rooms are entered; then it begins again
 
 
 class Steady:

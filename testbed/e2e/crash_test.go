@@ -30,7 +30,7 @@ func TestAKillUnderLoad(t *testing.T) {
 	ok(t, s.Kill(s.Processes[0]))
 	ok(t, s.Processes[0].Start())
 	ok(t, load.Wait())
-	ok(t, s.Ledger.Drain(ctx, 45*time.Second))
+	ok(t, s.Ledger.Drain(ctx, 2*time.Minute))
 	row := faults.Row{Fault: "kill -9", Store: "sqlite", Directions: s.Ledger.Report(), Notes: s.Ledger.Reports()}
 	if !row.Sound() {
 		t.Errorf("the kill did harm:\n%s", faults.Table([]faults.Row{row}))

@@ -131,18 +131,16 @@ func TestADeviceIsTakenAway(t *testing.T) {
 	})
 }
 
-// sayUntil has the Matrix user speak, up to ten times, until the sealed message that arrives fits.
+// sayUntil has the Matrix user speak until the sealed message that arrives fits.
 func sayUntil(ctx context.Context, t *testing.T, s *peers.Scene, what string, fits func(peers.XMPPEvent) bool) peers.XMPPEvent {
 	t.Helper()
-	for n := range 10 {
+	for n := 0; ; n++ { // what is awaited travels on its own; each message shows how far it is
 		text := fmt.Sprintf("%s: try %d", what, n)
 		fromMatrix(ctx, t, s, text)
 		if e := must[peers.XMPPEvent](t)(s.Owner.AwaitSealed(ctx, s.Room, text)); fits(e) {
 			return e
 		}
 	}
-	t.Fatalf("not in ten messages: %s", what)
-	return peers.XMPPEvent{}
 }
 
 // hasKeyExchange says whether a sealed message still sets up a session with somebody, as all do until it is confirmed.

@@ -14,7 +14,7 @@ import (
 )
 
 // patience is what a scenario may take on a busy machine; it is a limit, nothing waits for it.
-const patience = 90 * time.Second
+const patience = 4 * time.Minute
 
 // world is what all scenarios share.
 var world struct {
@@ -85,7 +85,7 @@ func onOneStore(t *testing.T, o peers.SceneOptions, play func(ctx context.Contex
 	if only := os.Getenv("LOCKBRIDGE_E2E_STORE"); only != "" {
 		store = only
 	}
-	ctx := within(t, 6*patience)
+	ctx := within(t, 3*patience)
 	play(ctx, t, scene(ctx, t, o, store))
 }
 

@@ -367,7 +367,7 @@ func (p *Profanity) AwaitSealed(ctx context.Context, from, text string) error {
 
 // Close quits Profanity and its tmux server and removes its files.
 func (p *Profanity) Close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	p.tmux(ctx, "kill-server")
 	for _, pid := range []int{p.pid, p.tmuxPID} {

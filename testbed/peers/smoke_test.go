@@ -11,7 +11,7 @@ import (
 )
 
 func start(t *testing.T) (context.Context, *Bed) {
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 60*time.Second, errors.New("60 s have passed"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("3 min have passed"))
 	t.Cleanup(cancel)
 	b, err := Start(ctx, os.Stderr)
 	if err != nil {

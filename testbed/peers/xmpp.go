@@ -356,7 +356,7 @@ func (c *XMPPClient) Close() error {
 }
 
 // closeWithin is how long logging out may take.
-const closeWithin = 5 * time.Second
+const closeWithin = 30 * time.Second
 
 // Kill ends the client's process without a word to the server.
 func (c *XMPPClient) Kill() error {
