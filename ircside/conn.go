@@ -322,7 +322,7 @@ func (s *session) handleAll(raw []byte, in *bufio.Reader) (err error) {
 // write keeps the session up and writes what may leave, until ctx ends or something fails.
 func (s *session) write(ctx context.Context, sock net.Conn) error {
 	for ctx.Err() == nil {
-		out, wait, err := s.next()
+		out, due, err := s.next()
 		if err != nil {
 			return err
 		}
@@ -334,8 +334,8 @@ func (s *session) write(ctx context.Context, sock net.Conn) error {
 			continue
 		}
 		var timer <-chan time.Time
-		if wait > 0 {
-			timer = s.c.side.clock.after(wait)
+		if !due.IsZero() {
+			timer = s.c.side.clock.until(due)
 		}
 		select {
 		case <-s.wake:

@@ -217,7 +217,7 @@ func TestNickTaken(t *testing.T) {
 
 func TestReconnects(t *testing.T) {
 	two := gateway.Room{Address: gateway.Address{Network: "net", ID: "#two"}, Password: "key"}
-	r := begin(t, nil, lobby(), two)
+	r := begin(t, hasty, lobby(), two)
 	if out := r.side.Deliver(t.Context(), []gateway.Delivery{delivery("k0", "early")}); len(out) != 1 || out[0].Err == nil || gateway.IsDrop(out[0].Err) {
 		t.Errorf("before the connection: %+v", out)
 	}
@@ -269,7 +269,7 @@ func TestReconnects(t *testing.T) {
 func TestKickedAndBanned(t *testing.T) {
 	r := begin(t, func(_ *Config, s *Side) {
 		if s != nil {
-			s.timings.knock = 10 * time.Millisecond
+			s.timings.knock, s.timings.soon = 10*time.Millisecond, 0
 		}
 	})
 	l := r.up(labels)
@@ -351,17 +351,23 @@ func TestPacing(t *testing.T) {
 
 // TestSilence: a server that says nothing is asked, and given up when it does not answer.
 func TestSilence(t *testing.T) {
+	hand := newHandClock()
 	r := begin(t, func(_ *Config, s *Side) {
 		if s != nil {
-			s.timings.quiet, s.timings.answer = 30*time.Millisecond, 200*time.Millisecond
+			s.clock = hand.clock()
 		}
 	})
-	l := r.up("")
-	l.send(":irc.test PONG irc.test :" + l.expect("PING :"))
+	l, wait := r.up(""), r.side.timings
+	hand.advance(wait.quiet)
+	l.send(":irc.test PONG irc.test :"+l.expect("PING :"), ":bob!b@h PRIVMSG #lobby :the PONG was read")
+	r.awaitText("the PONG was read")
+	hand.advance(wait.quiet)
 	l.expect("PING :alive")
+	hand.advance(wait.answer)
 	if err := r.state(); err == nil || !strings.Contains(err.Error(), "silent") {
 		t.Errorf("told %v", err)
 	}
+	hand.skipPause()
 	r.accept()
 }
 

@@ -36,6 +36,7 @@ func testClock() clock {
 	return clock{
 		now:   func() time.Time { return time.Date(2026, 5, 4, 3, 2, 1, 0, time.UTC) },
 		after: func(time.Duration) <-chan time.Time { return nil },
+		until: func(time.Time) <-chan time.Time { return nil },
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // TestInDoubt: a line whose echo was lost with the connection is looked for in the history: said again if it is not
 // there, and only linked if it is.
 func TestInDoubt(t *testing.T) {
-	r := begin(t, patient)
+	r := begin(t, nil)
 	l := r.upAgain()
 	l.send("@msgid=m0 :bob!b@h PRIVMSG #lobby :hello")
 	r.awaitText("hello") // by now it is recorded where we came in
@@ -50,7 +50,7 @@ func TestInDoubt(t *testing.T) {
 	for i, text := range []string{"third", "fourth"} {
 		p.add(fmt.Sprintf("m%d", i+3), "lb", said(text), time.Now().UTC())
 	}
-	r = r.beginAgain(patient)
+	r = r.beginAgain(nil)
 	l = r.upAgain()
 	third, fourth, fifth := delivery("k3", "third"), delivery("k4", "fourth"), delivery("k5", "fourth")
 	third.Attempt, fourth.Attempt, fifth.Attempt = 1, 1, 1
@@ -65,10 +65,10 @@ func TestInDoubt(t *testing.T) {
 	wantParts(t, r.outcomes(got), "m3", "m4", "m5")
 }
 
-// patient makes deliveries wait for what is under way.
-func patient(_ *Config, s *Side) {
+// hasty has deliveries not wait for what is under way.
+func hasty(_ *Config, s *Side) {
 	if s != nil {
-		s.timings.soon = patience
+		s.timings.soon = 0
 	}
 }
 
@@ -91,7 +91,7 @@ func wantParts(t *testing.T, out []gateway.Outcome, want ...string) {
 // TestAnothersLine: a line of ours that the history holds may be an earlier one with the same words, which the journal
 // knows; then ours was not said.
 func TestAnothersLine(t *testing.T) {
-	r := begin(t, patient)
+	r := begin(t, nil)
 	l := r.upAgain()
 	l.send("@msgid=m0 :bob!b@h PRIVMSG #lobby :hello")
 	r.awaitText("hello")
@@ -122,7 +122,7 @@ func TestAnothersLine(t *testing.T) {
 
 // TestGhost: what a connection says that we have lost and the server has not is not somebody else's, and settles a doubt.
 func TestGhost(t *testing.T) {
-	r := begin(t, patient)
+	r := begin(t, nil)
 	l := r.up(labels)
 	got := r.deliver(delivery("k1", "one"), delivery("k2", "two"))
 	l.expect("@label=k1/ ")

@@ -17,8 +17,8 @@ import (
 	"lockbridge/gateway/sidetest"
 )
 
-// patience is how long a test waits for what should happen at once.
-const patience = 20 * time.Second
+// patience is how long a test waits for what should happen at once: on a busy machine it does not.
+const patience = time.Minute
 
 // fake is an IRC server that says what a test tells it to.
 type fake struct {
@@ -98,7 +98,7 @@ func beginOn(t *testing.T, state *sidetest.State, inbox *sidetest.Inbox, change 
 	}
 	timings := &r.side.timings
 	timings.retryLeast, timings.refused, timings.rejoin, timings.knock = time.Millisecond, time.Millisecond, time.Millisecond, time.Millisecond
-	timings.mute, timings.throttle, timings.soon = 0, time.Millisecond, 50*time.Millisecond
+	timings.mute, timings.throttle, timings.soon = 0, time.Millisecond, patience
 	if change != nil {
 		change(&cfg, r.side)
 	}
@@ -113,7 +113,13 @@ func beginOn(t *testing.T, state *sidetest.State, inbox *sidetest.Inbox, change 
 				t.Errorf("Run: %v", err)
 			}
 			ln.Close()
-			goleak.VerifyNone(t, before)
+			leak := goleak.Find(before)
+			for end := time.Now().Add(patience); leak != nil && time.Now().Before(end); {
+				leak = goleak.Find(before) // what the test itself runs may still be ending
+			}
+			if leak != nil {
+				t.Error(leak)
+			}
 		})
 	}
 	t.Cleanup(r.stop)
@@ -129,13 +135,13 @@ func (f *fake) accept() *link {
 		f.t.Fatal(err)
 	}
 	f.t.Cleanup(func() { conn.Close() })
-	_ = conn.SetDeadline(time.Now().Add(patience))
 	return &link{f.t, conn, bufio.NewReader(conn)}
 }
 
 // expect reads the next line, which must begin so, and returns what follows.
 func (l *link) expect(begin string) string {
 	l.t.Helper()
+	_ = l.conn.SetDeadline(time.Now().Add(patience))
 	text, err := l.in.ReadString('\n')
 	if err != nil {
 		l.t.Fatalf("waiting for %q: %v", begin, err)
@@ -153,6 +159,7 @@ func (l *link) expect(begin string) string {
 // send writes lines.
 func (l *link) send(lines ...string) {
 	l.t.Helper()
+	_ = l.conn.SetDeadline(time.Now().Add(patience))
 	if _, err := l.conn.Write([]byte(strings.Join(lines, "\r\n") + "\r\n")); err != nil {
 		l.t.Fatal(err)
 	}
@@ -321,28 +328,57 @@ func newHandClock() *handClock {
 }
 
 func (c *handClock) clock() clock {
-	return clock{now: func() time.Time {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.t
-	}, after: func(d time.Duration) <-chan time.Time {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		ch := make(chan time.Time, 1)
-		c.timers[ch] = c.t.Add(d)
-		c.asked <- d
-		return ch
-	}}
+	return clock{
+		now: func() time.Time {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.t
+		},
+		after: func(d time.Duration) <-chan time.Time {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.timer(c.t.Add(d))
+		},
+		until: func(at time.Time) <-chan time.Time {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return c.timer(at)
+		},
+	}
+}
+
+// timer makes a channel that tells when it is so late. The caller holds the mutex.
+func (c *handClock) timer(at time.Time) <-chan time.Time {
+	ch := make(chan time.Time, 1)
+	c.timers[ch] = at
+	c.ring()
+	c.asked <- at.Sub(c.t)
+	return ch
+}
+
+// ring tells those whose time has come. The caller holds the mutex.
+func (c *handClock) ring() {
+	for ch, at := range c.timers {
+		if !at.After(c.t) {
+			ch <- c.t
+			delete(c.timers, ch)
+		}
+	}
 }
 
 func (c *handClock) advance(d time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.t = c.t.Add(d)
-	for ch, at := range c.timers {
-		if !at.After(c.t) {
-			ch <- c.t
-			delete(c.timers, ch)
+	c.ring()
+}
+
+// skipPause lets the pause before the next connection pass, which is the shortest wait of a rig.
+func (c *handClock) skipPause() {
+	for d := range c.asked {
+		if d > 0 && d <= time.Millisecond {
+			c.advance(d)
+			return
 		}
 	}
 }

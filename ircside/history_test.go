@@ -227,21 +227,24 @@ func TestCatchUpIsBounded(t *testing.T) {
 func TestNoHistoryAfterAll(t *testing.T) {
 	for name, answers := range map[string]bool{"refuses": true, "is silent": false} {
 		t.Run(name, func(t *testing.T) {
+			hand := newHandClock()
 			r := begin(t, func(_ *Config, s *Side) {
-				if s != nil && !answers {
-					s.timings.answer = 200 * time.Millisecond
+				if s != nil {
+					s.clock = hand.clock()
 				}
 			})
 			l := r.upAgain()
 			l.send("@msgid=h1 :bob!b@h PRIVMSG #lobby :one")
 			r.awaitText("one")
 			l.conn.Close()
+			hand.skipPause()
 			l = r.upAgain()
 			if answers {
 				l.serve(&past{nothing: true})
 				l.serve(&past{nothing: true})
 			} else {
 				l.expect("CHATHISTORY AFTER ")
+				hand.advance(r.side.timings.answer + time.Second)
 			}
 			l.send("@msgid=h3 :bob!b@h PRIVMSG #lobby :three")
 			r.awaitText("three")
@@ -266,7 +269,7 @@ func TestUnaskedHistory(t *testing.T) {
 
 // TestChatsCatchUp: what was written to us alone is read for everybody who wrote, before what is written meanwhile.
 func TestChatsCatchUp(t *testing.T) {
-	r := begin(t, patient)
+	r := begin(t, nil)
 	l := r.upAgain()
 	start := noon()
 	l.send("@msgid=m0;time=" + stampOf(start) + " :bob!b@h PRIVMSG lb :juliet@example.org: first")

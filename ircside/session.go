@@ -79,14 +79,14 @@ func (s *session) labelled() bool {
 // what lies behind them until something else happens to it, or a second has passed.
 const window = 8 << 10
 
-// next returns what to write now, or how long to wait (zero: until nudged).
-func (s *session) next() (out string, wait time.Duration, err error) {
+// next returns what to write now, or until when to wait (zero: until nudged).
+func (s *session) next() (out string, due time.Time, err error) {
 	s.c.mu.Lock()
 	defer s.c.mu.Unlock()
 	now := s.c.side.clock.now()
-	due, err := s.upkeep(now)
+	due, err = s.upkeep(now)
 	if err != nil {
-		return "", 0, err
+		return "", time.Time{}, err
 	}
 	var b strings.Builder
 	for _, text := range s.now {
@@ -95,6 +95,7 @@ func (s *session) next() (out string, wait time.Duration, err error) {
 	}
 	s.now = nil
 	var lines []*line
+	var wait time.Duration
 	if s.registered {
 		s.prune()
 		lines, wait = s.pace.take(now, window-s.unread)
@@ -113,11 +114,11 @@ func (s *session) next() (out string, wait time.Duration, err error) {
 		}
 	}
 	s.raiseBarrier(&b, now, wait > 0)
-	if !due.IsZero() {
-		wait = least(wait, max(due.Sub(now), 1))
+	if wait > 0 {
+		due = earliest(due, now.Add(wait))
 	}
 	s.flush()
-	return b.String(), wait, nil
+	return b.String(), due, nil
 }
 
 // raiseBarrier asks for a sign that the server has read what was written, where echoes do not tell: the PONG to our
@@ -273,14 +274,6 @@ func (s *session) ready() {
 // earliest returns the earlier of two times, of which a zero one is none.
 func earliest(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
-}
-
-// least returns the shorter of two waits, of which a zero one is none.
-func least(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
 		return b
 	}
 	return a

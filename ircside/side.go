@@ -25,10 +25,11 @@ type Side struct {
 	reconnects prometheus.Counter
 }
 
-// clock is the time as the side sees it.
+// clock is the time as the side sees it. until misses nothing that happens between the look at the time and the wait.
 type clock struct {
 	now   func() time.Time
 	after func(time.Duration) <-chan time.Time
+	until func(time.Time) <-chan time.Time
 }
 
 // timings are the side's waits.
@@ -69,7 +70,7 @@ func defaultTimings() timings {
 func New(cfg Config, deps gateway.Deps) (*Side, error) {
 	s := &Side{
 		cfg: cfg, deps: deps, jitter: rand.Float64, timings: defaultTimings(),
-		clock: clock{now: time.Now, after: time.After},
+		clock: clock{now: time.Now, after: time.After, until: func(at time.Time) <-chan time.Time { return time.After(time.Until(at)) }},
 	}
 	var wrong []error
 	for _, r := range deps.Rooms {

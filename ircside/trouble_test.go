@@ -215,7 +215,7 @@ func TestForget(t *testing.T) {
 
 // TestWaitsForTheLogin: a delivery that comes while we connect goes out with the JOIN's answer, not after a pause.
 func TestWaitsForTheLogin(t *testing.T) {
-	r := begin(t, patient)
+	r := begin(t, nil)
 	l := r.accept()
 	got := r.deliver(delivery("k1", "one"))
 	l.register(labels)
