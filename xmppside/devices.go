@@ -2,6 +2,7 @@ package xmppside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -207,7 +208,7 @@ func (d *directory) bundle(ctx context.Context, l *link, a deviceName) *omemo.Bu
 		delete(d.broken, a)
 		return d.spent.fresh(a, b)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || errors.Is(err, errLinkDown) {
 		return nil
 	}
 	pause := silentPause

@@ -110,7 +110,8 @@ func (l *link) checkFrom(raw []byte) error {
 	return nil
 }
 
-// ask sends a query and waits for its answer, at most askTimeout. An answer of type error is returned as *stanzaError.
+// ask sends a query and waits for its answer, at most askTimeout. An answer of type error is returned as *stanzaError, the
+// end of the link as errLinkDown.
 func (l *link) ask(ctx context.Context, kind, from, to string, payload *node) (*node, error) {
 	ctx, cancel := context.WithTimeout(ctx, l.askTimeout)
 	defer cancel()
@@ -124,6 +125,9 @@ func (l *link) ask(ctx context.Context, kind, from, to string, payload *node) (*
 		return nil, err
 	}
 	resp, err := l.sess.SendIQ(ctx, xml.NewDecoder(bytes.NewReader(raw)))
+	if err != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = fmt.Errorf("%w: %w", errLinkDown, err) // which tells nothing about whom we ask
+	}
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", to, err)
 	}

@@ -3,6 +3,7 @@ package xmppside
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -142,9 +143,9 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 func (d *directory) refresh(ctx context.Context, l *link, names []listName) error {
 	defer d.refreshed(names)
 	fresh := make([]published, len(names))
-	read := make([]bool, len(names))
+	errs := make([]error, len(names))
 	inParallel(len(names), 2*perDomain, func(i int) {
-		fresh[i], read[i] = d.read(ctx, l, names[i])
+		fresh[i], errs[i] = d.read(ctx, l, names[i])
 	})
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -153,7 +154,10 @@ func (d *directory) refresh(ctx context.Context, l *link, names []listName) erro
 	var whose []string
 	news := map[listName]published{}
 	for i, name := range names {
-		if !read[i] {
+		if errors.Is(errs[i], errLinkDown) {
+			continue
+		}
+		if errs[i] != nil {
 			d.markSilent(name)
 			continue
 		}
@@ -240,24 +244,26 @@ func (d *directory) markSilent(name listName) {
 	d.silent[name] = d.side.now().Add(silentPause)
 }
 
-// read asks for one list. false: nothing was learnt.
-func (d *directory) read(ctx context.Context, l *link, name listName) (published, bool) {
+// read asks for one list. With an error nothing was learnt.
+func (d *directory) read(ctx context.Context, l *link, name listName) (published, error) {
 	xml, err := d.fetch(ctx, l, name.jid, listNode(name.version), "")
 	switch c := condition(err); {
 	case err == nil:
 		ids, err := omemo.ParseDeviceList(name.version, xml)
 		if err != nil {
 			d.grumble(name, "a device list is malformed", err)
-			return published{}, false
+			return published{}, err
 		}
-		return published{IDs: ids, Read: d.side.now()}, true
+		return published{IDs: ids, Read: d.side.now()}, nil
 	case hidden(err):
-		return published{Forbidden: true, Read: d.side.now()}, true
+		return published{Forbidden: true, Read: d.side.now()}, nil
 	case c == "item-not-found":
-		return published{Read: d.side.now()}, true
+		return published{Read: d.side.now()}, nil
 	default:
-		d.grumble(name, "a device list could not be read; the last one known counts", err)
-		return published{}, false
+		if !errors.Is(err, errLinkDown) {
+			d.grumble(name, "a device list could not be read; the last one known counts", err)
+		}
+		return published{}, err
 	}
 }
 
