@@ -46,8 +46,8 @@ const modern = "ssl_gnutls redirect spanningtree callerid sha256 services_accoun
 func startServer(t testing.TB, want server) realServer {
 	t.Helper()
 	dir := t.TempDir()
-	s := realServer{plain: freeAddress(t), tls: freeAddress(t), cert: filepath.Join(dir, "cert.pem")}
-	link := freeAddress(t)
+	host := ownHost()
+	s := realServer{plain: net.JoinHostPort(host, "6667"), tls: net.JoinHostPort(host, "6697"), cert: filepath.Join(dir, "cert.pem")}
 	key := filepath.Join(dir, "key.pem")
 	writeCertificate(t, s.cert, key)
 	flood := `threshold="1000000" commandrate="1000000" fakelag="no" recvq="64K"`
@@ -64,16 +64,16 @@ func startServer(t testing.TB, want server) realServer {
 <options defaultmodes="not">
 <security runasuser="" runasgroup="">
 <limits maxnick="31" maxchan="64" maxline="512">
-<bind address="127.0.0.1" port="%[3]s" type="clients">
-`, dir, flood, port(s.plain))
+<bind address="%[3]s" port="6667" type="clients">
+`, dir, flood, host)
 	if !want.old {
-		conf += fmt.Sprintf(`<bind address="127.0.0.1" port="%s" type="clients" sslprofile="x">
-<sslprofile name="x" provider="gnutls" certfile="%s" keyfile="%s">
-<bind address="127.0.0.1" port="%s" type="servers">
-<link name="services.localhost" ipaddr="127.0.0.1" port="%[4]s" allowmask="127.0.0.1" sendpass="secret" recvpass="secret">
+		conf += fmt.Sprintf(`<bind address="%[1]s" port="6697" type="clients" sslprofile="x">
+<sslprofile name="x" provider="gnutls" certfile="%[2]s" keyfile="%[3]s">
+<bind address="%[1]s" port="7000" type="servers">
+<link name="services.localhost" ipaddr="127.0.0.1" port="7000" allowmask="127.0.0.1" sendpass="secret" recvpass="secret">
 <uline server="services.localhost" silent="yes">
 <sasl target="services.localhost" requiressl="yes">
-`, port(s.tls), s.cert, key, port(link))
+`, host, s.cert, key)
 		for m := range strings.FieldsSeq(modern) {
 			conf += fmt.Sprintf("<module name=%q>\n", m)
 		}
@@ -87,14 +87,14 @@ func startServer(t testing.TB, want server) realServer {
 	run(t, dir, "inspircd", args...)
 	awaitServer(t, s.plain)
 	if want.services {
-		startServices(t, port(link))
+		startServices(t, host)
 		awaitSASL(t, s.tls)
 	}
 	return s
 }
 
 // startServices runs an Anope with the account lockbridge, password pw.
-func startServices(t testing.TB, link string) {
+func startServices(t testing.TB, host string) {
 	t.Helper()
 	dir := t.TempDir()
 	for _, sub := range []string{"db", "logs"} {
@@ -106,7 +106,7 @@ func startServices(t testing.TB, link string) {
 	write(t, filepath.Join(dir, "db", "anope.db"), fmt.Sprintf(
 		"OBJECT NickCore\nDATA display lockbridge\nDATA pass plain:%s\nEND\nOBJECT NickAlias\nDATA nick lockbridge\nDATA nc lockbridge\nDATA time_registered 1700000000\nDATA last_seen 1700000000\nEND\n",
 		base64.StdEncoding.EncodeToString([]byte("pw"))))
-	conf := fmt.Sprintf(`uplink { host = "127.0.0.1"; ipv6 = no; ssl = no; port = %s; password = "secret" }
+	conf := fmt.Sprintf(`uplink { host = "%s"; ipv6 = no; ssl = no; port = 7000; password = "secret" }
 serverinfo { name = "services.localhost"; description = "Services"; pid = "%[2]s/anope.pid"; motd = "%[2]s/motd" }
 networkinfo { networkname = "Test"; nicklen = 31; userlen = 10; hostlen = 64; chanlen = 64; modelistsize = 100;
   vhost_chars = "abcdefghijklmnopqrstuvwxyz0123456789.-"; allow_undotted_vhosts = yes }
@@ -120,7 +120,7 @@ module { name = "inspircd3" }
 module { name = "enc_none" }
 module { name = "ns_identify" }
 module { name = "m_sasl" }
-`, link, dir)
+`, host, dir)
 	write(t, filepath.Join(dir, "services.conf"), conf)
 	run(t, dir, "anope", "--nofork", "--confdir="+dir, "--dbdir="+dir+"/db", "--logdir="+dir+"/logs", "--modulesdir=/usr/lib/anope", "--localedir=/usr/share/locale")
 }
@@ -223,19 +223,12 @@ func awaitSASL(t testing.TB, address string) {
 	})
 }
 
-func freeAddress(t testing.TB) string {
-	t.Helper()
-	ln, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
-
-func port(address string) string {
-	_, p, _ := net.SplitHostPort(address)
-	return p
+// ownHost is a loopback address of a server's own, on which every port is free: a port that was free on 127.0.0.1 a moment
+// ago may be somebody else's by the time the server asks for it.
+func ownHost() string {
+	var b [3]byte
+	_, _ = rand.Read(b[:])
+	return net.IPv4(127, 1|b[0], b[1], 1|b[2]).String()
 }
 
 func write(t testing.TB, path, text string) {

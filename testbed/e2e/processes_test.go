@@ -3,7 +3,7 @@
 package e2e
 
 import (
-	"net"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,17 +14,15 @@ import (
 // another is a further process with the scene's configuration, not started yet, and the flag for its own door.
 func another(t *testing.T, s *peers.Scene) (l *peers.Lockbridge, door string) {
 	t.Helper()
-	listener := must[net.Listener](t)(net.Listen("tcp", s.Bed.IP+":0"))
-	address := listener.Addr().String()
-	ok(t, listener.Close())
-	l = must[*peers.Lockbridge](t)(s.Lockbridge.Second(s.Bed, peers.Setup{Doors: peers.Doors{HTTP: address}}))
+	slot := must[*peers.Slot](t)(s.Bed.Slot()) // for its door alone
+	l = must[*peers.Lockbridge](t)(s.Lockbridge.Second(s.Bed, peers.Setup{Doors: peers.Doors{HTTP: slot.HTTP}}))
 	l.Config = s.Lockbridge.Config
 	t.Cleanup(func() {
-		if err := l.Stop(); err != nil {
+		if err := errors.Join(l.Stop(), slot.Release()); err != nil {
 			t.Error(err)
 		}
 	})
-	return l, "--http=" + address
+	return l, "--http=" + slot.HTTP
 }
 
 // One process has XMPP, another the rest, a third stands by for all; then XMPP's dies, and comes back.
