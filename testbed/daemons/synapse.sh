@@ -1,4 +1,4 @@
-# Synapse on SQLite, without federation and rate limits. It reads the registrations of application services at its start only: one
+# Synapse on SQLite, without federation, presence, rate limits and fsync. It reads the registrations of application services at its start only: one
 # for each slot lies in registrations/, and AS_REGISTRATION=FILE adds one more (empty: takes it away), which restarts Synapse.
 : "${REGISTRATION_SECRET:=registration-secret}"
 
@@ -61,7 +61,8 @@ report_stats: false
 trusted_key_servers: []
 federation_domain_whitelist: []
 bcrypt_rounds: 4
-presence: { enabled: true }
+presence: { enabled: false }
+send_federation: false
 url_preview_enabled: false
 max_upload_size: 16M
 filter_timeline_limit: 5000
@@ -79,6 +80,26 @@ C
   for f in "$TESTBED_DIR"/registrations/*.yaml; do echo "  - $f"; done
 }
 
+# Synapse has no setting for it: its databases are opened without fsync. Else it spends three quarters of its time waiting for the disk,
+# some ten commits for each message, and nobody here needs it to outlive the machine.
+synapse_unsynced() {
+  cat <<'C'
+import runpy, sqlite3
+
+connect = sqlite3.connect
+
+
+def unsynced(*args, **kwargs):
+    connection = connect(*args, **kwargs)
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+
+
+sqlite3.connect = unsynced
+runpy.run_module("synapse.app.homeserver", run_name="__main__", alter_sys=True)
+C
+}
+
 start_synapse() {
   local dir=$TESTBED_DIR/synapse user
   mkdir -p "$dir"
@@ -91,10 +112,11 @@ handlers: { console: { class: logging.StreamHandler, formatter: line } }
 root: { level: ${SYNAPSE_LOG:-WARNING}, handlers: [console] }
 C
   synapse_config >"$dir/homeserver.yaml"
+  synapse_unsynced >"$dir/unsynced.py"
   own "$dir"
-  if current synapse "$dir/homeserver.yaml" "$dir/log.yaml" "$TESTBED_DIR"/registrations/*.yaml; then return; fi
+  if current synapse "$dir/homeserver.yaml" "$dir/unsynced.py" "$dir/log.yaml" "$TESTBED_DIR"/registrations/*.yaml; then return; fi
   free_port synapse "$PORT_MATRIX"
-  spawn synapse "$VENV/bin/python" -m synapse.app.homeserver -c "$dir/homeserver.yaml"
+  spawn synapse "$VENV/bin/python" "$dir/unsynced.py" -c "$dir/homeserver.yaml"
   await synapse matrix_ready
   matrix_accounts
 }
