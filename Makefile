@@ -59,9 +59,9 @@ test-desktop: build bin/testsum ## Gajim on a screen of its own talks through Lo
 	go test -json -tags 'goolm desktop' -count=1 -timeout 10m ./testbed/desktop/... 2>&1 | bin/testsum -names desktop; \
 	ls $(CURDIR)/bin/test-output/*.png
 
-test-faults: build ## kills, outages, cuts and take-overs under load, counted (FAULT=PATTERN, STORE=sqlite|postgres, MESSAGES=1500, SEED=N); 25 min
+test-faults: build ## kills, outages, cuts and take-overs under load, counted (FAULT=PATTERN, STORE=sqlite|postgres, MESSAGES=3000, RATE=20, SEED=N); 45 min
 	@export $(FAULT_BED) LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge; trap testbed/down.sh EXIT; \
-	go test -tags 'goolm faults' -c -o bin/faults.test ./testbed/faults; (cd testbed/faults; $(CURDIR)/bin/faults.test -test.timeout 60m -test.run '$(FAULT)')
+	go test -tags 'goolm faults' -c -o bin/faults.test ./testbed/faults; (cd testbed/faults; $(CURDIR)/bin/faults.test -test.timeout 0 -test.run '$(FAULT)')
 
 fuzz: ## every fuzz target for FUZZTIME (60s) each; fails on a finding (FUZZ=PATTERN)
 	@FUZZTIME=$(or $(FUZZTIME),60s) FUZZ='$(FUZZ)' tools/fuzz.sh

@@ -30,9 +30,9 @@ func TestAKillUnderLoad(t *testing.T) {
 	ok(t, s.Kill(s.Processes[0]))
 	ok(t, s.Processes[0].Start())
 	ok(t, load.Wait())
-	ok(t, s.Ledger.Drain(ctx, 2*time.Minute))
+	s.Drain(ctx, 2*time.Minute)
 	row := faults.Row{Fault: "kill -9", Store: "sqlite", Directions: s.Ledger.Report(), Notes: s.Ledger.Reports()}
 	if !row.Sound() {
-		t.Errorf("the kill did harm:\n%s", faults.Table([]faults.Row{row}))
+		t.Errorf("the kill did harm:\n%s\nthe lanes:\n%s", faults.Table([]faults.Row{row}), s.Held(ctx))
 	}
 }

@@ -210,9 +210,9 @@ func (l *Ledger) AwaitFirst(ctx context.Context, from, to Network, after time.Ti
 	return at, err
 }
 
-// settled says whether everything that was said has arrived everywhere, save for what IRC did not offer.
-func (l *Ledger) settled() bool {
-	for _, d := range l.directionsLocked() {
+// Settled says whether everything that was said has arrived everywhere, save for what IRC did not offer.
+func (l *Ledger) Settled() bool {
+	for _, d := range l.Report() {
 		if d.Lost > 0 {
 			return false
 		}
@@ -220,24 +220,13 @@ func (l *Ledger) settled() bool {
 	return true
 }
 
-// Drain waits until everything has arrived, or nothing more has for a while.
-func (l *Ledger) Drain(ctx context.Context, quiet time.Duration) error {
-	for {
-		l.mu.Lock()
-		done, changed := l.settled(), l.changed
-		l.mu.Unlock()
-		if done {
-			return nil
-		}
-		timer := time.NewTimer(quiet)
-		select {
-		case <-changed:
-			timer.Stop()
-		case <-timer.C:
-			return nil
-		case <-ctx.Done():
-			timer.Stop()
-			return context.Cause(ctx)
-		}
+// Seen is how many messages have been said and have arrived, each copy counted.
+func (l *Ledger) Seen() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := l.countLocked() + len(l.greeted)
+	for _, came := range l.arrived {
+		n += len(came)
 	}
+	return n
 }

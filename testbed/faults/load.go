@@ -13,12 +13,13 @@ type Load struct {
 	Ledger *Ledger
 	Took   time.Duration // set by Wait
 
-	begun  time.Time
-	enough atomic.Bool
-	done   sync.WaitGroup
-	stop   context.CancelFunc
-	mu     sync.Mutex
-	err    error
+	begun    time.Time
+	enough   atomic.Bool
+	speaking atomic.Int32
+	done     sync.WaitGroup
+	stop     context.CancelFunc
+	mu       sync.Mutex
+	err      error
 }
 
 // StartLoad has each speaker of the stage say messages in both rooms: total in all, at rate a second in all. A speaker whose server is
@@ -29,9 +30,11 @@ func (s *Stage) StartLoad(ctx context.Context, total int, rate float64) *Load {
 	places := s.places()
 	each := total / len(places)
 	interval := time.Duration(float64(time.Second) * float64(len(places)) / rate)
+	l.speaking.Store(int32(len(places)))
 	for i, at := range places {
 		// Their beats lie between one another, so that the load is even.
 		l.done.Go(func() {
+			defer l.speaking.Add(-1)
 			l.speak(ctx, s.speakers[at.Network], at, each, interval, interval*time.Duration(i)/time.Duration(len(places)))
 		})
 	}
@@ -69,6 +72,9 @@ func (l *Load) fail(err error) {
 
 // Enough has everybody stop after what they are saying, however much is left.
 func (l *Load) Enough() { l.enough.Store(true) }
+
+// Over says whether everything has been said.
+func (l *Load) Over() bool { return l.speaking.Load() == 0 }
 
 // Wait returns when everything has been said.
 func (l *Load) Wait() error {

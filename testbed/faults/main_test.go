@@ -22,7 +22,7 @@ var world struct {
 	bed    *peers.Bed
 	binary string
 	stores []string
-	total  int // messages of one load
+	total  int // messages of one fault, on all stores together
 	rate   float64
 	seed   uint64
 
@@ -53,7 +53,7 @@ func prepare(ctx context.Context, dir string) (err error) {
 	if only := os.Getenv("STORE"); only != "" {
 		world.stores = []string{only}
 	}
-	if world.total, err = strconv.Atoi(cmp.Or(os.Getenv("MESSAGES"), "1500")); err != nil {
+	if world.total, err = strconv.Atoi(cmp.Or(os.Getenv("MESSAGES"), "3000")); err != nil {
 		return fmt.Errorf("MESSAGES: %w", err)
 	}
 	if world.rate, err = strconv.ParseFloat(cmp.Or(os.Getenv("RATE"), "20"), 64); err != nil {
@@ -62,7 +62,7 @@ func prepare(ctx context.Context, dir string) (err error) {
 	if world.seed, err = strconv.ParseUint(cmp.Or(os.Getenv("SEED"), strconv.FormatUint(rand.Uint64(), 10)), 10, 64); err != nil {
 		return fmt.Errorf("SEED: %w", err)
 	}
-	say("%d messages on each store at %g a second, SEED=%d", world.total, world.rate, world.seed)
+	say("%d messages for each fault, at %g a second on each store, SEED=%d", world.total, world.rate, world.seed)
 	if world.bed, err = peers.Start(ctx, os.Stderr); err != nil {
 		return err
 	}

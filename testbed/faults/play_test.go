@@ -4,9 +4,9 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/fnv"
-	"math"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -18,12 +18,20 @@ import (
 )
 
 const (
-	// patience bounds one fault; nothing waits for it.
-	patience = 5 * time.Minute
-	// quiet is how long nothing more may arrive before what is missing counts as lost. A homeserver that found the gateway away for
-	// half a minute looks again after another half.
-	quiet = 75 * time.Second
+	// quiet is for how long nothing may move before what is missing counts as lost. A homeserver that finds the gateway away doubles its
+	// pauses: after half a minute it looks again after another half, after more than one it may take two.
+	quiet = 150 * time.Second
+	// settingWithin is how long a stage may take until everybody has heard everybody.
+	settingWithin = 5 * time.Minute
 )
+
+// errStill ends a fault in which nothing moves any more.
+var errStill = fmt.Errorf("nothing has moved for %v", quiet)
+
+// atMost is the end of every fault, in case that something moves for ever: far more than a starved machine takes.
+func atMost() time.Duration {
+	return 15*time.Minute + 10*time.Duration(float64(world.total)/world.rate*float64(time.Second))
+}
 
 // fault is one story.
 type fault struct {
@@ -41,7 +49,10 @@ type fault struct {
 type play struct {
 	fault  fault
 	stages []*Stage
+	total  int // messages on each stage
+	loads  []*Load
 	random *rand.Rand
+	judged bool // it has come to its end
 
 	mu    sync.Mutex
 	notes map[*Stage][]string
@@ -72,7 +83,7 @@ func (p *play) each(t *testing.T, do func(s *Stage) error) {
 
 // said waits until a part (0 to 1) of the load has been said.
 func (p *play) said(ctx context.Context, s *Stage, part float64) error {
-	return s.Ledger.AwaitSaid(ctx, int(part*float64(world.total)))
+	return s.Ledger.AwaitSaid(ctx, int(part*float64(p.total)))
 }
 
 // moment is a point of the load at which something breaks, and a pause after it, so that it does not always fall on a message just taken.
@@ -117,55 +128,93 @@ func jumpy(t *testing.T) (binary, clock string) {
 // run plays a fault on its stores and adds the rows.
 func run(t *testing.T, f fault) {
 	t.Helper()
-	ctx, cancel := context.WithTimeoutCause(t.Context(), patience, fmt.Errorf("%v have passed", patience))
-	t.Cleanup(cancel)
-	judged := false
-	t.Cleanup(func() {
-		if !judged {
-			addRow(Row{Fault: f.name, Broken: "the test did not come to its end: see what it says"})
-		}
-	})
 	seed := fnv.New64()
 	seed.Write([]byte(f.name))
 	p := &play{fault: f, notes: map[*Stage][]string{}, random: rand.New(rand.NewPCG(world.seed, seed.Sum64()))}
-	for _, store := range world.stores {
-		if f.stores == nil || slices.Contains(f.stores, store) {
-			p.stages = append(p.stages, p.open(ctx, t, store))
+	ctx, end := context.WithCancelCause(t.Context())
+	t.Cleanup(func() { end(nil) })
+	cap := time.AfterFunc(atMost(), func() { end(fmt.Errorf("%v have passed", atMost())) })
+	t.Cleanup(func() { cap.Stop() })
+	t.Cleanup(func() {
+		if !p.judged {
+			p.broken(context.Cause(ctx))
 		}
-	}
+	})
+	begun := time.Now()
+	p.set(ctx, t)
 	if len(p.stages) == 0 {
-		judged = true
+		p.judged = true
 		return
 	}
-	say("%s: everybody is there; the load begins", f.name)
-	begun := time.Now()
-	loads := make([]*Load, len(p.stages))
-	for i, s := range p.stages {
-		total := world.total
-		if f.endless {
-			total = math.MaxInt32
-		}
-		loads[i] = s.StartLoad(ctx, total, world.rate)
-	}
+	say("%s: everybody is there after %.0f s; the load begins", f.name, time.Since(begun).Seconds())
+	p.load(ctx)
+	watching, unwatch := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { p.watch(watching, end) })
+	t.Cleanup(watch.Wait)
+	t.Cleanup(unwatch)
 	f.strike(ctx, t, p)
-	if f.endless {
-		for _, l := range loads {
+	for _, l := range p.loads {
+		if f.endless {
 			l.Enough()
 		}
 	}
 	say("%s: the fault is over", f.name)
 	p.each(t, func(s *Stage) error {
-		load := loads[slices.Index(p.stages, s)]
+		load := p.loads[slices.Index(p.stages, s)]
 		if err := load.Wait(); err != nil {
 			return err
 		}
-		p.note(s, "%.1f messages a second were said", float64(s.Ledger.Count())/load.Took.Seconds())
-		return s.Ledger.Drain(ctx, quiet)
+		said := time.Now()
+		s.Drain(ctx, quiet)
+		p.note(s, "%.1f messages a second were said; it was over %.0f s after the last", float64(s.Ledger.Count())/load.Took.Seconds(), time.Since(said).Seconds())
+		return nil
 	})
 	say("%s: done in %.0f s", f.name, time.Since(begun).Seconds())
-	judged = true
+	p.judged = true
 	for _, s := range p.stages {
 		p.judge(t, s)
+	}
+}
+
+// set opens the stages, all at once: each waits for its servers most of the time.
+func (p *play) set(ctx context.Context, t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeoutCause(ctx, settingWithin, fmt.Errorf("the stages were not set within %v", settingWithin))
+	defer cancel()
+	for _, store := range world.stores {
+		if p.fault.stores == nil || slices.Contains(p.fault.stores, store) {
+			p.stages = append(p.stages, p.open(ctx, t, store))
+		}
+	}
+	p.total = world.total / max(1, len(p.stages))
+	p.each(t, func(s *Stage) error { return s.Start(ctx) })
+}
+
+func (p *play) load(ctx context.Context) {
+	for _, s := range p.stages {
+		total := p.total
+		if p.fault.endless {
+			total *= 10 // more than the fault takes; nothing lasts for ever
+		}
+		p.loads = append(p.loads, s.StartLoad(ctx, total, world.rate))
+	}
+}
+
+// watch ends the fault when nothing moves any more: on any stage where somebody still has something to say, or on all of them.
+func (p *play) watch(ctx context.Context, end context.CancelCauseFunc) {
+	for rest(ctx, beat) {
+		still := 0
+		for i, s := range p.stages {
+			if s.Pulse.Still() < quiet {
+				continue
+			}
+			still++
+			if !p.loads[i].Over() || still == len(p.stages) {
+				end(errStill)
+				return
+			}
+		}
 	}
 }
 
@@ -188,15 +237,15 @@ func (p *play) open(ctx context.Context, t *testing.T, store string) *Stage {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
+			if !p.judged {
+				p.held(s)
+			}
 			keepLogs(t, p.fault.name, s)
 		}
 		if err := s.Close(); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := s.Start(ctx); err != nil {
-		t.Fatal(err)
-	}
 	return s
 }
 
@@ -229,13 +278,48 @@ func addRow(r Row) {
 // judge adds a stage's row and fails the test where the fault did harm.
 func (p *play) judge(t *testing.T, s *Stage) {
 	t.Helper()
-	row := Row{Fault: p.fault.name, Store: s.Store, Directions: s.Ledger.Report(), Notes: p.notes[s]}
-	if told := s.Ledger.Reports(); len(told) > 0 {
-		row.Notes = append(row.Notes, fmt.Sprintf("the gateway told people %d times, for example %s", len(told), told[0]))
+	row := p.row(s)
+	if !row.Sound() || !s.Pulse.Empty() {
+		p.held(s)
+		row = p.row(s)
 	}
 	addRow(row)
 	fmt.Fprint(os.Stderr, Table([]Row{row}))
 	if !row.Sound() {
 		t.Errorf("%s on %s did harm: see the table", row.Fault, row.Store)
+	}
+}
+
+// row is what became of a stage's messages so far.
+func (p *play) row(s *Stage) Row {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	row := Row{Fault: p.fault.name, Store: s.Store, Directions: s.Ledger.Report(), Notes: slices.Clone(p.notes[s])}
+	if told := s.Ledger.Reports(); len(told) > 0 {
+		row.Notes = append(row.Notes, fmt.Sprintf("the gateway told people %d times, for example %s", len(told), told[0]))
+	}
+	return row
+}
+
+// held notes what the gateway's lanes hold, by which a loss differs from what a slow server has not taken yet.
+func (p *play) held(s *Stage) {
+	p.note(s, "the gateway's lanes, %.0f s after something moved last:\n%s", s.Pulse.Still().Seconds(), indented(s.Held(context.Background())))
+}
+
+func indented(text string) string { return "        " + strings.ReplaceAll(text, "\n", "\n        ") }
+
+// broken adds rows for a fault that did not come to its end, with what had become of the messages by then.
+func (p *play) broken(cause error) {
+	why := "the test did not come to its end: see what it says"
+	if !errors.Is(cause, context.Canceled) {
+		why = fmt.Sprintf("the test did not come to its end: %v", cause)
+	}
+	for _, s := range p.stages {
+		row := p.row(s)
+		row.Broken = why
+		addRow(row)
+	}
+	if len(p.stages) == 0 {
+		addRow(Row{Fault: p.fault.name, Broken: why})
 	}
 }

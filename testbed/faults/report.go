@@ -90,7 +90,7 @@ func (l *Ledger) compare(d *Direction, from, to Place) {
 			d.NotOffered++
 		default:
 			d.Lost++
-			d.wrong("%s at %s: %d, said at %s, is lost", from, to, n, s.accepted.Format(clock))
+			d.wrong("%s at %s: %d, said at %s, has not arrived", from, to, n, s.accepted.Format(clock))
 		}
 	}
 	d.Sent += len(sent)

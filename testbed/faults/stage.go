@@ -22,6 +22,7 @@ type Stage struct {
 	Bed    *peers.Bed
 	Store  string // sqlite or postgres
 	Ledger *Ledger
+	Pulse  *Pulse
 	// Processes are the gateway: one, or two on Postgres of which one stands by. None is started by NewStage.
 	Processes []*peers.Lockbridge
 	// Lines are the ways between the gateway and XMPP, IRC, Matrix (both directions), and the database.
@@ -49,7 +50,7 @@ type Options struct {
 
 // NewStage makes rooms, people, lines and a configuration.
 func NewStage(ctx context.Context, b *peers.Bed, o Options) (*Stage, error) {
-	s := &Stage{Bed: b, Store: o.Store, Ledger: NewLedger(), Dir: o.Dir, speakers: map[Network]speaker{}}
+	s := &Stage{Bed: b, Store: o.Store, Ledger: NewLedger(), Pulse: &Pulse{moved: time.Now(), waiting: -1}, Dir: o.Dir, speakers: map[Network]speaker{}}
 	if err := s.build(ctx, o); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("setting the stage: %w", err)
@@ -66,6 +67,7 @@ func NewStage(ctx context.Context, b *peers.Bed, o Options) (*Stage, error) {
 			}).listen(listening, s.Ledger)
 		})
 	}
+	s.done.Go(func() { s.feel(listening) })
 	return s, nil
 }
 
