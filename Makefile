@@ -59,7 +59,7 @@ test-desktop: build bin/testsum ## Gajim on a screen of its own talks through Lo
 	go test -json -tags 'goolm desktop' -count=1 -timeout 10m ./testbed/desktop/... 2>&1 | bin/testsum -names desktop; \
 	ls $(CURDIR)/bin/test-output/*.png
 
-test-faults: build ## kills, outages, cuts and take-overs under load, counted (FAULT=PATTERN, STORE=sqlite|postgres, MESSAGES=3000, RATE=20, SEED=N); 45 min
+test-faults: build ## kills, outages, cuts and take-overs under load, counted (FAULT=PATTERN, STORE=sqlite|postgres, MESSAGES=3000, RATE=20, SEED=N); 40 min
 	@export $(FAULT_BED) LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge; trap testbed/down.sh EXIT; \
 	go test -tags 'goolm faults' -c -o bin/faults.test ./testbed/faults; (cd testbed/faults; $(CURDIR)/bin/faults.test -test.timeout 0 -test.run '$(FAULT)')
 

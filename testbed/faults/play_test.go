@@ -133,8 +133,8 @@ func run(t *testing.T, f fault) {
 	p := &play{fault: f, notes: map[*Stage][]string{}, random: rand.New(rand.NewPCG(world.seed, seed.Sum64()))}
 	ctx, end := context.WithCancelCause(t.Context())
 	t.Cleanup(func() { end(nil) })
-	cap := time.AfterFunc(atMost(), func() { end(fmt.Errorf("%v have passed", atMost())) })
-	t.Cleanup(func() { cap.Stop() })
+	limit := time.AfterFunc(atMost(), func() { end(fmt.Errorf("%v have passed", atMost())) })
+	t.Cleanup(func() { limit.Stop() })
 	t.Cleanup(func() {
 		if !p.judged {
 			p.broken(context.Cause(ctx))
@@ -154,8 +154,8 @@ func run(t *testing.T, f fault) {
 	t.Cleanup(watch.Wait)
 	t.Cleanup(unwatch)
 	f.strike(ctx, t, p)
-	for _, l := range p.loads {
-		if f.endless {
+	if f.endless {
+		for _, l := range p.loads {
 			l.Enough()
 		}
 	}
@@ -177,7 +177,7 @@ func run(t *testing.T, f fault) {
 	}
 }
 
-// set opens the stages, all at once: each waits for its servers most of the time.
+// set opens the stages and starts their gateways.
 func (p *play) set(ctx context.Context, t *testing.T) {
 	t.Helper()
 	ctx, cancel := context.WithTimeoutCause(ctx, settingWithin, fmt.Errorf("the stages were not set within %v", settingWithin))
@@ -191,6 +191,7 @@ func (p *play) set(ctx context.Context, t *testing.T) {
 	p.each(t, func(s *Stage) error { return s.Start(ctx) })
 }
 
+// load has everybody begin to speak.
 func (p *play) load(ctx context.Context) {
 	for _, s := range p.stages {
 		total := p.total
