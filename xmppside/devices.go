@@ -145,8 +145,8 @@ func pickItem(items []*node, name string) *node {
 }
 
 // bundles fetches what the devices publish, for sessions that are about to be used. Unusable ones are left out for a
-// while.
-func (d *directory) bundles(ctx context.Context, l *link, v omemo.Version, devices []omemo.Address) map[omemo.Address]*omemo.Bundle {
+// while. The error is errLinkDown where some could not be asked for.
+func (d *directory) bundles(ctx context.Context, l *link, v omemo.Version, devices []omemo.Address) (map[omemo.Address]*omemo.Bundle, error) {
 	var ask []omemo.Address
 	now := d.side.now()
 	d.mu.Lock()
@@ -156,15 +156,19 @@ func (d *directory) bundles(ctx context.Context, l *link, v omemo.Version, devic
 		}
 	}
 	d.mu.Unlock()
-	got := make([]*omemo.Bundle, len(ask))
-	inParallel(len(ask), 2*perDomain, func(i int) { got[i] = d.bundle(ctx, l, deviceName{ask[i], v}) })
+	got, errs := make([]*omemo.Bundle, len(ask)), make([]error, len(ask))
+	inParallel(len(ask), 2*perDomain, func(i int) { got[i], errs[i] = d.bundle(ctx, l, deviceName{ask[i], v}) })
 	out := map[omemo.Address]*omemo.Bundle{}
+	var cut error
 	for i, b := range got {
 		if b != nil {
 			out[ask[i]] = b
 		}
+		if errs[i] != nil {
+			cut = errs[i]
+		}
 	}
-	return out
+	return out, cut
 }
 
 // pardon forgets what was wrong with somebody's devices, after they have published something new.
@@ -192,7 +196,8 @@ func speaksForItself(err error) bool {
 	return true
 }
 
-func (d *directory) bundle(ctx context.Context, l *link, a deviceName) *omemo.Bundle {
+// bundle is nil where a device has none that is usable; then it is not asked again for a while.
+func (d *directory) bundle(ctx context.Context, l *link, a deviceName) (*omemo.Bundle, error) {
 	name, id := bundleNode(a.version, a.Device)
 	xml, err := d.fetch(ctx, l, a.JID, name, id)
 	var b *omemo.Bundle
@@ -206,10 +211,13 @@ func (d *directory) bundle(ctx context.Context, l *link, a deviceName) *omemo.Bu
 	defer d.mu.Unlock()
 	if err == nil {
 		delete(d.broken, a)
-		return d.spent.fresh(a, b)
+		return d.spent.fresh(a, b), nil
 	}
-	if ctx.Err() != nil || errors.Is(err, errLinkDown) {
-		return nil
+	if errors.Is(err, errLinkDown) {
+		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, nil
 	}
 	pause := silentPause
 	if speaksForItself(err) {
@@ -220,5 +228,5 @@ func (d *directory) bundle(ctx context.Context, l *link, a deviceName) *omemo.Bu
 	}
 	d.broken[a] = brokenDevice{d.side.now().Add(pause), pause}
 	d.side.log.Warn("a device's bundle is unusable; the device is left out", "of", a.JID, "device", a.Device, "version", a.version, "for", pause, "err", err)
-	return nil
+	return nil, nil
 }

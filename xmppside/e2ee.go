@@ -62,8 +62,11 @@ func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) e
 		})
 	}
 	if err = sealing(nil); err == nil && len(missing) > 0 {
-		bundles := s.fetchBundles(ctx, l, missing)
-		if err = ctx.Err(); err == nil {
+		var bundles map[omemo.Version]map[omemo.Address]*omemo.Bundle
+		if bundles, err = s.fetchBundles(ctx, l, missing); err == nil {
+			err = ctx.Err()
+		}
+		if err == nil {
 			err = sealing(bundles)
 		}
 	}
@@ -240,13 +243,16 @@ func (s *Side) lacking(ctx context.Context, voices []string, to, missing map[ome
 	return nil
 }
 
-// fetchBundles asks for what devices publish. Those that cannot be had are left out.
-func (s *Side) fetchBundles(ctx context.Context, l *link, devices map[omemo.Version][]omemo.Address) map[omemo.Version]map[omemo.Address]*omemo.Bundle {
+// fetchBundles asks for what devices publish. Those that cannot be had are left out, unless it is only the link that is down.
+func (s *Side) fetchBundles(ctx context.Context, l *link, devices map[omemo.Version][]omemo.Address) (map[omemo.Version]map[omemo.Address]*omemo.Bundle, error) {
 	bundles := map[omemo.Version]map[omemo.Address]*omemo.Bundle{}
 	for v, some := range devices {
-		bundles[v] = s.devices.bundles(ctx, l, v, distinct(some))
+		var err error
+		if bundles[v], err = s.devices.bundles(ctx, l, v, distinct(some)); err != nil {
+			return nil, err
+		}
 	}
-	return bundles
+	return bundles, nil
 }
 
 // distinct drops what stands there twice.

@@ -259,12 +259,13 @@ func (s *Side) repair(ctx context.Context, l *link, ss session) {
 	if _, err := due(ctx); err != nil || !s.rations.free("repair/"+ss.peer.JID, s.now(), repairDaily) {
 		return
 	}
-	bundle := s.devices.bundles(ctx, l, ss.version, []omemo.Address{ss.peer})[ss.peer]
-	if bundle == nil || !s.rations.free(ss.String(), s.now(), emptyDaily) {
+	bundles, err := s.devices.bundles(ctx, l, ss.version, []omemo.Address{ss.peer})
+	bundle := bundles[ss.peer]
+	if err != nil || bundle == nil || !s.rations.free(ss.String(), s.now(), emptyDaily) {
 		return
 	}
 	bundle = s.devices.spent.one(deviceName{ss.peer, ss.version}, bundle)
-	err := s.transport(ctx, l, ss, bundle, func(ctx context.Context) error {
+	err = s.transport(ctx, l, ss, bundle, func(ctx context.Context) error {
 		next, err := due(ctx)
 		if err != nil {
 			return err

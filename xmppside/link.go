@@ -125,16 +125,13 @@ func (l *link) ask(ctx context.Context, kind, from, to string, payload *node) (*
 		return nil, err
 	}
 	resp, err := l.sess.SendIQ(ctx, xml.NewDecoder(bytes.NewReader(raw)))
-	if err != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		err = fmt.Errorf("%w: %w", errLinkDown, err) // which tells nothing about whom we ask
-	}
 	if err != nil {
-		return nil, fmt.Errorf("ask %s: %w", to, err)
+		return nil, fmt.Errorf("ask %s: %w", to, l.blame(err))
 	}
 	defer resp.Close() // tells the session to read on; it cannot fail
 	iq, err := decodeNode(resp)
 	if err != nil {
-		return nil, fmt.Errorf("read the answer of %s: %w", to, err)
+		return nil, fmt.Errorf("read the answer of %s: %w", to, l.blame(err))
 	}
 	// mellium finds the question by its id alone, and blanks a from that is our own domain.
 	if from := iq.get("from"); from != to && !(from == "" && to == l.domain) {
@@ -144,6 +141,15 @@ func (l *link) ask(ctx context.Context, kind, from, to string, payload *node) (*
 		return nil, fmt.Errorf("ask %s: %w", to, errorOf(iq))
 	}
 	return iq, nil
+}
+
+// blame calls an error of the link errLinkDown: it tells nothing about who was asked.
+func (l *link) blame(err error) error {
+	var network *net.OpError
+	if l.isDown() || errors.Is(err, xmpp.ErrOutputStreamClosed) || errors.As(err, &network) {
+		return fmt.Errorf("%w: %w", errLinkDown, err)
+	}
+	return err
 }
 
 // later hands something to do to the chores' goroutines. It never blocks: when they are far behind it reports false.

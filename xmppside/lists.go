@@ -119,7 +119,7 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 		done := make(chan struct{})
 		if l.later(func(ctx context.Context) {
 			defer close(done)
-			if err := d.refresh(ctx, l, old); err != nil && ctx.Err() == nil {
+			if err := d.refresh(ctx, l, old); err != nil && ctx.Err() == nil && !errors.Is(err, errLinkDown) {
 				d.side.log.Warn("device lists are not read anew", "err", err)
 			}
 		}) {
@@ -139,7 +139,7 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 	return d.cached(ctx, jids)
 }
 
-// refresh reads lists and keeps what it learns.
+// refresh reads lists and keeps what it learns. The error is errLinkDown where some could not be asked for.
 func (d *directory) refresh(ctx context.Context, l *link, names []listName) error {
 	defer d.refreshed(names)
 	fresh := make([]published, len(names))
@@ -150,14 +150,16 @@ func (d *directory) refresh(ctx context.Context, l *link, names []listName) erro
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	var cut error
 	var learnt []listName
 	var whose []string
 	news := map[listName]published{}
 	for i, name := range names {
-		if errors.Is(errs[i], errLinkDown) {
+		switch {
+		case errors.Is(errs[i], errLinkDown):
+			cut = errs[i]
 			continue
-		}
-		if errs[i] != nil {
+		case errs[i] != nil:
 			d.markSilent(name)
 			continue
 		}
@@ -167,7 +169,7 @@ func (d *directory) refresh(ctx context.Context, l *link, names []listName) erro
 		}
 	}
 	if len(learnt) == 0 {
-		return nil
+		return cut
 	}
 	var now map[string]*deviceList
 	err := d.side.deps.State.Update(ctx, func(ctx context.Context) (err error) {
@@ -189,7 +191,7 @@ func (d *directory) refresh(ctx context.Context, l *link, names []listName) erro
 	for _, name := range learnt {
 		d.follow(l, name, *now[name.jid].of(name.version))
 	}
-	return nil
+	return cut
 }
 
 func (d *directory) refreshed(names []listName) {
