@@ -316,7 +316,7 @@ func (w *world) eventually(what string, holds func() bool) {
 	w.t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for !holds() {
 		select {
 		case <-ticker.C:

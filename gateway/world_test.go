@@ -139,7 +139,7 @@ func newWorld(t *testing.T) *world {
 
 // makeWorld is for simulated time, where what is left running is found anyway.
 func makeWorld(t *testing.T, dir string) *world {
-	w := &world{t: t, now: time.Now, dir: dir, patience: 20 * time.Second, a: newMouth("a"), b: newMouth("b"), c: newMouth("c"), rooms: gateway.Bridge{
+	w := &world{t: t, now: time.Now, dir: dir, patience: time.Minute, a: newMouth("a"), b: newMouth("b"), c: newMouth("c"), rooms: gateway.Bridge{
 		Name: "one", Encryption: gateway.EncryptionOff,
 		Rooms: map[string]gateway.BridgeRoom{"a": {ID: "room"}, "b": {ID: "room"}, "c": {ID: "room"}},
 	}}

@@ -35,7 +35,7 @@ func TestPeopleGoByWhatTheyCallThemselves(t *testing.T) {
 	}
 	until := func(who, want string) { // it is asked for while their messages go on
 		t.Helper()
-		for limit := time.Now().Add(20 * time.Second); ; {
+		for limit := time.Now().Add(patience); ; {
 			if got := says(who).Sender.Name; got == want {
 				return
 			} else if time.Now().After(limit) {

@@ -26,7 +26,7 @@ func body(text string) *node { return el("", "body").say(text) }
 
 func startFake(t *testing.T, f *fakeServer, room gateway.Room) (*Side, *sidetest.Inbox) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	side, inbox, _ := start(ctx, t, f.config(), sidetest.NewState(), room)
 	return side, inbox
@@ -34,7 +34,7 @@ func startFake(t *testing.T, f *fakeServer, room gateway.Room) (*Side, *sidetest
 
 func heard(t testing.TB, inbox *sidetest.Inbox, text string) *gateway.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ev, err := inbox.Await(ctx, text, func(ev *gateway.Event) bool {
 		m, ok := ev.Body.(gateway.Message)
@@ -168,7 +168,7 @@ func TestASilentServerIsLeft(t *testing.T) {
 		Network: "xmpp", State: sidetest.NewState(), Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Ready: func(err error) { away <- err },
 	})
 	must(t, err)
-	side.pingAfter, side.askTimeout = 20*time.Millisecond, 200*time.Millisecond
+	side.pingAfter, side.askTimeout = 20*time.Millisecond, time.Second
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- side.Run(ctx, sidetest.NewInbox(sidetest.NewState())) }()

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
@@ -74,7 +73,7 @@ func openDirect(encryption gateway.Encryption) gateway.Direct {
 
 func startDirect(t *testing.T, f *fakeServer, encryption gateway.Encryption, rooms ...gateway.Room) (*Side, *sidetest.Inbox, *town) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	w := &town{names: map[string]string{"@alice:test": "Alice", "nick": ""}, news: make(chan struct{}, 1)}
 	side, inbox, _ := startWith(ctx, t, f.config(), sidetest.NewState(), gateway.Deps{Rooms: rooms, Direct: openDirect(encryption), Find: w.find})
@@ -188,7 +187,7 @@ func TestAMessageThatComesBackIsReported(t *testing.T) {
 	for _, id := range []string{report.get("id"), "strange", keyA} {
 		f.raw("<message type='error' id='" + id + "' from='juliet@test' to='" + fakePuppet + "/" + resource + "'><error type='cancel'><service-unavailable xmlns='" + nsStanzas + "'/></error></message>")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	ev, err := inbox.Await(ctx, "a receipt", func(ev *gateway.Event) bool { _, ok := ev.Body.(gateway.Receipt); return ok })
 	must(t, err)

@@ -269,7 +269,7 @@ func (f *fakeServer) raw(xml string) {
 // await returns the first stanza of the component that fits.
 func (f *fakeServer) await(what string, fits func(*node) bool) *node {
 	f.t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(patience)
 	for from := 0; ; {
 		f.mu.Lock()
 		for ; from < len(f.seen); from++ {
@@ -286,7 +286,7 @@ func (f *fakeServer) await(what string, fits func(*node) bool) *node {
 		case <-f.t.Context().Done():
 			f.t.Fatalf("%s: never came", what)
 		case <-limit:
-			f.t.Fatalf("%s: not within 20 s", what)
+			f.t.Fatalf("%s: not within %v", what, patience)
 		}
 	}
 }

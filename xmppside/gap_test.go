@@ -98,7 +98,7 @@ func TestWhatIsTooOldIsNotCaughtUp(t *testing.T) {
 			f.archive[i].at = later.now().Add(-time.Duration(11-i) * 20 * time.Minute)
 		}
 	})
-	deps := gateway.Deps{Rooms: []gateway.Room{fakeBridgeRoom(false, gateway.PuppetsNone)}, CatchUp: time.Hour + time.Minute}
+	deps := gateway.Deps{Rooms: []gateway.Room{fakeBridgeRoom(false, gateway.PuppetsNone)}, CatchUp: 70 * time.Minute}
 	_, inbox, _ = startEdited(t.Context(), t, f.config(), state, deps, func(s *Side) { s.now = later.now })
 	f.juliet(body("live"))
 	heard(t, inbox, "live")

@@ -7,12 +7,16 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
 )
+
+// patience is how long a test waits for what should happen at once: on a busy machine it does not.
+const patience = time.Minute
 
 func must(t testing.TB, err error) {
 	t.Helper()
@@ -21,7 +25,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// start runs a side until stop or the end of the test, and returns when it is ready.
+// start runs a side until stop or the end of the test, and returns when it is ready, which has until the end of ctx.
 func start(ctx context.Context, t testing.TB, cfg Config, state *sidetest.State, rooms ...gateway.Room) (side *Side, inbox *sidetest.Inbox, stop func()) {
 	t.Helper()
 	return startWith(ctx, t, cfg, state, gateway.Deps{Rooms: rooms})
@@ -50,7 +54,7 @@ func startEdited(ctx context.Context, t testing.TB, cfg Config, state *sidetest.
 	must(t, err)
 	edit(side)
 	inbox = sidetest.NewInbox(state)
-	run, cancel := context.WithCancel(ctx)
+	run, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- side.Run(run, inbox) }()
 	stop = sync.OnceFunc(func() {

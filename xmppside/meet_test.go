@@ -155,8 +155,10 @@ func TestNobodysAddressIsNotFound(t *testing.T) {
 }
 
 func TestADomainMeetsTenPuppetsAMinute(t *testing.T) {
-	f := newFakeServer(t)
-	_, _, w := startDirect(t, f, gateway.EncryptionOff)
+	f, w, now := newFakeServer(t), &town{}, time.Now()
+	startEdited(t.Context(), t, f.config(), sidetest.NewState(), gateway.Deps{Direct: openDirect(gateway.EncryptionOff), Find: w.find}, func(s *Side) {
+		s.now = func() time.Time { return now }
+	})
 	for i := range maxMeets + 2 {
 		want := "item-not-found"
 		if i >= maxMeets {

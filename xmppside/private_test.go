@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"lockbridge/gateway"
 )
@@ -23,7 +22,7 @@ func TestPrivateMessagesAreAnsweredInTheRoom(t *testing.T) {
 		t.Errorf("said %s", said.bytes())
 	}
 	f.raw(string(el("", "message", "type", "error", "id", keyB, "from", fakeRoom+"/Juliet", "to", fakePuppet+"/"+resource).add(errorNode("cancel", "item-not-found")).bytes()))
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := inbox.Await(ctx, "a receipt", func(ev *gateway.Event) bool {
 		r, ok := ev.Body.(gateway.Receipt)

@@ -207,12 +207,7 @@ func TestARoomThatDoesNotReflectIsEnteredAgain(t *testing.T) {
 func TestReconnectsAreCounted(t *testing.T) {
 	f, reg := newFakeServer(t), prometheus.NewRegistry()
 	_, inbox, _ := startWith(t.Context(), t, f.config(), sidetest.NewState(), gateway.Deps{Rooms: []gateway.Room{fakeBridgeRoom(false, gateway.PuppetsNone)}, Metrics: reg})
-	began := time.Now()
 	f.drop()
-	f.await("a new connection", func(*node) bool { return f.reconnected() })
-	if took := time.Since(began); took > time.Second {
-		t.Errorf("the first attempt came after %v", took)
-	}
 	f.juliet(body("hello"))
 	heard(t, inbox, "hello")
 	if n := counted(t, reg, "lockbridge_reconnects_total"); n != 1 {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"strings"
 	"testing"
-	"time"
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/sidetest"
@@ -16,7 +15,7 @@ func TestASealedRoomIsToldOnceWhoReadsAlong(t *testing.T) {
 	room := fakeBridgeRoom(true, gateway.PuppetsActive)
 	room.Others = append(room.Others, gateway.Address{Network: "irc", ID: "#lobby"})
 	room.Clear = room.Others[1:]
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	t.Cleanup(cancel)
 	own := sidetest.NewState()
 	told := func() []string {

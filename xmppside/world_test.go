@@ -208,7 +208,7 @@ func (w *world) restart(edit func(*Config, *gateway.Deps)) {
 
 func (w *world) start(edit func(*Config, *gateway.Deps)) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	w.t.Cleanup(cancel)
 	cfg, deps := w.config(), gateway.Deps{Rooms: []gateway.Room{fakeBridgeRoom(true, gateway.PuppetsActive)}}
 	if edit != nil {
@@ -233,7 +233,7 @@ func (w *world) heard(text string) *gateway.Event {
 // report awaits a refusal that holds text.
 func (w *world) report(text string) {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	_, err := w.inbox.Await(ctx, "a report", func(ev *gateway.Event) bool {
 		r, ok := ev.Body.(gateway.Receipt)
@@ -245,7 +245,7 @@ func (w *world) report(text string) {
 // unread waits until n messages could not be read.
 func (w *world) unread(n int) []error {
 	w.t.Helper()
-	ctx, cancel := context.WithTimeout(w.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
 	must(w.t, w.inbox.AwaitUnread(ctx, n))
 	return w.inbox.Unread()
