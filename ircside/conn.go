@@ -81,6 +81,12 @@ func (c *conn) index() {
 // Run implements gateway.Side. The connection and the journal's feeder are its only goroutines, and it waits for both:
 // the feeder ends last, so that what was heard until then is recorded.
 func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
+	if err := s.claim(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
 	feeding, drain := context.WithCancel(context.WithoutCancel(ctx))
 	defer drain()
 	ctx, stop := context.WithCancel(ctx)

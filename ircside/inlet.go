@@ -140,34 +140,78 @@ func (s *Side) feed(ctx context.Context, in gateway.Inbox) error {
 			case <-ctx.Done():
 			}
 		default:
-			if err := s.acceptUntil(ctx, in, batch); err != nil {
+			err := s.persist(ctx, len(batch), func(ctx context.Context) error { return s.accept(ctx, in, batch) })
+			if err != nil {
+				s.inlet.putBack(batch) // for the last try, or for when the network is ours again
+			}
+			if errors.Is(err, gateway.ErrLeaseLost) {
 				return err
 			}
 		}
 	}
 }
 
-// acceptUntil tries again until the journal takes the batch or ctx ends; then it makes feed's last try.
-func (s *Side) acceptUntil(ctx context.Context, in gateway.Inbox, batch []heard) error {
+// persist tries again until the journal takes what write writes, the network is not ours any more or ctx ends.
+func (s *Side) persist(ctx context.Context, arrivals int, write func(ctx context.Context) error) error {
 	const first = 50 * time.Millisecond
 	for pause := first; ; pause = min(2*pause, s.timings.acceptMost) {
-		err := s.accept(ctx, in, batch)
+		err := write(ctx)
 		switch {
 		case err == nil:
 			return nil
 		case errors.Is(err, gateway.ErrLeaseLost):
-			s.inlet.putBack(batch) // for when the network is ours again
 			return fmt.Errorf("record what was heard: %w", err)
 		case pause == first:
-			s.deps.Log.Error("the journal does not take what was heard; trying again", "arrivals", len(batch), "error", err)
+			s.deps.Log.Error("the journal does not take what was heard; trying again", "arrivals", arrivals, "error", err)
 		}
 		select {
 		case <-s.clock.after(pause):
 		case <-ctx.Done():
-			s.inlet.putBack(batch)
-			return nil
+			return ctx.Err()
 		}
 	}
+}
+
+// readerKey is where State names the process that reads the network.
+const readerKey = "reader"
+
+// claim writes into State that this process reads now. What it kept because the journal did not take it any more is given
+// up if another process has read since: it would stand behind what was said after it. Echoes of ours stay: they tell what
+// arrived, and nobody hears them.
+func (s *Side) claim(ctx context.Context) error {
+	if s.deps.State == nil {
+		return nil
+	}
+	var other bool
+	err := s.persist(ctx, 0, func(ctx context.Context) error {
+		return s.deps.State.Update(ctx, func(ctx context.Context) error {
+			stored, err := s.deps.State.GetMany(ctx, []string{readerKey})
+			if err != nil {
+				return err
+			}
+			last, known := stored[readerKey]
+			other = known && string(last) != s.reader
+			return s.deps.State.PutMany(ctx, map[string][]byte{readerKey: []byte(s.reader)})
+		})
+	})
+	if err != nil || !other {
+		return err
+	}
+	if lost := s.inlet.giveUp(); lost > 0 {
+		s.deps.Log.Error("lines heard before another process took the network over were never recorded; they are lost", "lost", lost)
+	}
+	return nil
+}
+
+// giveUp empties the queue but for echoes, and returns how many lines were in it.
+func (q *inlet) giveUp() (lost int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	before := len(q.waiting)
+	q.waiting = slices.DeleteFunc(q.waiting, func(h heard) bool { return h.line == nil })
+	lost = before - len(q.waiting)
+	q.lost.Add(float64(lost))
+	return lost
 }
 
 // putBack returns a batch to the head of the queue.

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"lockbridge/gateway"
+	"lockbridge/gateway/sidetest"
 )
 
 func fill(q *inlet, n int) (refused int) {
@@ -119,4 +120,26 @@ func TestFeedTriesOnceMore(t *testing.T) {
 	if err := <-ended; err != nil || len(in.calls) != 1 {
 		t.Errorf("ended with %v after %d more tries", err, len(in.calls))
 	}
+}
+
+// TestAnotherProcessReadMeanwhile: what was kept for the journal goes on while nobody else has read, and is given up else.
+func TestAnotherProcessReadMeanwhile(t *testing.T) {
+	first, second := loose(t).c.side, loose(t).c.side
+	shared := sidetest.NewState()
+	first.deps.State, second.deps.State = shared, shared
+	claim := func(s *Side, waiting int) {
+		t.Helper()
+		if err := s.claim(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := len(s.inlet.waiting); got != waiting {
+			t.Fatalf("%d lines wait, not %d", got, waiting)
+		}
+	}
+	claim(first, 0)
+	first.inlet.add(something())
+	claim(first, 1) // the database was away
+	claim(second, 0)
+	first.inlet.add(heard{line: &line{}})
+	claim(first, 1) // an echo goes on all the same
 }

@@ -2,6 +2,7 @@ package ircside
 
 import (
 	"context"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -21,6 +22,7 @@ type Side struct {
 	timings timings
 	inlet   *inlet
 	relay   *conn
+	reader  string // names this process among those that may read the network
 
 	reconnects prometheus.Counter
 }
@@ -69,7 +71,7 @@ func defaultTimings() timings {
 // New makes a side of a checked config. It fails if a room is no channel that IRC can name.
 func New(cfg Config, deps gateway.Deps) (*Side, error) {
 	s := &Side{
-		cfg: cfg, deps: deps, jitter: rand.Float64, timings: defaultTimings(),
+		cfg: cfg, deps: deps, jitter: rand.Float64, timings: defaultTimings(), reader: cryptorand.Text(),
 		clock: clock{now: time.Now, after: time.After, until: func(at time.Time) <-chan time.Time { return time.After(time.Until(at)) }},
 	}
 	var wrong []error
