@@ -19,14 +19,11 @@ type Line struct {
 	proxy *toxiproxy.Proxy
 }
 
-// newLine opens a way to a server at a free port of the loopback address, or at the one given.
-func newLine(name, ip, listen, to string) (*Line, error) {
-	if listen == "" {
-		listen = net.JoinHostPort(ip, "0")
-	}
+// newLine opens a way to a server, at a free port of a host.
+func newLine(name, host, to string) (*Line, error) {
 	toxics.Register("void", new(void))
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(nil), zerolog.Nop())
-	l := &Line{proxy: toxiproxy.NewProxy(server, name, listen, to)}
+	l := &Line{proxy: toxiproxy.NewProxy(server, name, net.JoinHostPort(host, "0"), to)}
 	if err := l.proxy.Start(); err != nil {
 		return nil, fmt.Errorf("opening the way to %s: %w", name, err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"sync"
 	"time"
@@ -30,6 +31,7 @@ type Stage struct {
 	Transactions                                    *Transactions
 	Dir                                             string
 
+	host     string // see ownHost
 	slot     *peers.Slot
 	speakers map[Network]speaker
 	irc      *ircPerson
@@ -50,7 +52,7 @@ type Options struct {
 
 // NewStage makes rooms, people, lines and a configuration.
 func NewStage(ctx context.Context, b *peers.Bed, o Options) (*Stage, error) {
-	s := &Stage{Bed: b, Store: o.Store, Ledger: NewLedger(), Pulse: &Pulse{moved: time.Now(), waiting: -1}, Dir: o.Dir, speakers: map[Network]speaker{}}
+	s := &Stage{Bed: b, Store: o.Store, Ledger: NewLedger(), Pulse: &Pulse{moved: time.Now(), waiting: -1}, Dir: o.Dir, host: ownHost(), speakers: map[Network]speaker{}}
 	if err := s.build(ctx, o); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("setting the stage: %w", err)
@@ -107,9 +109,7 @@ func (s *Stage) build(ctx context.Context, o Options) error {
 	}
 	s.Processes = append(s.Processes, first)
 	if o.Processes == 2 {
-		if setup.Doors.HTTP, err = freeAddr(s.Bed.IP); err != nil {
-			return err
-		}
+		setup.Doors.HTTP = net.JoinHostPort(s.host, "8081")
 		second, err := first.Second(s.Bed, setup)
 		if err != nil {
 			return err
@@ -121,27 +121,21 @@ func (s *Stage) build(ctx context.Context, o Options) error {
 
 // lay opens the lines and enters them into the configuration.
 func (s *Stage) lay(setup *peers.Setup, store string) (err error) {
-	open := func(name, listen, to string) *Line {
+	open := func(name, to string) *Line {
 		if err != nil {
 			return nil
 		}
 		var l *Line
-		if l, err = newLine(name, s.Bed.IP, listen, to); err == nil {
+		if l, err = newLine(name, s.host, to); err == nil {
 			s.atEnd(l.Close)
 		}
 		return l
 	}
-	s.ToXMPP = open("the XMPP server", "", s.Bed.Addr("COMPONENT"))
-	s.ToMatrix = open("the homeserver", "", s.Bed.Addr("MATRIX"))
-	s.ToIRC = open("the IRC server", "", s.Bed.Addr("IRC"))
-	if err != nil {
-		return err
-	}
-	own, err := freeAddr(s.Bed.IP)
-	if err != nil {
-		return err
-	}
-	if s.FromMatrix = open("the gateway", "", own); err != nil {
+	s.ToXMPP = open("the XMPP server", s.Bed.Addr("COMPONENT"))
+	s.ToMatrix = open("the homeserver", s.Bed.Addr("MATRIX"))
+	s.ToIRC = open("the IRC server", s.Bed.Addr("IRC"))
+	own := net.JoinHostPort(s.host, "8080")
+	if s.FromMatrix = open("the gateway", own); err != nil {
 		return err
 	}
 	if s.Transactions, err = passTransactions(s.slot.Appservice, s.FromMatrix.Addr); err != nil {
@@ -156,7 +150,7 @@ func (s *Stage) lay(setup *peers.Setup, store string) (err error) {
 	if err != nil {
 		return err
 	}
-	s.ToPostgres = open("Postgres", "", at.Host)
+	s.ToPostgres = open("Postgres", at.Host)
 	if err == nil {
 		at.Host = s.ToPostgres.Addr
 		setup.Store = at.String()
