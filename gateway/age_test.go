@@ -13,7 +13,7 @@ import (
 // The gateway was down for longer than a delivery is tried. Its networks need a moment to come up, and nothing is given
 // up for that; what still fails after a while is.
 func TestWhatIsOldAtTheStartGetsASecondChance(t *testing.T) {
-	dir := t.TempDir()
+	dir := quietDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := makeWorld(t, dir)
 		w.patience = 25 * time.Hour
@@ -39,7 +39,7 @@ func TestWhatIsOldAtTheStartGetsASecondChance(t *testing.T) {
 
 // A failing delivery is tried again with growing pauses, and at last given up.
 func TestPausesGrow(t *testing.T) {
-	dir := t.TempDir()
+	dir := quietDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := makeWorld(t, dir)
 		w.patience, w.age = 3*time.Hour, 2*time.Hour

@@ -50,7 +50,9 @@ type courier struct {
 	ended map[int64]bool
 	// changed gets a value when a lane ended with something left that falls due later.
 	changed chan struct{}
-	ready   *readiness
+	// woken gets a value when somebody says that there is news in the journal.
+	woken chan struct{}
+	ready *readiness
 	// rules gets a value when other rooms are bridged than before.
 	rules chan struct{}
 }
@@ -58,7 +60,7 @@ type courier struct {
 func newCourier(g *Gateway, network string, side Side, lease Lease, log *slog.Logger) *courier {
 	c := &courier{
 		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, problems: map[Address]string{}, kept: map[Address]int{}, ended: map[int64]bool{}, ready: g.status.readiness(network),
-		changed: make(chan struct{}, 1), rules: make(chan struct{}, 1),
+		changed: make(chan struct{}, 1), woken: make(chan struct{}, 1), rules: make(chan struct{}, 1),
 	}
 	c.since.Store(g.now().UnixMilli())
 	return c
@@ -94,6 +96,10 @@ func (c *courier) run(stop, hard context.Context) {
 		select {
 		case <-stop.Done():
 		case <-wake:
+			select {
+			case c.woken <- struct{}{}:
+			default:
+			}
 		case <-c.changed:
 		case <-c.ready.news:
 			c.endPauses(stop)

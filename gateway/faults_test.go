@@ -292,7 +292,7 @@ func TestFaultsLoseAndRepeatNothing(t *testing.T) {
 	for range 2 {
 		seed := mrand.Uint64()
 		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
-			dir := t.TempDir()
+			dir := quietDir(t)
 			synctest.Test(t, func(t *testing.T) { testFaults(t, dir, seed) })
 		})
 	}

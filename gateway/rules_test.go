@@ -93,7 +93,7 @@ func TestASenderIsToldOfARoomThatIsBridgedNoMore(t *testing.T) {
 // Another process has read the new rules before this one: what it accepted waits a little for a room that is not known
 // yet, and not for long.
 func TestARoomThatIsNotKnownYetIsWaitedFor(t *testing.T) {
-	dir := t.TempDir()
+	dir := quietDir(t)
 	synctest.Test(t, func(t *testing.T) {
 		w := makeWorld(t, dir)
 		w.patience = time.Hour
@@ -202,8 +202,6 @@ func TestTheSideForgetsWhomAnOperatorWantsForgotten(t *testing.T) {
 	if err := w.st.State("b").PutMany(t.Context(), map[string][]byte{"k": []byte("v")}); err != nil {
 		t.Fatal(err)
 	}
-	w.stop()
-	w.start()
 	b, err := store.OpenBeside(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(w.dir, "lb.db"), Key: bytes.Repeat([]byte{7}, 32)})
 	if err != nil {
 		t.Fatal(err)
@@ -213,8 +211,6 @@ func TestTheSideForgetsWhomAnOperatorWantsForgotten(t *testing.T) {
 	if err := errors.Join(err, b.Close()); err != nil || n.Networks != 1 {
 		t.Fatalf("%+v, %v", n, err)
 	}
-	w.stop()
-	w.start()
 	if got := <-w.b.forgets; got != who {
 		t.Errorf("b forgets %+v", got)
 	}

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,6 +137,17 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Cleanup(func() { goleak.VerifyNone(t) })
 	return makeWorld(t, t.TempDir())
+}
+
+// quietDir is a folder for a world whose clock is synctest's, which stands still while a socket is read: its path is too
+// long for the one by which commands are heard.
+func quietDir(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), strings.Repeat("long", 30))
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // makeWorld is for simulated time, where what is left running is found anyway.

@@ -108,7 +108,7 @@ const retryGrace = time.Minute
 
 // Retry lets deliveries that were given up be tried again, at the head of their lanes, with their whole age before
 // them. It returns how many: those that are not dead, or whose text is gone, stay as they are. A running gateway
-// begins within 15 s, on Postgres at once.
+// begins at once; where it does not hear of it, within 15 s.
 func (b *Beside) Retry(ctx context.Context, seqs ...int64) (n int, err error) {
 	if len(seqs) == 0 {
 		return 0, nil
@@ -141,6 +141,9 @@ func (b *Beside) Retry(ctx context.Context, seqs ...int64) (n int, err error) {
 			sql: `SELECT pg_notify($1, network) FROM (SELECT DISTINCT d.network FROM q JOIN delivery d ON d.seq = q.seq) n`,
 		}, func(dbutil.Rows) error { return nil })
 	})
+	if err == nil {
+		b.notice()
+	}
 	return n, err
 }
 

@@ -47,6 +47,7 @@ func (s *Store) openFile(file string) error {
 	if s.db, err = sqlitePool(file, "_txlock=immediate", 1); err != nil {
 		return err
 	}
+	s.file = file
 	s.readers, err = sqlitePool(file, "_query_only=1", 4)
 	return err
 }

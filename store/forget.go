@@ -21,8 +21,8 @@ type Forgotten struct {
 }
 
 // Forget wipes what the journal knows of a person's words: authors, excerpts and texts; what still waits of them is
-// dropped. It leaves a request to each network's side, which a gateway carries out within 15 s when it runs. Who wrote
-// what is sealed, so all events are read.
+// dropped. It leaves a request to each network's side, which a gateway that runs carries out at once; where it does not
+// hear of it, within 15 s. Who wrote what is sealed, so all events are read.
 //
 // What others quoted stays with their own messages; ids of messages and rooms stay until the retention ends, since
 // without them everything would be carried again.
@@ -54,13 +54,24 @@ func (b *Beside) Forget(ctx context.Context, who gateway.Person) (Forgotten, err
 
 // askSides leaves a request to every network that keeps anything.
 func (b *Beside) askSides(ctx context.Context, who gateway.Person) (int, error) {
-	return b.s.exec(ctx, query{
+	n, err := b.s.exec(ctx, query{
 		doing: "ask sides to forget", columns: []string{"home text", "person bytea", "asked bigint"},
 		rows: [][]any{{who.Network, []byte(who.ID), b.s.now().UnixMilli()}},
 		sql: `INSERT INTO forget (network, home, person, asked)
 			SELECT n.network, q.home, q.person, q.asked FROM q CROSS JOIN (SELECT DISTINCT network FROM state) n WHERE true
 			ON CONFLICT (network, home, person) DO UPDATE SET asked = excluded.asked`,
 	})
+	if err != nil {
+		return n, err
+	}
+	b.notice()
+	if b.s.postgres != nil {
+		const tell = "SELECT pg_notify($1, network) FROM (SELECT DISTINCT network FROM forget) n"
+		if _, err := b.s.db.Exec(ctx, tell, channel); err != nil {
+			return n, failed("tell sides to forget", err)
+		}
+	}
+	return n, nil
 }
 
 // place is where among the events a look at all of them has come to.

@@ -67,6 +67,7 @@ type Store struct {
 	readers   *dbutil.Database
 	postgres  *pgx.ConnConfig // nil: SQLite
 	lock      *os.File        // SQLite: held as long as the store is open
+	file      string          // SQLite: where it is
 	seal      *sealer
 	log       *slog.Logger
 	now       func() time.Time

@@ -23,10 +23,11 @@ const (
 	lastReconnect  = 5 * time.Second
 )
 
-// Run does what has to be done in the background until ctx ends: it hears other processes' wake-ups, polls behind them,
-// and sweeps. Without it everything works, but wake-ups come from this process only and nothing is ever forgotten.
+// Run does what has to be done in the background until ctx ends: it hears the wake-ups of other processes and operators'
+// commands, polls behind them, and sweeps. Without it everything works, but wake-ups come from this process only and
+// nothing is ever forgotten.
 func (s *Store) Run(ctx context.Context) error {
-	if s.postgres == nil { // the polls are all that one can hear
+	if s.postgres == nil { // only commands write beside us; what is not heard of them, the polls find
 		s.recent.listen(true)
 		defer s.recent.listen(false)
 	}
@@ -44,6 +45,8 @@ func (s *Store) Run(ctx context.Context) error {
 	})
 	if s.postgres != nil {
 		wg.Go(func() { s.hear(ctx) })
+	} else {
+		wg.Go(func() { s.hearCommands(ctx) })
 	}
 	return nil
 }

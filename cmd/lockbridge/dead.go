@@ -151,7 +151,7 @@ func (c deadRetryCommand) Run(o output) error {
 		if n == 0 {
 			return errors.New("there is nothing that could be tried again")
 		}
-		fmt.Fprintf(o.out, "%s tried again, within 15 seconds where a process runs; `lockbridge lanes` shows what becomes of it\n", are(n, "delivery is", "deliveries are"))
+		fmt.Fprintf(o.out, "%s tried again, at once where a process runs; `lockbridge lanes` shows what becomes of it\n", are(n, "delivery is", "deliveries are"))
 		if left := len(letters) - n; left > 0 {
 			fmt.Fprintf(o.out, "%s left: the text is gone\n", are(left, "delivery is", "deliveries are"))
 		}

@@ -44,7 +44,7 @@ What was delivered stays on the networks' servers and in the clients of those wh
 		}
 		fmt.Fprintf(o.out, "%s wiped, %s dropped, and %s asked to forget the rest.\n",
 			are(n.Events, "author and excerpt was", "authors and excerpts were"), are(n.Deliveries, "delivery was", "deliveries were"), are(n.Networks, "network is", "networks are"))
-		fmt.Fprintln(o.out, "Processes that run follow within 15 seconds, others when they start.")
+		fmt.Fprintln(o.out, "Processes that run follow at once, others when they start.")
 		if n.Events == 0 {
 			fmt.Fprintln(o.err, "note: no message of such an author is known; the address must be as `lockbridge trace` shows it for a message of theirs")
 		}
