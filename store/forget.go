@@ -78,24 +78,34 @@ func (b *Beside) askSides(ctx context.Context, who gateway.Person) (int, error) 
 type place struct {
 	accepted int64
 	id       []byte
+	room     string
 }
 
 // eventsBy finds those of the next events whose author who is; next is nil after the last ones.
 func (b *Beside) eventsBy(ctx context.Context, who gateway.Person, after place) (mine [][]any, next *place, err error) {
-	const q = `SELECT id, accepted, excerpt, data FROM event
+	next, err = b.eachAuthor(ctx, after, func(at place, author gateway.Person) {
+		if author.Network == who.Network && author.ID == who.ID {
+			mine = append(mine, []any{at.id})
+		}
+	})
+	return mine, next, err
+}
+
+// eachAuthor calls fn with the authors of the next events; next is nil after the last ones.
+func (b *Beside) eachAuthor(ctx context.Context, after place, fn func(at place, author gateway.Person)) (next *place, err error) {
+	const q = `SELECT id, accepted, room, excerpt, data FROM event
 		WHERE accepted > $1 OR accepted = $1 AND id > $2 ORDER BY accepted, id LIMIT $3`
 	n := 0
 	err = b.s.scan(ctx, b.s.readers, "read events", q, []any{after.accepted, append([]byte{}, after.id...), forgetBatch}, func(rows dbutil.Rows) error {
 		var (
-			at            place
-			excerpt, data []byte
+			at                  place
+			room, excerpt, data []byte
 		)
-		if err := rows.Scan(&at.id, &at.accepted, &excerpt, &data); err != nil {
+		if err := rows.Scan(&at.id, &at.accepted, &room, &excerpt, &data); err != nil {
 			return err
 		}
-		if author := b.s.author(at.id, excerpt, data); author.Network == who.Network && author.ID == who.ID {
-			mine = append(mine, []any{at.id})
-		}
+		at.room = string(room)
+		fn(at, b.s.author(at.id, excerpt, data))
 		n++
 		next = &at
 		return nil
@@ -103,7 +113,7 @@ func (b *Beside) eventsBy(ctx context.Context, who gateway.Person, after place) 
 	if n < forgetBatch {
 		next = nil
 	}
-	return mine, next, err
+	return next, err
 }
 
 // author is who wrote an event; nobody where that was wiped or does not open.

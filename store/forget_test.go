@@ -55,3 +55,33 @@ func TestForgetWipesWhatSomebodySaid(t *testing.T) {
 		}
 	})
 }
+
+func TestAuthorsAreFoundByWhatTheyAreCalled(t *testing.T) {
+	eachLedger(t, func(l *ledger) {
+		var batch []gateway.Entry
+		for i, p := range []gateway.Person{
+			{Network: "x", ID: "o1@room", Name: "Romeo"}, {Network: "x", ID: "o1@room", Name: "R."},
+			{Network: "x", ID: "o2@room", Name: "Romeo"}, {Network: "x", ID: "paris", Name: "o2@room"},
+			{Network: "y", ID: "o3@room", Name: "Romeo"},
+		} {
+			e := entry(l, "x", fmt.Sprint(i), "words")
+			e.Event.Sender = p
+			if p.ID == "o2@room" {
+				e.Event.At.ID = "other"
+				e.Links[0].Native.Room.ID = "other"
+			}
+			batch = append(batch, e)
+		}
+		write(l, l.Store, "x", batch...)
+		for called, want := range map[string]string{
+			"o1@room": "[{x o1@room R. }]", "O1@ROOM": "[{x o1@room R. }]", "R.": "[{x o1@room R. }]",
+			"Romeo": "[{x o1@room R. } {x o2@room Romeo }]", "room/Romeo": "[{x o1@room R. }]", "other/Romeo": "[{x o2@room Romeo }]",
+			"o2@room": "[{x o2@room Romeo }]", "nobody": "[]",
+		} {
+			got, err := l.beside.Authors(l.Context(), "x", called)
+			if err != nil || fmt.Sprint(got) != want {
+				l.Errorf("%s: %v (%v), want %s", called, got, err, want)
+			}
+		}
+	})
+}
