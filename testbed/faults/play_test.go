@@ -237,10 +237,10 @@ func (p *play) open(ctx context.Context, t *testing.T, store string) *Stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if t.Failed() {
-			if !p.judged {
-				p.held(s)
-			}
+		if t.Failed() && !p.judged {
+			p.held(s)
+		}
+		if t.Failed() || !s.Pulse.Empty() {
 			keepLogs(t, p.fault.name, s)
 		}
 		if err := s.Close(); err != nil {

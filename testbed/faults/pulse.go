@@ -94,20 +94,27 @@ func total(text, metric string) (sum int) {
 }
 
 // Drain waits until everything has arrived, nothing waits in the gateway's lanes any more, and what would come twice had a while to
-// come; or until nothing has moved for the time given.
+// come; or until nothing has moved for the time given. What is in a lane though it arrived is waited for only so long, and then shown.
 func (s *Stage) Drain(ctx context.Context, quiet time.Duration) {
-	for s.Pulse.Still() < quiet {
-		if s.Pulse.Still() > late && s.Pulse.Empty() && s.Ledger.Settled() {
-			return
-		}
-		if !rest(ctx, beat) {
+	var settled time.Time
+	for s.Pulse.Still() < quiet && rest(ctx, beat) {
+		switch {
+		case !s.Ledger.Settled():
+			settled = time.Time{}
+		case settled.IsZero():
+			settled = time.Now()
+		case s.Pulse.Empty() && s.Pulse.Still() > late, time.Since(settled) > confirmedWithin:
 			return
 		}
 	}
 }
 
-// late is how long after everything else something may come twice, and then is sure to be counted.
-const late = 4 * time.Second
+const (
+	// late is how long after everything else something may come twice, and then is sure to be counted.
+	late = 4 * time.Second
+	// confirmedWithin is how long the gateway may take to learn that its last deliveries arrived.
+	confirmedWithin = 2 * time.Minute
+)
 
 // Held is what the gateway's lanes hold, as `lockbridge lanes` tells it: what is missing and stands there is late, not lost.
 func (s *Stage) Held(ctx context.Context) string {
