@@ -40,7 +40,7 @@ setup: # installs what the test bed needs; at once when everything is there
 
 test-unit: bin/testsum ## unit tests with the race detector; LOCKBRIDGE_TEST_POSTGRES=URL adds Postgres
 	@echo 'test: unit tests, with the race detector'
-	@LOCKBRIDGE_TEST_POSTGRES='$(LOCKBRIDGE_TEST_POSTGRES)' CGO_ENABLED=1 go test -json -race -tags goolm ./... 2>&1 | bin/testsum unit tests
+	@LOCKBRIDGE_TEST_POSTGRES='$(LOCKBRIDGE_TEST_POSTGRES)' CGO_ENABLED=1 go test -json -race -tags goolm -timeout 30m ./... 2>&1 | bin/testsum unit tests
 
 test-e2e: build bin/testsum ## end-to-end tests against real servers and clients, on SQLite and on Postgres (RUN=PATTERN, XMPP_SERVER=ejabberd)
 	@export $(TEST_BED) LOCKBRIDGE_BINARY=$(CURDIR)/bin/lockbridge; testbed/setup.sh; testbed/up.sh; \
