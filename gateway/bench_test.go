@@ -67,6 +67,7 @@ func relay(b *testing.B, d storetest.Database) (from gateway.Inbox, said <-chan 
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
+	wg.Go(func() { _ = st.Run(ctx) })
 	wg.Go(func() { _ = g.Run(ctx) })
 	b.Cleanup(func() {
 		cancel()

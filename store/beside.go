@@ -125,7 +125,7 @@ func (st *besideState) Update(ctx context.Context, fn func(ctx context.Context) 
 			return err
 		}
 		t := &tx{s: st.s, network: st.network, ctx: ctx, base: &layer{}}
-		defer t.end()
+		defer t.close()
 		if err := t.run(ctx, t.base, fn); err != nil {
 			return err
 		}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"time"
 
-	"go.mau.fi/util/dbutil"
-
 	"lockbridge/gateway"
 )
 
@@ -30,7 +28,7 @@ func (b *Beside) Lanes(ctx context.Context) (out []LaneInfo, err error) {
 				WHERE d.state = 2 AND NOT d.dropped AND e.data IS NOT NULL GROUP BY d.network, d.room
 			) both_kinds GROUP BY network, room
 		) l LEFT JOIN delivery h ON h.seq = l.head ORDER BY l.network, l.room`
-	err = b.s.scan(ctx, b.s.readers, "look for lanes", q, nil, func(rows dbutil.Rows) error {
+	err = b.s.scan(ctx, b.s.readers, "look for lanes", q, nil, func(rows scanner) error {
 		var (
 			l                      LaneInfo
 			room                   []byte
@@ -68,7 +66,7 @@ func (b *Beside) Dead(ctx context.Context, lane gateway.Address) (out []DeadLett
 	if lane != (gateway.Address{}) {
 		q, args = q+" AND d.network = $1 AND d.room = $2", []any{lane.Network, []byte(lane.ID)}
 	}
-	err = b.s.scan(ctx, b.s.readers, "list what was given up", q+" ORDER BY d.seq", args, func(rows dbutil.Rows) error {
+	err = b.s.scan(ctx, b.s.readers, "list what was given up", q+" ORDER BY d.seq", args, func(rows scanner) error {
 		var (
 			l     DeadLetter
 			event foundEvent
@@ -87,13 +85,13 @@ func (b *Beside) Dead(ctx context.Context, lane gateway.Address) (out []DeadLett
 
 // alsoInto scans a row's further columns into fields.
 type alsoInto struct {
-	dbutil.Rows
+	scanner
 	fields []any
 }
 
-func (r alsoInto) Scan(dest ...any) error { return r.Rows.Scan(append(dest, r.fields...)...) }
+func (r alsoInto) Scan(dest ...any) error { return r.scanner.Scan(append(dest, r.fields...)...) }
 
-var seqColumn = []string{"seq bigint"}
+const seqColumn = "seq bigint"
 
 func seqRows(seqs []int64) [][]any {
 	rows := make([][]any, len(seqs))
@@ -139,7 +137,7 @@ func (b *Beside) Retry(ctx context.Context, seqs ...int64) (n int, err error) {
 		return b.s.query(ctx, b.s.db, query{
 			doing: "notify", columns: seqColumn, rows: rows, fixed: []any{channel},
 			sql: `SELECT pg_notify($1, network) FROM (SELECT DISTINCT d.network FROM q JOIN delivery d ON d.seq = q.seq) n`,
-		}, func(dbutil.Rows) error { return nil })
+		}, func(scanner) error { return nil })
 	})
 	if err == nil {
 		b.notice()
@@ -179,14 +177,14 @@ func (b *Beside) Discard(ctx context.Context, seqs ...int64) (n int, err error) 
 const eventsOfSeqs = "SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq"
 
 // lockEvents makes others that end deliveries of the same events wait; see finishRows.
-func (s *Store) lockEvents(ctx context.Context, columns []string, rows [][]any, events string) error {
+func (s *Store) lockEvents(ctx context.Context, columns string, rows [][]any, events string) error {
 	if s.postgres == nil {
 		return nil
 	}
 	return s.query(ctx, s.db, query{
 		doing: "lock events", columns: columns, rows: rows,
 		sql: "SELECT 1 FROM event WHERE id IN (" + events + ") ORDER BY id FOR NO KEY UPDATE",
-	}, func(dbutil.Rows) error { return nil })
+	}, func(scanner) error { return nil })
 }
 
 // exec runs a statement over rows and counts the rows that it changed.

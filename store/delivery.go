@@ -6,8 +6,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"go.mau.fi/util/dbutil"
-
 	"lockbridge/gateway"
 )
 
@@ -58,7 +56,7 @@ func (t *tx) deliveryRows() query {
 	}
 	return query{
 		doing:   "write deliveries",
-		columns: []string{"n bigint", "key text", "event bytea", "network text", "room bytea", "seal boolean", "accepted bigint"},
+		columns: "n bigint, key text, event bytea, network text, room bytea, seal boolean, accepted bigint",
 		rows:    rows,
 		sql: `INSERT INTO delivery (key, event, network, room, seal, due, accepted)
 			SELECT key, event, network, room, seal, 0, accepted FROM q ORDER BY n RETURNING key, seq`,
@@ -122,26 +120,26 @@ func (l *layer) finishRows(now int64, keep time.Duration) []query {
 	}
 	return []query{
 		{
-			doing: "put deliveries off", columns: []string{"seq bigint", "attempt bigint", "due bigint", "problem text"}, rows: again, fixed: []any{now},
+			doing: "put deliveries off", columns: "seq bigint, attempt bigint, due bigint, problem text", rows: again, fixed: []any{now},
 			sql: `UPDATE delivery SET attempt = q.attempt, due = q.due, tried = $1, problem = coalesce(q.problem, delivery.problem)
 				FROM q WHERE delivery.seq = q.seq AND delivery.state = 0`,
 		},
 		{
-			doing: "lock events", columns: []string{"seq bigint"}, rows: seqs, postgresOnly: true,
+			doing: "lock events", columns: "seq bigint", rows: seqs, postgresOnly: true,
 			sql: `SELECT 1 FROM event WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq) ORDER BY id FOR NO KEY UPDATE`,
 		},
 		{
-			doing: "keep dead letters", columns: []string{"seq bigint"}, rows: kept, fixed: []any{now + keep.Milliseconds()},
+			doing: "keep dead letters", columns: "seq bigint", rows: kept, fixed: []any{now + keep.Milliseconds()},
 			sql: `UPDATE event SET keep_until = $1
 				WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq WHERE d.state = 0) AND keep_until < $1`,
 		},
 		{
-			doing: "end deliveries", columns: []string{"seq bigint", "state bigint", "reason text", "problem text"}, rows: ended, fixed: []any{now},
+			doing: "end deliveries", columns: "seq bigint, state bigint, reason text, problem text", rows: ended, fixed: []any{now},
 			sql: `UPDATE delivery SET state = q.state, reason = q.reason, tried = $1, ended = $1, problem = coalesce(q.problem, delivery.problem)
 				FROM q WHERE delivery.seq = q.seq AND delivery.state = 0`,
 		},
 		{
-			doing: "wipe bodies", columns: []string{"seq bigint"}, rows: seqs, fixed: []any{now},
+			doing: "wipe bodies", columns: "seq bigint", rows: seqs, fixed: []any{now},
 			sql: `UPDATE event SET data = NULL
 				WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq) AND data IS NOT NULL AND keep_until <= $1
 				AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 0)`,
@@ -178,7 +176,7 @@ func (s *Store) Lanes(ctx context.Context, network string, now time.Time) (due [
 		return due, next, nil
 	}
 	heads := map[string]time.Time{}
-	err = s.scan(ctx, s.readers, "look for lanes", q, []any{network}, func(rows dbutil.Rows) error {
+	err = s.scan(ctx, s.readers, "look for lanes", q, []any{network}, func(rows scanner) error {
 		var (
 			room []byte
 			ms   int64
@@ -205,11 +203,11 @@ func (s *Store) Lanes(ctx context.Context, network string, now time.Time) (due [
 // Head implements gateway.Journal. A delivery whose event cannot be read (a kind that this version does not know, a
 // value that does not open) has a nil Event; it is for the caller to give it up.
 func (s *Store) Head(ctx context.Context, lane gateway.Address, limit int) ([]gateway.Queued, error) {
-	fresh, turn, sure := s.recent.head(lane, limit)
+	fresh, asked, sure := s.recent.head(lane, limit)
 	if !sure {
 		rows, err := s.Beyond(ctx, lane, 0, limit)
 		if err == nil && len(rows) == 0 {
-			s.recent.emptied(lane, turn)
+			s.recent.emptied(lane, asked)
 		}
 		return rows, err
 	}
@@ -227,7 +225,7 @@ func (s *Store) Beyond(ctx context.Context, lane gateway.Address, n, limit int) 
 		FROM delivery d LEFT JOIN event e ON e.id = d.event
 		WHERE d.network = $1 AND d.room = $2 AND d.state = 0 ORDER BY d.seq LIMIT $3 OFFSET $4`
 	var out []gateway.Queued
-	err := s.scan(ctx, s.readers, "read lane", q, []any{lane.Network, []byte(lane.ID), limit, n}, func(rows dbutil.Rows) error {
+	err := s.scan(ctx, s.readers, "read lane", q, []any{lane.Network, []byte(lane.ID), limit, n}, func(rows scanner) error {
 		var (
 			d             gateway.Queued
 			due, accepted int64
@@ -275,7 +273,7 @@ func (s *Store) Stats(ctx context.Context) ([]LaneStats, error) {
 		FROM (SELECT network, room, count(*) AS n, min(seq) AS head FROM delivery WHERE state = 0 GROUP BY network, room) l
 		JOIN delivery h ON h.seq = l.head ORDER BY l.network, l.room`
 	var out []LaneStats
-	err := s.scan(ctx, s.readers, "count deliveries", q, nil, func(rows dbutil.Rows) error {
+	err := s.scan(ctx, s.readers, "count deliveries", q, nil, func(rows scanner) error {
 		var (
 			l    LaneStats
 			room []byte

@@ -86,53 +86,62 @@ func (s *Store) lockFile(file string) error {
 // there are. Postgres takes any number as arrays.
 const chunk = 250
 
-// source writes the head of a statement, "WITH q(columns) AS (rows)", in the database's own way. This is the only
-// place where the SQL of the two differs. columns are "name type"; fixed are the statement's $1, $2, …; the rows'
-// parameters follow.
-func (s *Store) source(columns []string, fixed []any, rows [][]any) (with string, args []any) {
-	names, types := make([]string, len(columns)), make([]string, len(columns))
-	for i, c := range columns {
-		names[i], types[i], _ = strings.Cut(c, " ")
-	}
+// source writes the head of a statement, "WITH q(columns) AS (rows)", in the database's own way. This and the writers
+// are the only places where the SQL of the two differs. columns are "name type, name type"; fixed are the statement's $1,
+// $2, …; the rows' parameters follow.
+func (s *Store) source(columns string, fixed []any, rows [][]any) (with string, args []any) {
 	if s.postgres != nil {
-		return arrays(names, types, fixed, rows)
-	}
-	return tuples(names, fixed, rows)
-}
-
-// arrays passes each column as one array.
-func arrays(names, types []string, fixed []any, rows [][]any) (with string, args []any) {
-	args = append(make([]any, 0, len(fixed)+len(names)), fixed...)
-	for i, kind := range types {
-		column := make([]any, len(rows))
-		for j, row := range rows {
-			column[j] = row[i]
+		names, types := columnsOf(columns)
+		args = append(make([]any, 0, len(fixed)+len(names)), fixed...)
+		for i := range types {
+			column := make([]any, len(rows))
+			for j, row := range rows {
+				column[j] = row[i]
+			}
+			args = append(args, column)
 		}
-		args = append(args, column)
-		types[i] = "$" + strconv.Itoa(len(args)) + "::" + kind + "[]"
+		return arraysHead(names, types, len(fixed)), args
 	}
-	return "WITH q(" + strings.Join(names, ",") + ") AS (SELECT * FROM unnest(" + strings.Join(types, ",") + ")) ", args
-}
-
-// tuples passes each value as a parameter. They have no numbers, since SQLite and its driver look each number up in a
-// list; a plain "?" counts on from the highest number before it, for which the first, unused table stands there.
-func tuples(names []string, fixed []any, rows [][]any) (with string, args []any) {
-	var b strings.Builder
-	b.WriteString("WITH ")
-	if n := len(fixed); n > 0 {
-		b.WriteString("fixed AS (SELECT $" + strconv.Itoa(n) + "), ")
-	}
-	tuple := "(?" + strings.Repeat(",?", len(names)-1) + ")"
-	b.WriteString("q(" + strings.Join(names, ",") + ") AS (VALUES " + tuple)
-	for range rows[1:] {
-		b.WriteString("," + tuple)
-	}
-	b.WriteString(") ")
-	args = append(make([]any, 0, len(fixed)+len(names)*len(rows)), fixed...)
+	args = append(make([]any, 0, len(fixed)+len(rows)*(1+strings.Count(columns, ","))), fixed...)
 	for _, row := range rows {
 		args = append(args, row...)
 	}
-	return b.String(), args
+	return tuplesHead(columns, len(fixed), len(rows)), args
+}
+
+func columnsOf(list string) (names, types []string) {
+	for c := range strings.SplitSeq(list, ", ") {
+		name, kind, _ := strings.Cut(c, " ")
+		names, types = append(names, name), append(types, kind)
+	}
+	return names, types
+}
+
+// arraysHead takes each column as one array, behind so many fixed parameters.
+func arraysHead(names, types []string, fixed int) string {
+	arrays := make([]string, len(types))
+	for i, kind := range types {
+		arrays[i] = "$" + strconv.Itoa(fixed+i+1) + "::" + kind + "[]"
+	}
+	return "WITH q(" + strings.Join(names, ",") + ") AS (SELECT * FROM unnest(" + strings.Join(arrays, ",") + ")) "
+}
+
+// tuplesHead takes each value as a parameter. They have no numbers, since SQLite and its driver look each number up in a
+// list; a plain "?" counts on from the highest number before it, for which the first, unused table stands there.
+func tuplesHead(columns string, fixed, rows int) string {
+	var b strings.Builder
+	b.WriteString("WITH ")
+	if fixed > 0 {
+		b.WriteString("fixed AS (SELECT $" + strconv.Itoa(fixed) + "), ")
+	}
+	names, _ := columnsOf(columns)
+	tuple := "(?" + strings.Repeat(",?", len(names)-1) + ")"
+	b.WriteString("q(" + strings.Join(names, ",") + ") AS (VALUES " + tuple)
+	for range rows - 1 {
+		b.WriteString("," + tuple)
+	}
+	b.WriteString(") ")
+	return b.String()
 }
 
 // chunks cuts rows into what one statement takes.

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 
-	"go.mau.fi/util/dbutil"
-
 	"lockbridge/gateway"
 )
 
@@ -55,7 +53,7 @@ func (b *Beside) Forget(ctx context.Context, who gateway.Person) (Forgotten, err
 // askSides leaves a request to every network that keeps anything.
 func (b *Beside) askSides(ctx context.Context, who gateway.Person) (int, error) {
 	n, err := b.s.exec(ctx, query{
-		doing: "ask sides to forget", columns: []string{"home text", "person bytea", "asked bigint"},
+		doing: "ask sides to forget", columns: "home text, person bytea, asked bigint",
 		rows: [][]any{{who.Network, []byte(who.ID), b.s.now().UnixMilli()}},
 		sql: `INSERT INTO forget (network, home, person, asked)
 			SELECT n.network, q.home, q.person, q.asked FROM q CROSS JOIN (SELECT DISTINCT network FROM state) n WHERE true
@@ -96,7 +94,7 @@ func (b *Beside) eachAuthor(ctx context.Context, after place, fn func(at place, 
 	const q = `SELECT id, accepted, room, excerpt, data FROM event
 		WHERE accepted > $1 OR accepted = $1 AND id > $2 ORDER BY accepted, id LIMIT $3`
 	n := 0
-	err = b.s.scan(ctx, b.s.readers, "read events", q, []any{after.accepted, append([]byte{}, after.id...), forgetBatch}, func(rows dbutil.Rows) error {
+	err = b.s.scan(ctx, b.s.readers, "read events", q, []any{after.accepted, append([]byte{}, after.id...), forgetBatch}, func(rows scanner) error {
 		var (
 			at                  place
 			room, excerpt, data []byte
@@ -138,7 +136,7 @@ func (s *Store) author(id, excerpt, data []byte) gateway.Person {
 
 // wipe forgets what events held, and drops their deliveries.
 func (b *Beside) wipe(ctx context.Context, ids [][]any) (events, deliveries int, err error) {
-	columns := []string{"id bytea"}
+	const columns = "id bytea"
 	err = b.s.db.DoTxn(ctx, nil, func(ctx context.Context) (err error) {
 		if err := b.s.lockEvents(ctx, columns, ids, "SELECT id FROM q"); err != nil {
 			return err
@@ -162,7 +160,7 @@ func (b *Beside) wipe(ctx context.Context, ids [][]any) (events, deliveries int,
 // Forgets implements gateway.Journal.
 func (s *Store) Forgets(ctx context.Context, network string) (out []gateway.Person, err error) {
 	const q = `SELECT home, person FROM forget WHERE network = $1 ORDER BY asked`
-	err = s.scan(ctx, s.readers, "look for people to forget", q, []any{network}, func(rows dbutil.Rows) error {
+	err = s.scan(ctx, s.readers, "look for people to forget", q, []any{network}, func(rows scanner) error {
 		var (
 			p  gateway.Person
 			id []byte

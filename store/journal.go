@@ -121,7 +121,7 @@ func (t *tx) flush() error {
 	add(t.seenRows())
 	add(query{
 		doing:   "write events",
-		columns: []string{"id bytea", "network text", "room bytea", "native bytea", "data bytea", "excerpt bytea", "accepted bigint"},
+		columns: "id bytea, network text, room bytea, native bytea, data bytea, excerpt bytea, accepted bigint",
 		rows:    l.events,
 		sql: `INSERT INTO event (id, network, room, native, data, excerpt, accepted, keep_until)
 			SELECT id, network, room, native, data, excerpt, accepted, 0 FROM q`,
@@ -136,7 +136,7 @@ func (t *tx) flush() error {
 		retracted = append(retracted, []any{id[:]})
 	}
 	add(query{
-		doing: "wipe excerpts", columns: []string{"id bytea"}, rows: retracted,
+		doing: "wipe excerpts", columns: "id bytea", rows: retracted,
 		sql: `UPDATE event SET excerpt = NULL WHERE id IN (SELECT id FROM q)`,
 	})
 	state, err := t.stateRows()

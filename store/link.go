@@ -8,8 +8,6 @@ import (
 	"errors"
 	"strings"
 
-	"go.mau.fi/util/dbutil"
-
 	"lockbridge/gateway"
 )
 
@@ -32,7 +30,10 @@ func isHash(native string) bool {
 	return strings.HasPrefix(native, hashed) && len(native) == len(hashed)+2*sha256.Size
 }
 
-var nativeColumns = []string{"n bigint", "network text", "room bytea", "native bytea"}
+const (
+	roomColumns   = "n bigint, network text, room bytea"
+	nativeColumns = roomColumns + ", native bytea"
+)
 
 // nativeRows numbers the ids, so that answers name them by n.
 func nativeRows(natives []gateway.Native) [][]any {
@@ -60,7 +61,7 @@ func (l *layer) linkRows(now int64) query {
 	}
 	return query{
 		doing:   "write links",
-		columns: append(nativeColumns[:4:4], "event bytea", "part bytea", "alias boolean", "accepted bigint"),
+		columns: nativeColumns + ", event bytea, part bytea, alias boolean, accepted bigint",
 		rows:    rows,
 		sql: `INSERT INTO link (network, room, native, event, part, alias, accepted)
 			SELECT network, room, native, event, part, alias, accepted FROM q WHERE true ORDER BY n
@@ -114,7 +115,7 @@ func (s *Store) Seen(ctx context.Context, natives []gateway.Native, likely bool)
 		v.unseen = append(v.unseen, q.rows...)
 		return seen, nil
 	}
-	err := v.query(q, func(rows dbutil.Rows) error {
+	err := v.query(q, func(rows scanner) error {
 		var i int64
 		err := rows.Scan(&i)
 		if err == nil {
@@ -144,12 +145,12 @@ func (s *Store) Used(ctx context.Context, rooms []gateway.Address) (map[gateway.
 		rows[i] = []any{int64(i), room.Network, []byte(room.ID)}
 	}
 	q := query{
-		doing: "look for rooms in use", columns: nativeColumns[:3], rows: rows,
+		doing: "look for rooms in use", columns: roomColumns, rows: rows,
 		sql: `SELECT q.n FROM q WHERE EXISTS (
 				SELECT 1 FROM link l JOIN delivery d ON d.event = l.event
 				WHERE l.network = q.network AND l.room = q.room AND (d.network <> q.network OR d.room <> q.room))`,
 	}
-	err := v.query(q, func(rows dbutil.Rows) error {
+	err := v.query(q, func(rows scanner) error {
 		var i int64
 		err := rows.Scan(&i)
 		if err == nil {
@@ -170,7 +171,7 @@ func (s *Store) Targets(ctx context.Context, natives []gateway.Native) (map[gate
 	}
 	known := make(map[gateway.Native]gateway.Link)
 	events := make(map[gateway.ID]gateway.Target)
-	scan := func(rows dbutil.Rows) error {
+	scan := func(rows scanner) error {
 		var (
 			i     int64
 			part  []byte
@@ -241,10 +242,10 @@ func (v *view) overlay(natives []gateway.Native, known map[gateway.Native]gatewa
 		return nil
 	}
 	q := query{
-		doing: "look events up", columns: []string{"id bytea"}, rows: ask,
+		doing: "look events up", columns: "id bytea", rows: ask,
 		sql: `SELECT e.id, e.network, e.room, e.native, e.excerpt FROM q CROSS JOIN event e WHERE e.id = q.id`,
 	}
-	return v.query(q, func(rows dbutil.Rows) error {
+	return v.query(q, func(rows scanner) error {
 		var event foundEvent
 		if err := rows.Scan(event.fields()...); err != nil {
 			return err
@@ -297,7 +298,7 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 	defer v.mu.Unlock()
 	out := make(map[string]gateway.Target)
 	q := query{
-		doing: "resolve delivery keys", columns: []string{"n bigint", "key text"},
+		doing: "resolve delivery keys", columns: "n bigint, key text",
 		sql: `SELECT q.n, CASE WHEN d.state = 0 THEN d.seq ELSE 0 END, e.id, e.network, e.room, e.native, e.excerpt
 			FROM q CROSS JOIN delivery d JOIN event e ON e.id = d.event WHERE d.key = q.key`,
 	}
@@ -311,7 +312,7 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 	if len(q.rows) == 0 {
 		return out, nil
 	}
-	err := v.query(q, func(rows dbutil.Rows) error {
+	err := v.query(q, func(rows scanner) error {
 		var (
 			i, seq int64
 			event  foundEvent
@@ -332,7 +333,7 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 func (s *Store) Parts(ctx context.Context, room gateway.Address, events []gateway.ID) (map[gateway.ID][]gateway.Part, error) {
 	out := make(map[gateway.ID][]gateway.Part)
 	q := query{
-		doing: "look for native ids", columns: []string{"event bytea"},
+		doing: "look for native ids", columns: "event bytea",
 		fixed: []any{room.Network, []byte(room.ID)},
 		sql: `SELECT l.event, l.native, l.part, l.alias FROM q CROSS JOIN link l
 			WHERE l.event = q.event AND l.network = $1 AND l.room = $2 ORDER BY l.seq`,
@@ -347,7 +348,7 @@ func (s *Store) Parts(ctx context.Context, room gateway.Address, events []gatewa
 	if len(q.rows) == 0 {
 		return out, nil
 	}
-	err := s.query(ctx, s.readers, q, func(rows dbutil.Rows) error {
+	err := s.query(ctx, s.readers, q, func(rows scanner) error {
 		var (
 			event, native, part []byte
 			alias               bool

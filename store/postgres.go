@@ -55,7 +55,7 @@ func (s *Store) openPostgres(dsn string) error {
 	}
 	cfg.StatementCacheCapacity = 128 // we have fewer; pgx makes room for 512 on each connection
 	s.postgres = cfg
-	raw := sql.OpenDB(lazily{stdlib.GetConnector(*cfg, stdlib.OptionAfterConnect(durable))})
+	raw := sql.OpenDB(lendable{stdlib.GetConnector(*cfg, stdlib.OptionAfterConnect(durable))})
 	raw.SetMaxOpenConns(maxConns)
 	raw.SetMaxIdleConns(maxConns)
 	if s.db, err = dbutil.NewWithDB(raw, "pgx"); err != nil {
@@ -74,6 +74,7 @@ func durable(ctx context.Context, conn *pgx.Conn) error {
 // dropIdle closes the connections that nobody uses at the moment. After a cut they would be found out one by one, each by
 // somebody who waits.
 func (s *Store) dropIdle() {
+	s.dropWriters()
 	s.db.RawDB.SetMaxIdleConns(-1)
 	s.db.RawDB.SetMaxIdleConns(maxConns)
 }

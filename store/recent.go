@@ -29,8 +29,8 @@ type recent struct {
 type lately struct {
 	// sure: nothing waits but rows, and what is in the lanes of elsewhere.
 	sure bool
-	// elsewhere are lanes that have to be read from the database, with when their heads are due.
-	elsewhere map[string]time.Time
+	// elsewhere are lanes that have to be read from the database.
+	elsewhere map[string]*apart
 	rows      map[string][]freshRow
 	count     int
 	bytes     int
@@ -38,7 +38,21 @@ type lately struct {
 	// nothing has changed, or was about to, while it came.
 	turn     int
 	underWay int
+	// ended are deliveries that ended before the transaction that made them settled, while any is under way: the database
+	// shows them to everybody a moment earlier.
+	ended map[int64]bool
 }
+
+// apart is a lane that has to be read from the database. Once that finds nothing, what has come since it was asked is all
+// that the lane holds.
+type apart struct {
+	due   time.Time // its head
+	asked int       // how often the database was asked, which is until the next question to have its answer
+	since []freshRow
+}
+
+// maxSince bounds what is remembered while the database is asked.
+const maxSince = 64
 
 // freshRow is a new delivery.
 type freshRow struct {
@@ -127,11 +141,24 @@ func (r *recent) settle(t *tx, err error) {
 	for i := range t.base.done {
 		r.of(t.network).end(&t.base.done[i])
 	}
+	for network := range t.base.wakes {
+		if l := r.of(network); l.underWay == 0 {
+			l.ended = nil
+		}
+	}
 }
 
 func (l *lately) add(row freshRow) {
 	room := row.queued.Room.ID
-	if _, there := l.elsewhere[room]; there || !l.sure {
+	if l.ended[row.queued.Seq] {
+		delete(l.ended, row.queued.Seq)
+		return
+	}
+	if a := l.elsewhere[room]; a != nil {
+		a.add(row)
+		return
+	}
+	if !l.sure {
 		return
 	}
 	if l.count++; l.count > maxRecent || l.bytes+len(row.plain) > maxRecentBytes {
@@ -144,6 +171,12 @@ func (l *lately) add(row freshRow) {
 		l.rows = map[string][]freshRow{}
 	}
 	l.rows[room] = append(l.rows[room], row)
+}
+
+func (a *apart) add(row freshRow) {
+	if a.since = append(a.since, row); len(a.since) > maxSince {
+		a.asked, a.since = a.asked+1, nil
+	}
 }
 
 // end takes out what has ended. What is to be tried again is for the database to keep.
@@ -169,6 +202,23 @@ func (l *lately) end(f *gateway.Finished) {
 	if f.Retry { // of a lane elsewhere, which is due at another time now
 		l.doubt()
 	}
+	if !f.Retry && l.underWay > 0 {
+		l.endEarly(f.Seq)
+	}
+	for _, a := range l.elsewhere {
+		a.since = slices.DeleteFunc(a.since, func(row freshRow) bool { return row.queued.Seq == f.Seq })
+	}
+}
+
+func (l *lately) endEarly(seq int64) {
+	if len(l.ended) == maxRecent {
+		l.doubt() // nothing is remembered before all of them have settled
+		l.ended = nil
+	}
+	if l.ended == nil {
+		l.ended = map[int64]bool{}
+	}
+	l.ended[seq] = true
 }
 
 // leave has a lane read from the database from now on.
@@ -178,9 +228,9 @@ func (l *lately) leave(room string, due time.Time) {
 	}
 	delete(l.rows, room)
 	if l.elsewhere == nil {
-		l.elsewhere = map[string]time.Time{}
+		l.elsewhere = map[string]*apart{}
 	}
-	l.elsewhere[room] = due
+	l.elsewhere[room] = &apart{due: due}
 }
 
 // lanes answers Lanes; false: the database has to be asked, and its answer be told to learn with the turn.
@@ -194,12 +244,12 @@ func (r *recent) lanes(network string, now time.Time) (due []gateway.Address, ne
 	for room := range l.rows {
 		due = append(due, gateway.Address{Network: network, ID: room})
 	}
-	for room, at := range l.elsewhere {
+	for room, a := range l.elsewhere {
 		switch {
-		case !at.After(now):
+		case !a.due.After(now):
 			due = append(due, gateway.Address{Network: network, ID: room})
-		case next.IsZero() || at.Before(next):
-			next = at
+		case next.IsZero() || a.due.Before(next):
+			next = a.due
 		}
 	}
 	return due, next, l.turn, true
@@ -211,29 +261,47 @@ func (r *recent) learn(network string, turn int, heads map[string]time.Time) {
 	defer r.mu.Unlock()
 	if l := r.of(network); r.hears && l.turn == turn && l.underWay == 0 {
 		l.doubt()
-		l.sure, l.elsewhere = true, heads
+		l.sure, l.elsewhere = true, make(map[string]*apart, len(heads))
+		for room, due := range heads {
+			l.elsewhere[room] = &apart{due: due}
+		}
 	}
 }
 
-// head answers Head; false: the database has to be asked, and if it finds nothing, emptied be told with the turn.
-func (r *recent) head(lane gateway.Address, limit int) (rows []freshRow, turn int, sure bool) {
+// head answers Head; false: the database has to be asked, and if it finds nothing, emptied be told with the question.
+func (r *recent) head(lane gateway.Address, limit int) (rows []freshRow, q question, sure bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.of(lane.Network)
-	if _, there := l.elsewhere[lane.ID]; there || !l.sure {
-		return nil, l.turn, false
+	if a := l.elsewhere[lane.ID]; a != nil {
+		a.asked, a.since = a.asked+1, nil
+		return nil, question{a, a.asked}, false
+	}
+	if !l.sure {
+		return nil, q, false
 	}
 	rows = l.rows[lane.ID]
-	return slices.Clone(rows[:min(limit, len(rows))]), l.turn, true
+	return slices.Clone(rows[:min(limit, len(rows))]), q, true
 }
 
-// emptied takes in that the database has nothing in a lane: what comes next is remembered.
-func (r *recent) emptied(lane gateway.Address, turn int) {
+// question is what the database is asked about a lane.
+type question struct {
+	lane  *apart // nil: it is not remembered
+	asked int
+}
+
+// emptied takes in that the database has nothing in a lane: what has come since it was asked is in memory.
+func (r *recent) emptied(lane gateway.Address, q question) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if l := r.of(lane.Network); l.turn == turn && l.underWay == 0 {
-		delete(l.elsewhere, lane.ID)
-		l.turn++
+	l := r.of(lane.Network)
+	if q.lane == nil || l.elsewhere[lane.ID] != q.lane || q.lane.asked != q.asked {
+		return
+	}
+	delete(l.elsewhere, lane.ID)
+	l.turn++
+	for _, row := range q.lane.since {
+		l.add(row)
 	}
 }
 

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-
-	"go.mau.fi/util/dbutil"
 )
 
 // rekeyBatch is how many rows a rekey reads and writes at a time.
@@ -84,7 +82,7 @@ func (r *rekeying) events(ctx context.Context) error {
 	for after := []byte{}; ; {
 		var rows [][]any
 		const read = "SELECT id, data, excerpt FROM event WHERE id > $1 ORDER BY id LIMIT $2"
-		err := r.s.scan(ctx, r.s.db, "read events", read, []any{after, rekeyBatch}, func(row dbutil.Rows) error {
+		err := r.s.scan(ctx, r.s.db, "read events", read, []any{after, rekeyBatch}, func(row scanner) error {
 			var id, data, excerpt []byte
 			if err := row.Scan(&id, &data, &excerpt); err != nil {
 				return err
@@ -101,7 +99,7 @@ func (r *rekeying) events(ctx context.Context) error {
 			return err
 		}
 		const write = "UPDATE event SET data = q.data, excerpt = q.excerpt FROM q WHERE event.id = q.id"
-		if err := r.write(ctx, write, []string{"id bytea", "data bytea", "excerpt bytea"}, rows); err != nil {
+		if err := r.write(ctx, write, "id bytea, data bytea, excerpt bytea", rows); err != nil {
 			return err
 		}
 	}
@@ -111,7 +109,7 @@ func (r *rekeying) state(ctx context.Context) error {
 	for afterNetwork, afterKey := "", []byte{}; ; {
 		var rows [][]any
 		const read = "SELECT network, key, value FROM state WHERE (network, key) > ($1, $2) ORDER BY network, key LIMIT $3"
-		err := r.s.scan(ctx, r.s.db, "read state", read, []any{afterNetwork, afterKey, rekeyBatch}, func(row dbutil.Rows) error {
+		err := r.s.scan(ctx, r.s.db, "read state", read, []any{afterNetwork, afterKey, rekeyBatch}, func(row scanner) error {
 			var key, value []byte
 			if err := row.Scan(&afterNetwork, &key, &value); err != nil {
 				return err
@@ -124,7 +122,7 @@ func (r *rekeying) state(ctx context.Context) error {
 			return err
 		}
 		const write = "UPDATE state SET value = q.value FROM q WHERE state.network = q.network AND state.key = q.key"
-		if err := r.write(ctx, write, []string{"network text", "key bytea", "value bytea"}, rows); err != nil {
+		if err := r.write(ctx, write, "network text, key bytea, value bytea", rows); err != nil {
 			return err
 		}
 	}
@@ -143,7 +141,7 @@ func (r *rekeying) reseal(value []byte, column string, row ...string) (any, erro
 	return r.next.seal(plain, column, row...)
 }
 
-func (r *rekeying) write(ctx context.Context, write string, columns []string, rows [][]any) error {
+func (r *rekeying) write(ctx context.Context, write, columns string, rows [][]any) error {
 	with, args := r.s.source(columns, nil, rows)
 	if _, err := r.s.db.Exec(ctx, with+write, args...); err != nil {
 		return err

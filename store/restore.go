@@ -256,7 +256,7 @@ func (s *Store) load(ctx context.Context, b *backupReader, p Progress) error {
 }
 
 func (s *Store) insert(ctx context.Context, t table, rows [][]any) error {
-	with, args := s.source(t.Columns, nil, rows)
+	with, args := s.source(strings.Join(t.Columns, ", "), nil, rows)
 	overriding := ""
 	if s.postgres != nil {
 		overriding = " OVERRIDING SYSTEM VALUE"

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"go.mau.fi/util/dbutil"
-
 	"lockbridge/gateway"
 )
 
@@ -73,7 +71,7 @@ func (st *state) GetMany(ctx context.Context, keys []string) (map[string][]byte,
 		}
 	}
 	q := query{
-		doing: "read state", columns: []string{"key bytea"}, fixed: []any{st.network}, rows: rows,
+		doing: "read state", columns: "key bytea", fixed: []any{st.network}, rows: rows,
 		sql: `SELECT s.key, s.value FROM q CROSS JOIN state s WHERE s.network = $1 AND s.key = q.key`,
 	}
 	if len(rows) == 0 {
@@ -115,7 +113,7 @@ func (st *state) List(ctx context.Context, prefix string) (map[string][]byte, er
 		defer v.mu.Unlock()
 	}
 	q := query{
-		doing: "list state", columns: []string{"low bytea", "high bytea"}, fixed: []any{st.network},
+		doing: "list state", columns: "low bytea, high bytea", fixed: []any{st.network},
 		rows: [][]any{{[]byte(prefix), afterPrefix(prefix)}},
 		sql:  `SELECT s.key, s.value FROM q CROSS JOIN state s WHERE s.network = $1 AND s.key >= q.low AND s.key < q.high`,
 	}
@@ -165,7 +163,7 @@ func (st *state) enter(ctx context.Context) (*view, error) {
 // read adds the rows of q, unsealed, to out.
 func (st *state) read(ctx context.Context, v *view, q query, out map[string][]byte) error {
 	var bad error
-	scan := func(rows dbutil.Rows) error {
+	scan := func(rows scanner) error {
 		var key, value []byte
 		if err := rows.Scan(&key, &value); err != nil {
 			return err
@@ -212,17 +210,17 @@ func (t *tx) stateRows() ([]query, error) {
 	network := []any{t.network}
 	return []query{
 		{
-			doing: "delete state of deliveries", columns: []string{"one bytea", "low bytea", "high bytea"}, fixed: network, rows: outs,
+			doing: "delete state of deliveries", columns: "one bytea, low bytea, high bytea", fixed: network, rows: outs,
 			sql: `DELETE FROM state WHERE network = $1 AND key IN (
 				SELECT s.key FROM q CROSS JOIN state s
 				WHERE s.network = $1 AND s.key >= q.one AND s.key < q.high AND (s.key = q.one OR s.key >= q.low))`,
 		},
 		{
-			doing: "delete state", columns: []string{"key bytea"}, fixed: network, rows: gone,
+			doing: "delete state", columns: "key bytea", fixed: network, rows: gone,
 			sql: `DELETE FROM state WHERE network = $1 AND key IN (SELECT key FROM q)`,
 		},
 		{
-			doing: "write state", columns: []string{"key bytea", "value bytea"}, fixed: network, rows: puts,
+			doing: "write state", columns: "key bytea, value bytea", fixed: network, rows: puts,
 			sql: `INSERT INTO state (network, key, value) SELECT CAST($1 AS text), key, value FROM q WHERE true
 				ON CONFLICT (network, key) DO UPDATE SET value = excluded.value`,
 		},

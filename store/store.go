@@ -65,6 +65,7 @@ type Store struct {
 	// readers serve what needs no transaction. On SQLite they are connections of their own, so that no reader waits
 	// for the one writer; on Postgres the same as db.
 	readers   *dbutil.Database
+	takesPart any             // what db asks a ctx for, to take part in a transaction
 	postgres  *pgx.ConnConfig // nil: SQLite
 	lock      *os.File        // SQLite: held as long as the store is open
 	file      string          // SQLite: where it is
@@ -78,6 +79,8 @@ type Store struct {
 	groups map[string]*group
 	wakes  map[string]chan struct{}
 	held   map[string]*lease // Postgres: the leases of this process
+	// writers of Postgres that rest; the last one worked last.
+	writers []*writer
 
 	recent recent
 	// careful says until when transactions of a network ask what was seen; see Seen.
@@ -99,6 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Store, error) {
 	}
 	err = s.connect(cfg.URL)
 	if err == nil {
+		s.takesPart = transactionKey(s.db)
 		err = s.alone(ctx, s.prepare)
 	}
 	if err != nil {
@@ -208,6 +212,7 @@ func (s *Store) openKeyCheck(ctx context.Context) error {
 // Close closes the database. Leases should have been released and Run should have returned.
 func (s *Store) Close() error {
 	var errs []error
+	s.dropWriters()
 	if s.readers != nil && s.readers != s.db {
 		errs = append(errs, s.readers.Close())
 	}

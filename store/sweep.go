@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"time"
-
-	"go.mau.fi/util/dbutil"
 )
 
 const (
@@ -26,7 +24,7 @@ const (
 func (s *Store) Sweep(ctx context.Context) (forgotten int, err error) {
 	now := s.now()
 	old := now.Add(-s.retention).UnixMilli()
-	id := []string{"id bytea"}
+	const id = "id bytea"
 	const bodies = `SELECT e.id FROM event e WHERE e.data IS NOT NULL AND e.keep_until <= $1
 		AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND d.state = 0) ORDER BY e.accepted LIMIT $2`
 	if _, err := s.sweep(ctx, bodies, now.UnixMilli(), 1, []query{{
@@ -49,7 +47,7 @@ func (s *Store) Sweep(ctx context.Context) (forgotten int, err error) {
 	}
 	const seen = `SELECT network, room, native FROM link WHERE event IS NULL AND accepted < $1 ORDER BY accepted LIMIT $2`
 	if _, err := s.sweep(ctx, seen, old, 3, []query{{
-		doing: "forget seen ids", columns: []string{"network text", "room bytea", "native bytea"},
+		doing: "forget seen ids", columns: "network text, room bytea, native bytea",
 		sql: `DELETE FROM link WHERE (network, room, native) IN (SELECT network, room, native FROM q)`,
 	}}); err != nil {
 		return forgotten, err
@@ -86,7 +84,7 @@ func (s *Store) sweep(ctx context.Context, find string, arg int64, columns int, 
 func (s *Store) look(ctx context.Context, columns int, find string, args ...any) (found [][]any, err error) {
 	ctx, cancel := context.WithTimeout(ctx, sweepTime)
 	defer cancel()
-	err = s.scan(ctx, s.readers, "look for what is old", find, args, func(rows dbutil.Rows) error {
+	err = s.scan(ctx, s.readers, "look for what is old", find, args, func(rows scanner) error {
 		row, into := make([]any, columns), make([]any, columns)
 		for i := range row {
 			into[i] = &row[i]
@@ -129,7 +127,7 @@ func (s *Store) sweepOuts(ctx context.Context) error {
 	for at := 0; at < len(found); at += sweepBatch {
 		batch := found[at:min(at+sweepBatch, len(found))]
 		if err := s.remove(ctx, batch, []query{{
-			doing: "remove state of deliveries", columns: []string{"network text", "key bytea", "delivery text"},
+			doing: "remove state of deliveries", columns: "network text, key bytea, delivery text",
 			sql: `DELETE FROM state WHERE (network, key) IN (SELECT q.network, q.key FROM q
 				WHERE NOT EXISTS (SELECT 1 FROM delivery d WHERE d.key = q.delivery AND d.state = 0))`,
 		}}); err != nil {

@@ -5,8 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"go.mau.fi/util/dbutil"
-
 	"lockbridge/gateway"
 )
 
@@ -100,7 +98,7 @@ func (b *Beside) eventsOf(ctx context.Context, id string) ([][]byte, error) {
 			args = append(args, maxTraces)
 		}
 		var events [][]byte
-		err := b.s.scan(ctx, b.s.readers, "look for a message", try.query, args, func(rows dbutil.Rows) error {
+		err := b.s.scan(ctx, b.s.readers, "look for a message", try.query, args, func(rows scanner) error {
 			var (
 				event  []byte
 				newest int64
@@ -118,7 +116,7 @@ func (b *Beside) eventsOf(ctx context.Context, id string) ([][]byte, error) {
 
 func (b *Beside) trace(ctx context.Context, id []byte) (t Trace, found bool, err error) {
 	const event = `SELECT id, network, room, native, excerpt, accepted, data IS NOT NULL FROM event WHERE id = $1`
-	err = b.s.scan(ctx, b.s.readers, "read event", event, []any{id}, func(rows dbutil.Rows) error {
+	err = b.s.scan(ctx, b.s.readers, "read event", event, []any{id}, func(rows scanner) error {
 		var (
 			e        foundEvent
 			accepted int64
@@ -134,7 +132,7 @@ func (b *Beside) trace(ctx context.Context, id []byte) (t Trace, found bool, err
 		return t, false, err
 	}
 	const links = `SELECT network, room, native, part, alias, accepted FROM link WHERE event = $1 ORDER BY seq`
-	err = b.s.scan(ctx, b.s.readers, "read links", links, []any{id}, func(rows dbutil.Rows) error {
+	err = b.s.scan(ctx, b.s.readers, "read links", links, []any{id}, func(rows scanner) error {
 		var (
 			l                  TraceLink
 			room, native, part []byte
@@ -152,7 +150,7 @@ func (b *Beside) trace(ctx context.Context, id []byte) (t Trace, found bool, err
 	}
 	const deliveries = `SELECT seq, key, network, room, state, dropped, attempt, accepted, tried, ended, due, reason, problem
 		FROM delivery WHERE event = $1 ORDER BY seq`
-	err = b.s.scan(ctx, b.s.readers, "read deliveries", deliveries, []any{id}, func(rows dbutil.Rows) error {
+	err = b.s.scan(ctx, b.s.readers, "read deliveries", deliveries, []any{id}, func(rows scanner) error {
 		d, err := scanDelivery(rows)
 		t.Deliveries = append(t.Deliveries, d)
 		return err
@@ -160,7 +158,7 @@ func (b *Beside) trace(ctx context.Context, id []byte) (t Trace, found bool, err
 	return t, true, err
 }
 
-func scanDelivery(rows dbutil.Rows) (d DeliveryTrace, err error) {
+func scanDelivery(rows scanner) (d DeliveryTrace, err error) {
 	var (
 		room            []byte
 		accepted, due   int64
@@ -199,7 +197,7 @@ func textOf(s *string) string {
 // cross.
 func (b *Beside) marks(ctx context.Context, id string) (out []Trace, err error) {
 	const q = `SELECT network, room, native, accepted FROM link WHERE native = $1 AND event IS NULL ORDER BY seq DESC LIMIT $2`
-	err = b.s.scan(ctx, b.s.readers, "look for a seen id", q, []any{nativeKey(id), maxTraces}, func(rows dbutil.Rows) error {
+	err = b.s.scan(ctx, b.s.readers, "look for a seen id", q, []any{nativeKey(id), maxTraces}, func(rows scanner) error {
 		var (
 			t            Trace
 			room, native []byte

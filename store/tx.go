@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"maps"
@@ -10,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"go.mau.fi/util/dbutil"
 
 	"lockbridge/gateway"
@@ -30,12 +30,13 @@ var (
 type tx struct {
 	s       *Store
 	network string
-	ctx     context.Context //nolint:containedctx // carries the database's transaction, as dbutil wants it
 	base    *layer
-	conn    *sql.Conn        // Postgres: what ctx's transaction runs on
-	lease   *lease           // Postgres: ours when the transaction began
-	epoch   int64            // of the lease, as the transaction checks it
-	seqs    map[string]int64 // the numbers of new deliveries, by key
+	w       *writer         // nil: ctx carries the database's transaction, as dbutil has it
+	ctx     context.Context //nolint:containedctx // see w
+	end
+	lease *lease           // Postgres: ours when the transaction began
+	epoch int64            // of the lease, as the transaction checks it
+	seqs  map[string]int64 // the numbers of new deliveries, by key
 
 	mu        sync.Mutex // a function may share its ctx with goroutines of its own
 	err       error      // the first error of the database: the transaction never commits
@@ -54,20 +55,6 @@ type view struct {
 }
 
 type viewKey struct{ s *Store }
-
-// joined has the transaction's deadline and values, and the caller's values behind them. A caller whose ctx ends while
-// its function runs must not cut off a statement, as that would fail the transaction for all others.
-type joined struct {
-	context.Context
-	caller context.Context //nolint:containedctx // a context made of two
-}
-
-func (j joined) Value(key any) any {
-	if v := j.Context.Value(key); v != nil {
-		return v
-	}
-	return j.caller.Value(key)
-}
 
 // view returns what ctx carries; nil: no transaction.
 func (s *Store) view(ctx context.Context) *view {
@@ -140,7 +127,6 @@ func (s *Store) transact(network string, calls []*call) error {
 }
 
 func (s *Store) tryTransact(network string, calls []*call, hopes bool) error {
-	ctx, options := context.Background(), (*dbutil.TxnOptions)(nil)
 	t := &tx{s: s, network: network, base: &layer{}, hopes: hopes}
 	if s.postgres != nil {
 		if t.lease = s.leaseOf(network); t.lease == nil {
@@ -149,28 +135,9 @@ func (s *Store) tryTransact(network string, calls []*call, hopes bool) error {
 		if err := t.lease.whole(); err != nil {
 			return err
 		}
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, maxTransaction)
-		defer cancel()
-		conn, err := s.db.AcquireConn(ctx)
-		if err != nil {
-			return failed("connect", err)
-		}
-		t.conn = conn.(*dbutil.LoggingExecable).UnderlyingExecable.(*sql.Conn) //nolint:forcetypeassert // what dbutil makes
-		defer t.conn.Close()
-		options = &dbutil.TxnOptions{Conn: conn}
+		t.until = time.Now().Add(maxTransaction)
 	}
-	err := s.db.DoTxn(ctx, options, func(ctx context.Context) error {
-		t.ctx = ctx
-		defer t.end()
-		for _, c := range calls {
-			c.err = t.run(joined{ctx, c.ctx}, t.base, c.fn)
-			if err := t.failure(); err != nil {
-				return err
-			}
-		}
-		return t.flush()
-	})
+	err := t.carryOut(calls)
 	if t.announced {
 		s.recent.settle(t, err)
 	}
@@ -188,6 +155,36 @@ func (s *Store) tryTransact(network string, calls []*call, hopes bool) error {
 	return err
 }
 
+// carryOut runs the calls on a writer and commits what they staged.
+func (t *tx) carryOut(calls []*call) (err error) {
+	if t.w, err = t.s.takeWriter(t.until); err != nil {
+		return err
+	}
+	committed := false
+	defer func() { // deferred, since a function may end its goroutine
+		t.close()
+		if !committed {
+			t.w.rollback()
+		}
+		t.s.putWriter(t.w)
+	}()
+	for _, c := range calls {
+		c.err = t.run(&within{caller: c.ctx, v: &view{t, t.base}}, t.base, c.fn)
+		if err := t.failure(); err != nil {
+			return err
+		}
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	t.close()
+	if err := t.w.commit(); err != nil {
+		return failed("commit", err) // one whose result is unknown is an error, too
+	}
+	committed = true
+	return nil
+}
+
 // run calls fn with a layer of its own and keeps what it staged if it returns nil.
 func (t *tx) run(ctx context.Context, below *layer, fn func(ctx context.Context) error) (err error) {
 	top := &layer{below: below}
@@ -201,9 +198,9 @@ func (t *tx) run(ctx context.Context, below *layer, fn func(ctx context.Context)
 			err = fmt.Errorf("panic in a transaction of %s: %T", t.network, p) // the value may quote a message
 			return
 		}
-		t.abandon()
+		t.poison(failed("run transaction", errAbandoned)) // fn ends its goroutine
 	}()
-	err = fn(context.WithValue(ctx, viewKey{t.s}, &view{t, top}))
+	err = fn(t.with(ctx, top))
 	returned = true
 	if errors.Is(err, gateway.ErrStore) {
 		t.poison(err)
@@ -219,14 +216,12 @@ func (t *tx) run(ctx context.Context, below *layer, fn func(ctx context.Context)
 	return err
 }
 
-// abandon rolls back when fn ends its goroutine, since then nothing returns to whoever opened the transaction.
-func (t *tx) abandon() {
-	t.poison(failed("run transaction", errAbandoned))
-	if open, ok := t.s.db.Execable(t.ctx).(*dbutil.LoggingTxn); ok {
-		if err := open.Rollback(); err != nil {
-			t.s.log.Error("cannot roll an abandoned transaction back", "network", t.network, "err", err)
-		}
+// with returns ctx for functions that stage in top.
+func (t *tx) with(ctx context.Context, top *layer) context.Context {
+	if outer, ok := ctx.(*within); ok && outer.v.tx == t {
+		return &within{caller: outer.caller, v: &view{t, top}}
 	}
+	return context.WithValue(ctx, viewKey{t.s}, &view{t, top})
 }
 
 func (t *tx) poison(err error) {
@@ -243,10 +238,12 @@ func (t *tx) failure() error {
 	return t.err
 }
 
-func (t *tx) end() {
+// close ends what functions can do.
+func (t *tx) close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.ended = true
+	t.release()
 }
 
 // enter locks the transaction for one call of its ctx. The caller unlocks t.mu if there is no error.
@@ -263,19 +260,46 @@ func (t *tx) enter() error {
 }
 
 // query reads with a statement that begins with a source of rows; t.mu is held.
-func (t *tx) query(q query, scan func(dbutil.Rows) error) error {
-	err := t.s.query(beforehand(t.ctx), t.s.db, q, scan)
-	if err != nil && t.err == nil && errors.Is(err, gateway.ErrStore) {
+func (t *tx) query(q query, scan func(scanner) error) error {
+	var err error
+	switch {
+	case t.w == nil:
+		err = t.s.query(t.ctx, t.s.db, q, scan)
+	case t.w.postgres != nil:
+		err = t.w.postgres.read(&q, scan)
+	default:
+		err = t.each(&q, scan)
+	}
+	if err == nil {
+		return nil
+	}
+	if t.w != nil {
+		err = failed(q.doing, err)
+	}
+	if t.err == nil {
 		t.err = err
 	}
 	return err
+}
+
+// each runs a statement on SQLite, in as many parts as its rows need.
+func (t *tx) each(q *query, scan func(scanner) error) error {
+	if len(q.rows) <= chunk {
+		return t.w.sqlite.over(q, q.rows, scan)
+	}
+	for _, part := range t.s.chunks(q.rows) {
+		if err := t.w.sqlite.over(q, part, scan); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // query is a statement over rows of parameters; see source.
 type query struct {
 	doing   string
 	sql     string
-	columns []string
+	columns string // "name type, name type"; see source
 	fixed   []any
 	rows    [][]any
 	// postgresOnly: SQLite, which has one writer, needs no such statement.
@@ -286,10 +310,7 @@ type query struct {
 	scan func(row scanner) error
 }
 
-// scanner is a row of either database.
-type scanner interface{ Scan(into ...any) error }
-
-func (s *Store) query(ctx context.Context, db *dbutil.Database, q query, scan func(dbutil.Rows) error) error {
+func (s *Store) query(ctx context.Context, db *dbutil.Database, q query, scan func(scanner) error) error {
 	for _, part := range s.chunks(q.rows) {
 		with, args := s.source(q.columns, q.fixed, part)
 		if err := s.scan(ctx, db, q.doing, with+q.sql, args, scan); err != nil {
@@ -300,7 +321,7 @@ func (s *Store) query(ctx context.Context, db *dbutil.Database, q query, scan fu
 }
 
 // scan reads all rows of one statement.
-func (s *Store) scan(ctx context.Context, db *dbutil.Database, doing, sql string, args []any, scan func(dbutil.Rows) error) error {
+func (s *Store) scan(ctx context.Context, db *dbutil.Database, doing, sql string, args []any, scan func(scanner) error) error {
 	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
 		return failed(doing, err)
@@ -317,29 +338,48 @@ func (s *Store) scan(ctx context.Context, db *dbutil.Database, doing, sql string
 	return nil
 }
 
-// write runs statements over rows; t.mu is held.
-func (t *tx) write(stmts []query) error {
-	if t.conn != nil {
-		return t.pipeline(stmts)
-	}
-	for _, q := range stmts {
-		for _, part := range t.s.chunks(q.rows) {
-			with, args := t.s.source(q.columns, q.fixed, part)
-			if err := t.exec(q, with+q.sql, args); err != nil {
-				t.err = err
-				return err
+// write runs statements over rows; t.mu is held. On Postgres they all go out together, behind the check of the lease.
+func (t *tx) write(stmts []query) (err error) {
+	switch {
+	case t.w == nil:
+		err = t.writeSlowly(stmts)
+	case t.w.postgres == nil:
+		for i := 0; i < len(stmts) && err == nil; i++ {
+			if err = t.each(&stmts[i], stmts[i].scan); err != nil {
+				err = failed(stmts[i].doing, err)
 			}
+		}
+	case len(stmts) > 0 || t.w.postgres.begun:
+		t.epoch, _ = t.lease.terms()
+		err = t.w.postgres.send(append([]query{checkLease(t.network, t.epoch)}, stmts...))
+	}
+	if err != nil {
+		t.err = err
+	}
+	return err
+}
+
+// writeSlowly writes in a transaction of dbutil.
+func (t *tx) writeSlowly(stmts []query) error {
+	for _, q := range stmts {
+		if q.scan == nil {
+			q.scan = func(scanner) error { return nil }
+		}
+		if err := t.s.query(t.ctx, t.s.db, q, q.scan); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func (t *tx) exec(q query, sql string, args []any) error {
-	if q.scan != nil {
-		return t.s.scan(t.ctx, t.s.db, q.doing, sql, args, func(rows dbutil.Rows) error { return q.scan(rows) })
-	}
-	if _, err := t.s.db.Exec(t.ctx, sql, args...); err != nil {
-		return failed(q.doing, err)
-	}
-	return nil
+// unanswered reports whether err leaves open what became of a transaction: the server did not say.
+func unanswered(err error) bool {
+	var answer *pgconn.PgError
+	return err != nil && !errors.As(err, &answer) && !errors.Is(err, gateway.ErrLeaseLost) && !errors.Is(err, errSeen)
+}
+
+// divided reports whether a statement divided by zero: the one way in which a check can fail a whole batch.
+func divided(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == "22012"
 }

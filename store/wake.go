@@ -158,7 +158,7 @@ func (s *Store) wakeEverybody() {
 // itself need no notice, and a NOTIFY makes its commit wait for all others that notify.
 func (t *tx) notifyRows() query {
 	q := query{
-		doing: "notify", columns: []string{"network text"}, fixed: []any{channel}, postgresOnly: true,
+		doing: "notify", columns: "network text", fixed: []any{channel}, postgresOnly: true,
 		sql: "SELECT pg_notify($1, network) FROM q",
 	}
 	t.s.mu.Lock()

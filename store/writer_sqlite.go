@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
 	"strings"
 )
 
@@ -23,7 +26,7 @@ func (k keeper) Connect(ctx context.Context) (driver.Conn, error) {
 	if !ok {
 		return conn, nil
 	}
-	return &keepingConn{sqliteConn: c, kept: map[string]*statement{}}, nil
+	return &keepingConn{sqliteConn: c, kept: map[string]*statement{}, texts: map[shape]string{}}, nil
 }
 
 // sqliteConn is what the driver's connections can do.
@@ -41,8 +44,19 @@ type sqliteConn interface {
 // keepingConn is a connection with its statements. As database/sql has it, one goroutine uses it at a time.
 type keepingConn struct {
 	sqliteConn
-	kept map[string]*statement
+	kept  map[string]*statement
+	texts map[shape]string    // of statements over rows, which are the same for the same number of them
+	args  []driver.NamedValue // a buffer that is used again
 }
+
+// shape is what the text of a statement over rows depends on.
+type shape struct {
+	sql  string
+	rows int
+}
+
+// maxTexts is up to how many rows a text is kept.
+const maxTexts = 16
 
 // statement is a prepared statement; busy: its rows are still being read.
 type statement struct {
@@ -94,7 +108,7 @@ func keeps(query string) bool {
 	const longest = 4096
 	word, _, _ := strings.Cut(query, " ")
 	switch word {
-	case "SELECT", "WITH", "INSERT", "UPDATE", "DELETE":
+	case "SELECT", "WITH", "INSERT", "UPDATE", "DELETE", "BEGIN", "COMMIT", "ROLLBACK":
 		return len(query) < longest
 	}
 	return false
@@ -148,4 +162,103 @@ type keptRows struct {
 func (r *keptRows) Close() error {
 	r.s.busy = false
 	return r.Rows.Close()
+}
+
+// run runs a statement without parameters.
+func (c *keepingConn) run(text string) error {
+	_, err := c.ExecContext(context.Background(), text, nil)
+	return err
+}
+
+// over runs a statement over rows, and reads what it returns if there is scan.
+func (c *keepingConn) over(q *query, rows [][]any, scan func(scanner) error) error {
+	text, ok := c.texts[shape{q.sql, len(rows)}]
+	if !ok {
+		text = q.sql
+		if q.columns != "" {
+			text = tuplesHead(q.columns, len(q.fixed), len(rows)) + q.sql
+		}
+		if len(rows) <= maxTexts {
+			c.texts[shape{q.sql, len(rows)}] = text
+		}
+	}
+	args := c.args[:0]
+	for _, v := range q.fixed {
+		args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
+	}
+	for _, row := range rows {
+		for _, v := range row {
+			args = append(args, driver.NamedValue{Ordinal: len(args) + 1, Value: v})
+		}
+	}
+	defer func() {
+		clear(args)
+		c.args = args
+	}()
+	if scan == nil {
+		_, err := c.ExecContext(context.Background(), text, args)
+		return err
+	}
+	found, err := c.QueryContext(context.Background(), text, args)
+	if err != nil {
+		return err
+	}
+	err = scanAll(found, scan)
+	if bad := found.Close(); err == nil {
+		err = bad
+	}
+	return err
+}
+
+func scanAll(rows driver.Rows, scan func(scanner) error) error {
+	row := make(sqliteRow, len(rows.Columns()))
+	for {
+		switch err := rows.Next(row); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+		if err := scan(row); err != nil {
+			return err
+		}
+	}
+}
+
+// sqliteRow is a row as the driver gives it.
+type sqliteRow []driver.Value
+
+// Scan implements scanner. It keeps the driver's bytes, which makes new ones for each row.
+func (r sqliteRow) Scan(into ...any) error {
+	if len(into) != len(r) {
+		return errColumns
+	}
+	for i, value := range r {
+		ok := true
+		switch into := into[i].(type) {
+		case *[]byte:
+			*into, ok = value.([]byte)
+		case *string:
+			*into, ok = value.(string)
+		case **string:
+			var text string
+			if text, ok = value.(string); ok {
+				*into = &text
+			}
+		case *int64:
+			*into, ok = value.(int64)
+		case *bool:
+			var n int64
+			if *into, ok = value.(bool); !ok {
+				n, ok = value.(int64)
+				*into = n != 0
+			}
+		default:
+			ok = false
+		}
+		if !ok && value != nil {
+			return fmt.Errorf("%w: %T for %T", errColumns, value, into[i])
+		}
+	}
+	return nil
 }
