@@ -49,27 +49,41 @@ func asText(s string) string {
 
 // deliveryRows are the staged deliveries, in their order. The numbers that they get are noted.
 func (t *tx) deliveryRows() query {
+	if len(t.base.deliveries) == 0 {
+		return query{}
+	}
 	rows := make([][]any, len(t.base.deliveries))
 	t.seqs = make(map[string]int64, len(rows))
 	for i, d := range t.base.deliveries {
 		rows[i] = append([]any{int64(i)}, d...)
 	}
-	return query{
+	const insert = `INSERT INTO delivery (key, event, network, room, seal, due, accepted)
+		SELECT key, event, network, room, seal, 0, accepted FROM q ORDER BY n`
+	q := query{
 		doing:   "write deliveries",
 		columns: "n bigint, key text, event bytea, network text, room bytea, seal boolean, accepted bigint",
 		rows:    rows,
-		sql: `INSERT INTO delivery (key, event, network, room, seal, due, accepted)
-			SELECT key, event, network, room, seal, 0, accepted FROM q ORDER BY n RETURNING key, seq`,
-		scan: func(row scanner) error {
-			var (
-				key string
-				seq int64
-			)
-			err := row.Scan(&key, &seq)
-			t.seqs[key] = seq
-			return err
-		},
+		sql:     insert,
 	}
+	if t.w != nil && t.w.sqlite != nil { // rows of one statement have numbers that follow each other
+		q.numbered = func(first int64, rows [][]any) {
+			for i, row := range rows {
+				t.seqs[row[1].(string)] = first + int64(i) //nolint:forcetypeassert // made above
+			}
+		}
+		return q
+	}
+	q.sql = insert + " RETURNING key, seq"
+	q.scan = func(row scanner) error {
+		var (
+			key string
+			seq int64
+		)
+		err := row.Scan(&key, &seq)
+		t.seqs[key] = seq
+		return err
+	}
+	return q
 }
 
 // Finish implements gateway.Journal. A delivery that has ended already stays as it ended.
@@ -98,6 +112,9 @@ func (s *Store) Finish(ctx context.Context, done []gateway.Finished) error {
 // end the last two deliveries of an event at once: the rows of the events are locked first, so that the second sees
 // what the first did.
 func (l *layer) finishRows(now int64, keep time.Duration) []query {
+	if len(l.done) == 0 {
+		return nil
+	}
 	var again, ended, seqs, kept [][]any
 	for _, f := range l.done {
 		problem := any(nil)
@@ -115,8 +132,9 @@ func (l *layer) finishRows(now int64, keep time.Duration) []query {
 				kept = append(kept, []any{f.Seq})
 			}
 		}
-		ended = append(ended, []any{f.Seq, int64(state), reason, problem})
-		seqs = append(seqs, []any{f.Seq})
+		seq := []any{f.Seq}
+		ended = append(ended, []any{seq[0], int64(state), reason, problem})
+		seqs = append(seqs, seq)
 	}
 	return []query{
 		{
@@ -206,8 +224,8 @@ func (s *Store) Head(ctx context.Context, lane gateway.Address, limit int) ([]ga
 	fresh, asked, sure := s.recent.head(lane, limit)
 	if !sure {
 		rows, err := s.Beyond(ctx, lane, 0, limit)
-		if err == nil && len(rows) == 0 {
-			s.recent.emptied(lane, asked)
+		if err == nil && len(rows) < limit {
+			s.recent.answered(lane, asked, rows)
 		}
 		return rows, err
 	}

@@ -90,13 +90,14 @@ func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
 	if err != nil {
 		return err
 	}
-	id, accepted := ev.ID[:], now.UnixMilli()
+	ms := now.UnixMilli()
+	id, accepted := any(ev.ID[:]), any(ms)
 	l.events = append(l.events, []any{id, ev.At.Network, []byte(ev.At.ID), nativeKey(ev.Native), data, excerpt, accepted})
 	target := gateway.Target{Event: ev.ID, Room: ev.At, Native: ev.Native, Author: about.Author, Excerpt: about.Excerpt}
 	l.targets = merged(l.targets, map[gateway.ID]gateway.Target{ev.ID: target})
 	for _, d := range e.Deliveries {
 		l.deliveries = append(l.deliveries, []any{d.Key, id, d.Room.Network, []byte(d.Room.ID), d.Seal, accepted})
-		l.fresh = append(l.fresh, freshRow{queued: gateway.Queued{Queue: d, Due: time.UnixMilli(0), Accepted: time.UnixMilli(accepted)}, plain: body, target: target})
+		l.fresh = append(l.fresh, freshRow{queued: gateway.Queued{Queue: d, Due: time.UnixMilli(0), Accepted: time.UnixMilli(ms)}, plain: body, target: target})
 		l.wakes = merged(l.wakes, map[string]bool{d.Room.Network: true})
 	}
 	if r, ok := ev.Body.(gateway.Retract); ok && !r.Target.ID.IsZero() {
@@ -112,7 +113,11 @@ func (t *tx) flush() error {
 	l, now := t.base, t.s.now().UnixMilli()
 	t.announced = true
 	t.s.recent.announce(t)
-	var stmts []query
+	stmts := make([]query, 0, 12)
+	if t.w != nil && t.w.postgres != nil {
+		t.epoch, _ = t.lease.terms()
+		stmts = append(stmts, checkLease(t.network, t.epoch))
+	}
 	add := func(q query) {
 		if len(q.rows) > 0 && (t.s.postgres != nil || !q.postgresOnly) {
 			stmts = append(stmts, q)

@@ -48,6 +48,9 @@ func nativeRows(natives []gateway.Native) [][]any {
 
 // linkRows are the staged links.
 func (l *layer) linkRows(now int64) query {
+	if len(l.linkOrder) == 0 {
+		return query{}
+	}
 	rows := make([][]any, 0, len(l.linkOrder))
 	for i, n := range l.linkOrder {
 		link := l.links[n]

@@ -43,15 +43,15 @@ type lately struct {
 	ended map[int64]bool
 }
 
-// apart is a lane that has to be read from the database. Once that finds nothing, what has come since it was asked is all
-// that the lane holds.
+// apart is a lane that has to be read from the database, until that has nothing in it but what is known: what came to it
+// since it was set apart.
 type apart struct {
 	due   time.Time // its head
-	asked int       // how often the database was asked, which is until the next question to have its answer
 	since []freshRow
+	lost  int // how often since was too long to be kept
 }
 
-// maxSince bounds what is remembered while the database is asked.
+// maxSince bounds what is remembered of a lane that is set apart.
 const maxSince = 64
 
 // freshRow is a new delivery.
@@ -175,7 +175,7 @@ func (l *lately) add(row freshRow) {
 
 func (a *apart) add(row freshRow) {
 	if a.since = append(a.since, row); len(a.since) > maxSince {
-		a.asked, a.since = a.asked+1, nil
+		a.lost, a.since = a.lost+1, nil
 	}
 }
 
@@ -268,14 +268,14 @@ func (r *recent) learn(network string, turn int, heads map[string]time.Time) {
 	}
 }
 
-// head answers Head; false: the database has to be asked, and if it finds nothing, emptied be told with the question.
+// head answers Head; false: the database has to be asked, and if it has fewer rows than the limit, answered be told with
+// the question.
 func (r *recent) head(lane gateway.Address, limit int) (rows []freshRow, q question, sure bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.of(lane.Network)
 	if a := l.elsewhere[lane.ID]; a != nil {
-		a.asked, a.since = a.asked+1, nil
-		return nil, question{a, a.asked}, false
+		return nil, question{a, a.lost}, false
 	}
 	if !l.sure {
 		return nil, q, false
@@ -286,17 +286,23 @@ func (r *recent) head(lane gateway.Address, limit int) (rows []freshRow, q quest
 
 // question is what the database is asked about a lane.
 type question struct {
-	lane  *apart // nil: it is not remembered
-	asked int
+	lane *apart // nil: it is not remembered
+	lost int
 }
 
-// emptied takes in that the database has nothing in a lane: what has come since it was asked is in memory.
-func (r *recent) emptied(lane gateway.Address, q question) {
+// answered takes in that the database has these rows and no more in a lane. If all of them are known, the lane is in
+// memory: what has come since the database was asked is known, too.
+func (r *recent) answered(lane gateway.Address, q question, rows []gateway.Queued) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	l := r.of(lane.Network)
-	if q.lane == nil || l.elsewhere[lane.ID] != q.lane || q.lane.asked != q.asked {
+	if q.lane == nil || l.elsewhere[lane.ID] != q.lane || q.lane.lost != q.lost {
 		return
+	}
+	for i := range rows {
+		if !slices.ContainsFunc(q.lane.since, func(row freshRow) bool { return row.queued.Seq == rows[i].Seq }) {
+			return
+		}
 	}
 	delete(l.elsewhere, lane.ID)
 	l.turn++

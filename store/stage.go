@@ -113,6 +113,12 @@ func (l *layer) target(id gateway.ID) (gateway.Target, bool) {
 
 // settle adds what l holds to the layer below it.
 func (l *layer) settle(below *layer) {
+	if below.untouched() {
+		rest := below.below
+		*below = *l
+		below.below = rest
+		return
+	}
 	for key := range l.outs {
 		below.dropOut(key)
 	}
@@ -129,6 +135,12 @@ func (l *layer) settle(below *layer) {
 	below.deliveries = append(below.deliveries, l.deliveries...)
 	below.fresh = append(below.fresh, l.fresh...)
 	below.done = append(below.done, l.done...)
+}
+
+// untouched reports whether nothing has been staged in l.
+func (l *layer) untouched() bool {
+	return l.outs == nil && l.values == nil && l.links == nil && l.targets == nil && l.retracted == nil && l.wakes == nil &&
+		l.events == nil && l.deliveries == nil && l.done == nil
 }
 
 func merged[K comparable, V any](into, from map[K]V) map[K]V {

@@ -191,6 +191,9 @@ func (st *state) read(ctx context.Context, v *view, q query, out map[string][]by
 // stateRows are the staged changes of state: deliveries' bytes that are not needed any more, deleted keys, new values.
 func (t *tx) stateRows() ([]query, error) {
 	l := t.base
+	if len(l.outs) == 0 && len(l.values) == 0 {
+		return nil, nil
+	}
 	var outs, gone, puts [][]any
 	for key := range l.outs {
 		one := outPrefix + key

@@ -169,7 +169,7 @@ func (t *tx) carryOut(calls []*call) (err error) {
 		t.s.putWriter(t.w)
 	}()
 	for _, c := range calls {
-		c.err = t.run(&within{caller: c.ctx, v: &view{t, t.base}}, t.base, c.fn)
+		c.err = t.run(c.ctx, t.base, c.fn)
 		if err := t.failure(); err != nil {
 			return err
 		}
@@ -218,10 +218,12 @@ func (t *tx) run(ctx context.Context, below *layer, fn func(ctx context.Context)
 
 // with returns ctx for functions that stage in top.
 func (t *tx) with(ctx context.Context, top *layer) context.Context {
-	if outer, ok := ctx.(*within); ok && outer.v.tx == t {
-		return &within{caller: outer.caller, v: &view{t, top}}
+	if outer, ok := ctx.(*within); ok {
+		ctx = outer.caller
+	} else if t.w == nil || t.s.view(ctx) != nil {
+		return context.WithValue(ctx, viewKey{t.s}, &view{t, top})
 	}
-	return context.WithValue(ctx, viewKey{t.s}, &view{t, top})
+	return &within{caller: ctx, v: view{t, top}}
 }
 
 func (t *tx) poison(err error) {
@@ -306,6 +308,8 @@ type query struct {
 	postgresOnly bool
 	// fails is what the statement means by dividing by zero, which ends a batch.
 	fails error
+	// numbered is told, on SQLite, the number that the first of the rows got as they were inserted.
+	numbered func(first int64, rows [][]any)
 	// scan reads a row that a writing statement returns; nil: it returns none.
 	scan func(row scanner) error
 }
@@ -349,9 +353,8 @@ func (t *tx) write(stmts []query) (err error) {
 				err = failed(stmts[i].doing, err)
 			}
 		}
-	case len(stmts) > 0 || t.w.postgres.begun:
-		t.epoch, _ = t.lease.terms()
-		err = t.w.postgres.send(append([]query{checkLease(t.network, t.epoch)}, stmts...))
+	case len(stmts) > 1 || t.w.postgres.begun: // more than the check of the lease
+		err = t.w.postgres.send(stmts)
 	}
 	if err != nil {
 		t.err = err

@@ -157,6 +157,9 @@ func (s *Store) wakeEverybody() {
 // notifyRows tell other processes about new deliveries when the transaction commits. Networks that this process owns
 // itself need no notice, and a NOTIFY makes its commit wait for all others that notify.
 func (t *tx) notifyRows() query {
+	if len(t.base.wakes) == 0 {
+		return query{}
+	}
 	q := query{
 		doing: "notify", columns: "network text", fixed: []any{channel}, postgresOnly: true,
 		sql: "SELECT pg_notify($1, network) FROM q",

@@ -160,7 +160,7 @@ func (w *writer) rollback() {
 // all others. What can end costs a timer, which is made when somebody asks for it.
 type within struct {
 	caller context.Context //nolint:containedctx // a context made of two
-	v      *view
+	v      view
 }
 
 // Deadline implements context.Context.
@@ -189,7 +189,7 @@ func (c *within) Err() error {
 func (c *within) Value(key any) any {
 	switch key {
 	case viewKey{c.v.s}:
-		return c.v
+		return &c.v
 	case c.v.s.takesPart:
 		return &partner{c.v.tx}
 	}

@@ -24,7 +24,7 @@ func (l lendable) Connect(ctx context.Context) (driver.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &postgresConn{Conn: conn.(*stdlib.Conn), kept: map[string]*prepared{}}, nil //nolint:forcetypeassert // what its connector makes
+	return &postgresConn{Conn: conn.(*stdlib.Conn), kept: map[string]*prepared{}, results: []int16{1}}, nil //nolint:forcetypeassert // what its connector makes
 }
 
 // postgresConn is a connection. Lent to a transaction, it begins one only where another store takes part (see DB): what
@@ -33,7 +33,7 @@ func (l lendable) Connect(ctx context.Context) (driver.Conn, error) {
 type postgresConn struct {
 	*stdlib.Conn
 	lent  bool
-	begun bool
+	begun bool                 // a transaction of another store
 	kept  map[string]*prepared // by their text
 	due   time.Time            // the deadline of the socket
 
@@ -41,16 +41,14 @@ type postgresConn struct {
 	buf     []byte
 	values  [][]byte
 	formats []int16
+	results []int16 // of the columns of results: all are in binary
 }
 
 // prepared is a statement that the server knows by name.
 type prepared struct {
-	name  string
+	*pgconn.StatementDescription
 	kinds []uint32 // of the elements of its arrays
 }
-
-// binaryResults: all columns of a result are in binary.
-func binaryResults() []int16 { return []int16{1} }
 
 func (c *postgresConn) wire() *pgconn.PgConn { return c.Conn.Conn().PgConn() }
 
@@ -136,7 +134,7 @@ func (c *postgresConn) prepare(q *query) (*prepared, error) {
 	if p := c.kept[q.sql]; p != nil {
 		return p, nil
 	}
-	p := &prepared{name: "lockbridge_" + strconv.Itoa(len(c.kept))}
+	p := &prepared{}
 	text := q.sql
 	if q.columns != "" {
 		names, types := columnsOf(q.columns)
@@ -149,7 +147,8 @@ func (c *postgresConn) prepare(q *query) (*prepared, error) {
 		}
 		text = arraysHead(names, types, len(q.fixed)) + q.sql
 	}
-	if _, err := c.wire().Prepare(context.Background(), p.name, text, nil); err != nil {
+	var err error
+	if p.StatementDescription, err = c.wire().Prepare(context.Background(), "lockbridge_"+strconv.Itoa(len(c.kept)), text, nil); err != nil {
 		return nil, err
 	}
 	c.kept[q.sql] = p
@@ -240,7 +239,7 @@ func (c *postgresConn) read(q *query, scan func(scanner) error) error {
 	if err := c.bind(p, q); err != nil {
 		return err
 	}
-	return readRows(c.wire().ExecPrepared(context.Background(), p.name, c.values, c.formats, binaryResults()), scan)
+	return readRows(c.wire().ExecPrepared(context.Background(), p.Name, c.values, c.formats, c.results), scan)
 }
 
 // readRows reads a result to its end. An error of scan stands behind one of the server.
@@ -261,7 +260,6 @@ func readRows(rows *pgconn.ResultReader, scan func(scanner) error) error {
 // one, which commits when all of them went well.
 func (c *postgresConn) send(stmts []query) error {
 	var batch pgconn.Batch
-	results := binaryResults()
 	for i := range stmts {
 		p, err := c.prepare(&stmts[i])
 		if err == nil {
@@ -270,7 +268,7 @@ func (c *postgresConn) send(stmts []query) error {
 		if err != nil {
 			return failed(stmts[i].doing, err)
 		}
-		batch.ExecPrepared(p.name, c.values, c.formats, results)
+		batch.ExecStatement(p.StatementDescription, c.values, c.formats, c.results)
 	}
 	answer := c.wire().ExecBatch(context.Background(), &batch)
 	n := 0

@@ -196,7 +196,12 @@ func (c *keepingConn) over(q *query, rows [][]any, scan func(scanner) error) err
 		c.args = args
 	}()
 	if scan == nil {
-		_, err := c.ExecContext(context.Background(), text, args)
+		result, err := c.ExecContext(context.Background(), text, args)
+		if err != nil || q.numbered == nil {
+			return err
+		}
+		last, err := result.LastInsertId()
+		q.numbered(last-int64(len(rows))+1, rows)
 		return err
 	}
 	found, err := c.QueryContext(context.Background(), text, args)
