@@ -239,7 +239,7 @@ func (r sqliteRow) Scan(into ...any) error {
 		return errColumns
 	}
 	for i, value := range r {
-		ok := true
+		var ok bool
 		switch into := into[i].(type) {
 		case *[]byte:
 			*into, ok = value.([]byte)
@@ -258,8 +258,6 @@ func (r sqliteRow) Scan(into ...any) error {
 				n, ok = value.(int64)
 				*into = n != 0
 			}
-		default:
-			ok = false
 		}
 		if !ok && value != nil {
 			return fmt.Errorf("%w: %T for %T", errColumns, value, into[i])
