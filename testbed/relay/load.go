@@ -45,6 +45,7 @@ type result struct {
 	p50, p99             time.Duration
 	cpu                  time.Duration // of the bridge, for a message
 	store                time.Duration // of the database server, for a message
+	waits                float64       // how often a thread of the bridge went to sleep, for a message
 	rss                  int64         // of the bridge afterwards, bytes
 }
 
@@ -210,6 +211,7 @@ func (w *way) measure(ctx context.Context, n, rate int, meter func() usage) (res
 	}
 	res, err := r.tell()
 	res.cpu, res.store, res.rss = (after.cpu-before.cpu)/time.Duration(n), (after.store-before.store)/time.Duration(n), after.rss
+	res.waits = float64(after.waits-before.waits) / float64(n)
 	return res, err
 }
 

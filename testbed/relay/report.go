@@ -134,7 +134,7 @@ func lostOrDisordered(r *report, ours string) float64 {
 
 // show writes the tables for people, then the lines for programs.
 func (r *report) show(w io.Writer) {
-	fmt.Fprintf(w, "\n%-16s %-15s %7s %6s %6s %8s %8s %8s %9s %9s %7s\n", "load", "subject", "sent", "lost", "order", "msg/s", "p50 ms", "p99 ms", "CPU s/10k", "DB s/10k", "RSS MB")
+	fmt.Fprintf(w, "\n%-16s %-15s %7s %6s %6s %8s %8s %8s %9s %9s %6s %7s\n", "load", "subject", "sent", "lost", "order", "msg/s", "p50 ms", "p99 ms", "CPU s/10k", "DB s/10k", "waits", "RSS MB")
 	for _, load := range r.loads {
 		if load == afterTenThousand {
 			continue
@@ -146,7 +146,8 @@ func (r *report) show(w io.Writer) {
 		}
 	}
 	fmt.Fprintln(w, "\nMedians of the rounds; sent, lost and order (arrivals behind a later message) are sums. Latency from the scheduled time. CPU of the bridge")
-	fmt.Fprintln(w, "(floor_*: of the server), and of the database server, in seconds for 10,000 messages. RSS after the last round.")
+	fmt.Fprintln(w, "(floor_*: of the server), and of the database server, in seconds for 10,000 messages; waits are the bridge's voluntary context switches")
+	fmt.Fprintln(w, "for one message. RSS after the last round.")
 	fmt.Fprintf(w, "\nidle, %% of a core:")
 	for _, name := range subjects {
 		if r.idle[name] != nil {
@@ -186,12 +187,13 @@ func maxKnown(a, b float64) float64 {
 
 func printRow(w io.Writer, load, name string, rounds map[int]result) {
 	var sent, lost, disorder int
-	var rates, p50s, p99s, cpus, stores []float64
+	var rates, p50s, p99s, cpus, stores, waits []float64
 	last, rss := -1, int64(0)
 	for round, res := range rounds {
 		sent, lost, disorder = sent+res.sent, lost+res.lost, disorder+res.disorder
 		rates, p50s, p99s = append(rates, res.rate), append(p50s, p50(res)/1e6), append(p99s, p99(res)/1e6)
 		cpus, stores = append(cpus, perTenThousand(res.cpu)), append(stores, perTenThousand(res.store))
+		waits = append(waits, res.waits)
 		if round > last {
 			last, rss = round, res.rss
 		}
@@ -200,8 +202,8 @@ func printRow(w io.Writer, load, name string, rounds map[int]result) {
 	if median(stores) == 0 {
 		store = strings.Repeat(" ", 8) + "-"
 	}
-	fmt.Fprintf(w, "%-16s %-15s %7d %6d %6d %8.0f %8.2f %8.2f %9.2f %s %7.1f\n", load, name, sent, lost, disorder,
-		median(rates), median(p50s), median(p99s), median(cpus), store, float64(rss)/(1<<20))
+	fmt.Fprintf(w, "%-16s %-15s %7d %6d %6d %8.0f %8.2f %8.2f %9.2f %s %6.1f %7.1f\n", load, name, sent, lost, disorder,
+		median(rates), median(p50s), median(p99s), median(cpus), store, median(waits), float64(rss)/(1<<20))
 }
 
 func perTenThousand(d time.Duration) float64 { return (10_000 * d).Seconds() }

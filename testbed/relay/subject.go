@@ -42,7 +42,7 @@ type subject struct {
 }
 
 func (s *subject) meter() usage {
-	u := usage{cpu: cpuOf(s.pid), rss: rssOf(s.pid)}
+	u := usage{cpu: cpuOf(s.pid), rss: rssOf(s.pid), waits: waitsOf(s.pid)}
 	if s.store != 0 {
 		for _, child := range childrenOf(s.store) {
 			u.store += cpuOf(child)
