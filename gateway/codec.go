@@ -1,34 +1,41 @@
 package gateway
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
 
-// stored is an event as it lies in the journal.
-type stored struct {
+// stored is an event as it lies in the journal: it is written with a Body and read with its bytes.
+type stored[B any] struct {
 	Event
-	Kind string          `json:"kind"`
-	Body json.RawMessage `json:"body"`
+	Kind string `json:"kind"`
+	Body B      `json:"body"`
 }
 
 // EncodeEvent writes an event for the journal. The caller seals the bytes.
 func EncodeEvent(ev *Event) ([]byte, error) {
-	body, err := json.Marshal(ev.Body)
+	out, err := json.Marshal(stored[Body]{Event: *ev, Kind: ev.Body.Kind(), Body: ev.Body})
 	if err != nil {
-		return nil, fmt.Errorf("encode %s body: %w", ev.Body.Kind(), err)
-	}
-	out, err := json.Marshal(stored{Event: *ev, Kind: ev.Body.Kind(), Body: body})
-	if err != nil {
-		return nil, fmt.Errorf("encode event: %w", err)
+		return nil, fmt.Errorf("encode %s: %w", ev.Body.Kind(), err)
 	}
 	return out, nil
 }
 
+// messageKind tells most messages, which most events are, before they are decoded.
+var messageKind = []byte(`"kind":"message"`)
+
 // DecodeEvent reads what EncodeEvent wrote, by this version or an older one. A kind that this version does not know
 // is an error: the delivery is dead-lettered rather than guessed at.
 func DecodeEvent(b []byte) (*Event, error) {
-	var s stored
+	if bytes.Contains(b, messageKind) { // then it can be read in one go
+		var m stored[Message]
+		if err := json.Unmarshal(b, &m); err == nil && m.Kind == m.Body.Kind() {
+			m.Event.Body = m.Body
+			return &m.Event, nil
+		}
+	}
+	var s stored[json.RawMessage]
 	if err := json.Unmarshal(b, &s); err != nil {
 		return nil, fmt.Errorf("decode event: %w", err)
 	}
