@@ -6,14 +6,21 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 var errNoRoom = errors.New("it names no room of this network that the journal can keep")
 
 // inbox is the gateway's Inbox for one network.
 type inbox struct {
-	g       *Gateway
-	network string
+	g        *Gateway
+	network  string
+	accepted prometheus.Counter
+}
+
+func newInbox(g *Gateway, network string) *inbox {
+	return &inbox{g, network, g.metrics.accepted.WithLabelValues(network)}
 }
 
 // Accept implements Inbox.
@@ -29,7 +36,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 	if err != nil {
 		return fmt.Errorf("accept %d arrivals of %s: %w", len(batch), in.network, err)
 	}
-	in.g.metrics.accepted.WithLabelValues(in.network).Add(float64(a.events))
+	in.accepted.Add(float64(a.events))
 	in.g.told.mark(a.told)
 	in.g.starts.mark(a.begun)
 	in.g.noteCopies(in.network, a.copies)

@@ -158,7 +158,7 @@ func (g *Gateway) own(stop, hard context.Context, network string, side Side, lea
 	})
 	var sideErr error
 	wg.Go(func() {
-		sideErr = side.Run(held, &inbox{g, network})
+		sideErr = side.Run(held, newInbox(g, network))
 		if sideErr == nil && held.Err() == nil {
 			sideErr = errors.New("the side ended by itself")
 		}

@@ -29,7 +29,7 @@ type call struct {
 	lead chan bool // true: lead the next group; false: err is set
 }
 
-var errAbandoned = errors.New("the goroutine that ran the transaction ended")
+var errAbandoned = failed("run transaction", errors.New("the goroutine that ran it ended"))
 
 // do runs fn in a transaction and returns when it is committed. A caller whose ctx ends while it waits leaves the
 // queue; once its function may be running, it stays for the result.
@@ -91,7 +91,7 @@ func (g *group) runGroup(leader *call) {
 	g.queue = append([]*call(nil), g.queue[n:]...)
 	g.mu.Unlock()
 
-	err := failed("run transaction", errAbandoned)
+	err := errAbandoned
 	defer func() { // deferred, since a function may end its goroutine (runtime.Goexit) and others wait
 		for _, c := range calls {
 			if err != nil {

@@ -198,7 +198,7 @@ func (t *tx) run(ctx context.Context, below *layer, fn func(ctx context.Context)
 			err = fmt.Errorf("panic in a transaction of %s: %T", t.network, p) // the value may quote a message
 			return
 		}
-		t.poison(failed("run transaction", errAbandoned)) // fn ends its goroutine
+		t.poison(errAbandoned) // fn ends its goroutine
 	}()
 	err = fn(t.with(ctx, top))
 	returned = true

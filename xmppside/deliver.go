@@ -156,14 +156,18 @@ func (r *room) sealable() int {
 // it known whether the first one arrived. While it cannot be entered, the lane waits until it is tried again.
 func (s *Side) awaitRoom(ctx context.Context, r *room, run []gateway.Delivery) error {
 	again := slices.ContainsFunc(run, func(d gateway.Delivery) bool { return d.Attempt > 0 })
-	waiting, cancel := context.WithTimeout(ctx, readyLimit)
-	defer cancel()
 	var away error
 	var next time.Time
-	err := r.await(waiting, func() bool {
+	known := func() bool {
 		away, next = r.away, r.next
 		return away != nil || r.learnt && (r.ready || !again)
-	})
+	}
+	var err error
+	if !r.is(known) { // hardly ever: a deadline for each message has its price
+		waiting, cancel := context.WithTimeout(ctx, readyLimit)
+		defer cancel()
+		err = r.await(waiting, known)
+	}
 	switch {
 	case away != nil:
 		return gateway.Later(next.Sub(s.now())+time.Second, away)

@@ -154,6 +154,13 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
+// is asks cond with the room locked.
+func (r *room) is(cond func() bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return cond()
+}
+
 // has reads one of the room's flags.
 func (r *room) has(flag *bool) bool {
 	r.mu.Lock()
