@@ -31,6 +31,7 @@ type lately struct {
 	sure bool
 	// elsewhere are lanes that have to be read from the database.
 	elsewhere map[string]*apart
+	since     int // bytes that are remembered of them
 	rows      map[string][]freshRow
 	count     int
 	bytes     int
@@ -51,8 +52,11 @@ type apart struct {
 	lost  int // how often since was too long to be kept
 }
 
-// maxSince bounds what is remembered of a lane that is set apart.
-const maxSince = 64
+const (
+	// maxSince and maxSinceBytes bound what is remembered of a lane that is set apart, and of all such lanes of a network.
+	maxSince      = 64
+	maxSinceBytes = 1 << 20
+)
 
 // freshRow is a new delivery.
 type freshRow struct {
@@ -100,7 +104,7 @@ func (r *recent) doubt(network string) {
 }
 
 func (l *lately) doubt() {
-	l.sure, l.elsewhere, l.rows, l.count, l.bytes = false, nil, nil, 0, 0
+	l.sure, l.elsewhere, l.since, l.rows, l.count, l.bytes = false, nil, 0, nil, 0, 0
 	l.turn++
 }
 
@@ -132,11 +136,13 @@ func (r *recent) settle(t *tx, err error) {
 		return
 	}
 	for _, row := range t.base.fresh {
-		var known bool
-		if row.queued.Seq, known = t.seqs[row.queued.Key]; known {
-			row.target.Seq = row.queued.Seq // an echo that ends the delivery needs it
-			r.of(row.queued.Room.Network).add(row)
+		l, seq := r.of(row.queued.Room.Network), t.seqs[row.queued.Key]
+		if seq == 0 { // it has no number that we know
+			l.doubt()
+			continue
 		}
+		row.queued.Seq, row.target.Seq = seq, seq // an echo that ends the delivery needs it
+		l.add(row)
 	}
 	for i := range t.base.done {
 		r.of(t.network).end(&t.base.done[i])
@@ -155,7 +161,7 @@ func (l *lately) add(row freshRow) {
 		return
 	}
 	if a := l.elsewhere[room]; a != nil {
-		a.add(row)
+		l.addApart(a, row)
 		return
 	}
 	if !l.sure {
@@ -173,10 +179,23 @@ func (l *lately) add(row freshRow) {
 	l.rows[room] = append(l.rows[room], row)
 }
 
-func (a *apart) add(row freshRow) {
-	if a.since = append(a.since, row); len(a.since) > maxSince {
-		a.lost, a.since = a.lost+1, nil
+func (l *lately) addApart(a *apart, row freshRow) {
+	a.since = append(a.since, row)
+	if l.since += len(row.plain); len(a.since) > maxSince || l.since > maxSinceBytes {
+		a.lost++
+		l.forget(a, func(freshRow) bool { return true })
 	}
+}
+
+// forget drops some of what came to a lane since it was set apart.
+func (l *lately) forget(a *apart, which func(freshRow) bool) {
+	a.since = slices.DeleteFunc(a.since, func(row freshRow) bool {
+		if !which(row) {
+			return false
+		}
+		l.since -= len(row.plain)
+		return true
+	})
 }
 
 // end takes out what has ended. What is to be tried again is for the database to keep.
@@ -206,7 +225,7 @@ func (l *lately) end(f *gateway.Finished) {
 		l.endEarly(f.Seq)
 	}
 	for _, a := range l.elsewhere {
-		a.since = slices.DeleteFunc(a.since, func(row freshRow) bool { return row.queued.Seq == f.Seq })
+		l.forget(a, func(row freshRow) bool { return row.queued.Seq == f.Seq })
 	}
 }
 
@@ -306,7 +325,9 @@ func (r *recent) answered(lane gateway.Address, q question, rows []gateway.Queue
 	}
 	delete(l.elsewhere, lane.ID)
 	l.turn++
-	for _, row := range q.lane.since {
+	known := slices.Clone(q.lane.since)
+	l.forget(q.lane, func(freshRow) bool { return true })
+	for _, row := range known {
 		l.add(row)
 	}
 }

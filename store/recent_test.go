@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -18,11 +20,20 @@ import (
 func openRunning(t *testing.T, url string) *store.Store {
 	t.Helper()
 	s := open(t, store.Config{URL: url, Log: slog.New(slog.DiscardHandler)})
+	orphan := s.State("heard")
+	l := acquire(t, s, "heard")
+	must(t, orphan.PutMany(t.Context(), map[string][]byte{"out/nobody": {1}}))
+	must(t, l.Release(t.Context()))
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	wake := s.Wake("heard")
 	go func() { ended <- s.Run(ctx) }()
 	<-wake
+	until(t, "the first sweep is over", func() bool { // it would take what a test writes for no delivery
+		left, err := orphan.GetMany(t.Context(), []string{"out/nobody"})
+		must(t, err)
+		return len(left) == 0
+	})
 	t.Cleanup(func() { // before the store is closed
 		cancel()
 		must(t, <-ended)
@@ -230,6 +241,44 @@ func TestEchoFromMemory(t *testing.T) {
 				must(t, err)
 				if len(rows) != 0 || len(waiting) != 0 {
 					t.Errorf("after its end: %+v in memory, %+v in the database", rows, waiting)
+				}
+			}
+		})
+	}
+}
+
+// A lane that is set apart is remembered up to a bound, and beyond it comes from the database: once and in order.
+func TestLongLaneSetApart(t *testing.T) {
+	const each = 30
+	long := strings.Repeat("0", 60<<10) // three lanes of them exceed what is remembered of all
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			s := openRunning(t, d.Make(t))
+			acquire(t, s, "x")
+			acquire(t, s, "m")
+			finish := func(f gateway.Finished) {
+				t.Helper()
+				must(t, s.Do(t.Context(), "m", func(ctx context.Context) error { return s.Finish(ctx, []gateway.Finished{f}) }))
+			}
+			lanes := []gateway.Address{{Network: "m", ID: "a"}, {Network: "m", ID: "b"}, {Network: "m", ID: "c"}}
+			_, _, err := s.Lanes(t.Context(), "m", time.Now()) // nothing waits: from here on it is known
+			must(t, err)
+			for _, lane := range lanes {
+				say(t, s, "x", "first", "0", lane)
+				rows, err := s.Head(t.Context(), lane, 9)
+				must(t, err)
+				finish(gateway.Finished{Seq: rows[0].Seq, Key: rows[0].Key, Retry: true, Attempt: 1, Due: time.Now()})
+			}
+			for i := range each {
+				for _, lane := range lanes {
+					say(t, s, "x", fmt.Sprint(i), fmt.Sprint(long, i+1), lane)
+				}
+			}
+			order, err := drain(t.Context(), s, "m", (each+1)*len(lanes))
+			must(t, err)
+			for _, lane := range lanes {
+				if numbers := order[lane.ID]; len(numbers) != each+1 || !slices.IsSorted(numbers) {
+					t.Errorf("%s: %v", lane.ID, numbers)
 				}
 			}
 		})

@@ -117,6 +117,7 @@ func (l *layer) settle(below *layer) {
 		rest := below.below
 		*below = *l
 		below.below = rest
+		*l = layer{below: below} // who stages in it too late stages in vain
 		return
 	}
 	for key := range l.outs {

@@ -302,3 +302,32 @@ func hold(dsn string) error {
 	}
 	return errors.Join(l.Keep(ctx), errors.New("the lease ended"))
 }
+
+// A transaction of one store inside of another's is its own, and each call finds its own store's.
+func TestStoresDoNotMix(t *testing.T) {
+	for _, d := range storetest.Databases() {
+		t.Run(d.Name, func(t *testing.T) {
+			a, b := open(t, store.Config{URL: d.Make(t)}), open(t, store.Config{URL: d.Make(t)})
+			acquire(t, a, "x")
+			acquire(t, b, "x")
+			refused := errors.New("refused")
+			err := a.Do(t.Context(), "x", func(ctx context.Context) error {
+				must(t, b.Do(ctx, "x", func(ctx context.Context) error {
+					must(t, put(ctx, a, "x", "of a"))
+					return put(ctx, b, "x", "of b")
+				}))
+				return refused
+			})
+			if !errors.Is(err, refused) {
+				t.Errorf("got %v", err)
+			}
+			for s, want := range map[*store.Store]int{a: 0, b: 1} {
+				got, err := s.State("x").List(t.Context(), "")
+				must(t, err)
+				if len(got) != want {
+					t.Errorf("state: %q", got)
+				}
+			}
+		})
+	}
+}

@@ -218,7 +218,7 @@ func (t *tx) run(ctx context.Context, below *layer, fn func(ctx context.Context)
 
 // with returns ctx for functions that stage in top.
 func (t *tx) with(ctx context.Context, top *layer) context.Context {
-	if outer, ok := ctx.(*within); ok {
+	if outer, ok := ctx.(*within); ok && outer.v.tx == t {
 		ctx = outer.caller
 	} else if t.w == nil || t.s.view(ctx) != nil {
 		return context.WithValue(ctx, viewKey{t.s}, &view{t, top})

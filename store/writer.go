@@ -85,7 +85,12 @@ func (s *Store) newWriter(end time.Time) (*writer, error) {
 		}
 		return nil
 	})
-	return w, err
+	if err != nil {
+		w.broken = true
+		s.dropWriter(w)
+		return nil, err
+	}
+	return w, nil
 }
 
 // putWriter takes a connection back whose transaction has ended.
@@ -104,7 +109,7 @@ func (s *Store) putWriter(w *writer) {
 
 // dropWriter gives a connection back to the pool.
 func (s *Store) dropWriter(w *writer) {
-	if w.postgres != nil {
+	if w.postgres != nil && !w.postgres.closed() { // the driver has its own way with a closed one
 		w.postgres.limit(time.Time{})
 	}
 	if w.broken {
@@ -238,7 +243,9 @@ func (p *partner) ExecContext(ctx context.Context, query string, args ...any) (s
 		return nil, err
 	}
 	defer p.t.mu.Unlock()
-	return p.t.w.conn.ExecContext(ctx, query, args...)
+	result, err := p.t.w.conn.ExecContext(ctx, query, args...)
+	p.failed(err)
+	return result, err
 }
 
 // QueryContext implements dbutil.Execable.
@@ -247,7 +254,9 @@ func (p *partner) QueryContext(ctx context.Context, query string, args ...any) (
 		return nil, err
 	}
 	defer p.t.mu.Unlock()
-	return p.t.w.conn.QueryContext(ctx, query, args...)
+	rows, err := p.t.w.conn.QueryContext(ctx, query, args...)
+	p.failed(err)
+	return rows, err
 }
 
 // QueryRowContext implements dbutil.Execable.
@@ -255,10 +264,20 @@ func (p *partner) QueryRowContext(ctx context.Context, query string, args ...any
 	if err := p.t.enter(); err != nil {
 		over, cancel := context.WithCancelCause(ctx)
 		cancel(err)
-		return p.t.w.conn.QueryRowContext(over, query, args...) // the drivers do nothing then
+		return p.t.s.db.RawDB.QueryRowContext(over, query, args...) // the writer may have gone to others; the pool gives nothing out then
 	}
 	defer p.t.mu.Unlock()
-	return p.t.w.conn.QueryRowContext(ctx, query, args...)
+	row := p.t.w.conn.QueryRowContext(ctx, query, args...)
+	p.failed(row.Err())
+	return row
+}
+
+// failed keeps the transaction from being committed once a statement has failed in it: Postgres would refuse to, and
+// SQLite may have rolled back what came before and would commit what comes next statement by statement. p.t.mu is held.
+func (p *partner) failed(err error) {
+	if err != nil && p.t.err == nil {
+		p.t.err = failed("run a statement of another store", err)
+	}
 }
 
 // Commit implements dbutil.Transaction.

@@ -73,14 +73,20 @@ func (c *postgresConn) limit(end time.Time) {
 
 // end reports whether the connection can be used again.
 func (c *postgresConn) end() bool {
+	if c.begun { // the other store's ctx may have taken the deadline away
+		c.limit(time.Time{})
+	}
 	c.lent, c.begun = false, false
 	return !c.closed() && c.wire().TxStatus() == 'I'
 }
 
 // begin begins the transaction that the connection is lent for, for another store.
 func (c *postgresConn) begin(ctx context.Context) error {
-	if err := context.Cause(ctx); err != nil || !c.lent || c.begun {
-		return err
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if !c.lent || c.begun {
+		return nil
 	}
 	err := c.command("BEGIN", "BEGIN")
 	c.begun = err == nil

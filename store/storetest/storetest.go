@@ -61,6 +61,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"a swallowed error of the database still discards everything", testSwallowed},
 		{"what ends the goroutine ends the transaction", testGoexit},
 		{"a ctx outlives its transaction", testLateUse},
+		{"another store takes part", testOtherStore},
 		{"calls outside a transaction", testOutside},
 		{"nested transactions join", testNested},
 		{"concurrent callers lose nothing", testConcurrent},

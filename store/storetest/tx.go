@@ -144,6 +144,44 @@ func testLateUse(t *testing.T, f *fixture) {
 	if _, err := st.GetMany(late, []string{"k"}); err == nil {
 		t.Error("get after the end")
 	}
+	if err := f.DB().QueryRow(late, "SELECT 1").Scan(new(int)); err == nil {
+		t.Error("query after the end")
+	}
+	f.do(source, func(ctx context.Context) error {
+		f.must(f.Stage(ctx, func(ctx context.Context) error {
+			late = ctx
+			return st.PutMany(ctx, values("k", "v"))
+		}))
+		_ = st.PutMany(late, values("k", "late"))
+		return st.PutMany(ctx, values("other", "v"))
+	})
+	equal(t, "what was staged too late", f.get(st, "k"), "v")
+}
+
+// Another store's statement that fails ends the transaction on both databases, whatever became of its error.
+func testOtherStore(t *testing.T, f *fixture) {
+	st := f.State(source)
+	err := f.Do(f.ctx, source, func(ctx context.Context) error {
+		f.must(st.PutMany(ctx, values("k", "v")))
+		if _, err := f.DB().Exec(ctx, "INSERT INTO meta (key, value) SELECT key, value FROM meta"); err == nil {
+			t.Error("a key was written twice")
+		}
+		return nil
+	})
+	if !errors.Is(err, gateway.ErrStore) {
+		t.Errorf("got %v", err)
+	}
+	equal(t, "state", f.get(st, "k"), "absent")
+
+	ctx, cancel := context.WithCancel(f.ctx)
+	f.must(f.Do(ctx, source, func(ctx context.Context) error {
+		f.must(st.PutMany(ctx, values("k", "v")))
+		cancel() // of no concern to what is under way
+		_, err := f.DB().Exec(ctx, "INSERT INTO meta (key, value) VALUES ($1, $2)", "other store", []byte("v"))
+		return err
+	}))
+	equal(t, "state", f.get(st, "k"), "v")
+	equal(t, "rows of the other store", f.count("SELECT count(*) FROM meta WHERE key = $1", "other store"), 1)
 }
 
 func testOutside(t *testing.T, f *fixture) {
