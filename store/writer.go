@@ -142,22 +142,18 @@ func (w *writer) commit() error {
 	if w.postgres != nil {
 		return w.postgres.commit()
 	}
-	err := w.sqlite.run("COMMIT")
-	if err != nil {
-		w.rollback()
-	}
-	return err
+	return w.sqlite.run("COMMIT")
 }
 
 // rollback ends a failed transaction. A connection to Postgres is not used again then, as its statements may have
-// failed for good; SQLite has rolled back by itself after some errors, and one that is still in a transaction fails to
-// begin the next.
+// failed for good; nor is one to SQLite where it fails, since that has rolled back by itself, or is still in the
+// transaction: what is written outside of transactions must not end up there.
 func (w *writer) rollback() {
 	if w.postgres != nil {
 		w.broken = true
 		return
 	}
-	_ = w.sqlite.run("ROLLBACK")
+	w.broken = w.sqlite.run("ROLLBACK") != nil
 }
 
 // within is the ctx of a transaction's functions: the transaction's end and values, and the caller's values behind them.
