@@ -32,6 +32,9 @@ func nothingLiesOnDiskInTheClear(t *testing.T, s *peers.Scene, texts ...string) 
 	files, err := filepath.Glob(filepath.Join(filepath.Dir(s.Lockbridge.Config), "*"))
 	ok(t, err)
 	for _, file := range files {
+		if must[os.FileInfo](t)(os.Lstat(file)).Mode()&os.ModeSocket != 0 {
+			continue // where a running gateway is woken
+		}
 		content, err := os.ReadFile(file)
 		ok(t, err)
 		for _, text := range texts {
