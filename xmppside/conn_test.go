@@ -267,6 +267,7 @@ func (g gate) Accept(ctx context.Context, batch []gateway.Arrival) error {
 
 func TestWhatDoesNotFitTheQueueComesFromTheHistory(t *testing.T) {
 	f := newFakeServer(t)
+	f.history = 600 // as rooms do, it hands out what fits the queue, and what will be missed
 	state := sidetest.NewState()
 	side, err := New(f.config(), gateway.Deps{
 		Network: "xmpp", State: state, Rooms: []gateway.Room{fakeBridgeRoom(false, gateway.PuppetsNone)}, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
