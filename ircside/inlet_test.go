@@ -122,6 +122,13 @@ func TestFeedTriesOnceMore(t *testing.T) {
 	}
 }
 
+// unanswered is a State whose commits nobody answers for.
+type unanswered struct{ *sidetest.State }
+
+func (u unanswered) Update(ctx context.Context, fn func(ctx context.Context) error) error {
+	return errors.Join(u.State.Update(ctx, fn), gateway.ErrLeaseLost)
+}
+
 // TestAnotherProcessReadMeanwhile: what was kept for the journal goes on while nobody else has read, and is given up else.
 func TestAnotherProcessReadMeanwhile(t *testing.T) {
 	first, second := loose(t).c.side, loose(t).c.side
@@ -142,4 +149,11 @@ func TestAnotherProcessReadMeanwhile(t *testing.T) {
 	claim(second, 0)
 	first.inlet.add(heard{line: &line{}})
 	claim(first, 1) // an echo goes on all the same
+	second.inlet.add(something())
+	second.deps.State = unanswered{shared}
+	if err := second.claim(t.Context()); !errors.Is(err, gateway.ErrLeaseLost) {
+		t.Fatalf("got %v", err)
+	}
+	second.deps.State = shared
+	claim(second, 0) // although its own name stood there
 }

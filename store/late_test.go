@@ -35,19 +35,7 @@ func TestALateCommitIsNotOvertaken(t *testing.T) {
 			keeping(t, acquire(t, a, "x"))
 			keeping(t, acquire(t, a, "m"))
 			lane := gateway.Address{Network: "m", ID: "lane"}
-			gate, err := b.DB().RawDB.Conn(t.Context())
-			must(t, err)
-			defer gate.Close()
-			for _, statement := range []string{
-				"SELECT pg_advisory_lock(4712)",
-				// The driver asks the server to cancel what it gave up, which here comes too late.
-				`CREATE FUNCTION await_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN LOOP BEGIN
-					PERFORM pg_advisory_xact_lock_shared(4712); RETURN NULL; EXCEPTION WHEN query_canceled THEN END; END LOOP; END $$`,
-				"CREATE CONSTRAINT TRIGGER await_gate AFTER INSERT ON event DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION await_gate()",
-			} {
-				_, err := gate.ExecContext(t.Context(), statement)
-				must(t, err)
-			}
+			gate := shutGate(t, b)
 			accepting := func(native string) <-chan error {
 				result := make(chan error, 1)
 				e := entry(t, "x", native, native, lane)
@@ -59,9 +47,7 @@ func TestALateCommitIsNotOvertaken(t *testing.T) {
 			first := accepting("first")
 			port := 0
 			until(t, "the server commits", func() bool {
-				const q = `SELECT coalesce(max(s.client_port), 0) FROM pg_locks l JOIN pg_stat_activity s USING (pid)
-					WHERE l.locktype = 'advisory' AND l.objid = 4712 AND NOT l.granted`
-				must(t, gate.QueryRowContext(t.Context(), q).Scan(&port))
+				port = gate.waiting(t)
 				return port != 0
 			})
 			w.cutOne(port)
@@ -72,8 +58,7 @@ func TestALateCommitIsNotOvertaken(t *testing.T) {
 				t.Errorf("due are %v, %v", due, err)
 			}
 			second := accepting("second")
-			_, err = gate.ExecContext(t.Context(), "SELECT pg_advisory_unlock(4712)")
-			must(t, err)
+			gate.open(t)
 			must(t, await(t, "the second one", second))
 			rows, err := a.Head(t.Context(), lane, 9)
 			must(t, err)

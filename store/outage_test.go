@@ -139,28 +139,13 @@ func TestUnknownCommit(t *testing.T) {
 			dsn := d.Make(t)
 			b := open(t, store.Config{URL: dsn})
 			w, a, _, _ := throughWire(t, dsn)
-			gate, err := b.DB().RawDB.Conn(t.Context())
-			must(t, err)
-			defer gate.Close()
-			for _, statement := range []string{
-				"SELECT pg_advisory_lock(4711)",
-				// The driver asks the server to cancel what it gave up, which here comes too late.
-				`CREATE FUNCTION await_gate() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN LOOP BEGIN
-					PERFORM pg_advisory_xact_lock_shared(4711); RETURN NULL; EXCEPTION WHEN query_canceled THEN END; END LOOP; END $$`,
-				"CREATE CONSTRAINT TRIGGER await_gate AFTER INSERT ON event DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION await_gate()",
-			} {
-				_, err := gate.ExecContext(t.Context(), statement)
-				must(t, err)
-			}
+			gate := shutGate(t, b)
 			result := make(chan error, 1)
 			e := entry(t, "x", "1", "hello", gateway.Address{Network: "m", ID: "lane"})
 			go func() {
 				result <- a.Do(t.Context(), "x", func(ctx context.Context) error { return a.Append(ctx, []gateway.Entry{e}) })
 			}()
-			until(t, "the server commits", func() (waits bool) {
-				must(t, gate.QueryRowContext(t.Context(), "SELECT count(*) > 0 FROM pg_locks WHERE locktype = 'advisory' AND objid = 4711 AND NOT granted").Scan(&waits))
-				return waits
-			})
+			until(t, "the server commits", func() bool { return gate.waiting(t) != 0 })
 			w.set(cut)
 			if err := await(t, "the end of the transaction", result); !errors.Is(err, gateway.ErrStore) {
 				t.Errorf("got %v", err)
@@ -177,8 +162,7 @@ func TestUnknownCommit(t *testing.T) {
 					return err
 				})
 			}()
-			_, err = gate.ExecContext(t.Context(), "SELECT pg_advisory_unlock(4711)")
-			must(t, err)
+			gate.open(t)
 			must(t, await(t, "the second try", again))
 			q, err := a.Head(t.Context(), gateway.Address{Network: "m", ID: "lane"}, 9)
 			if err != nil || len(q) != 1 {
