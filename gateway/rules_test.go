@@ -183,9 +183,7 @@ func TestAFullLaneGivesUpWhatIsNewest(t *testing.T) {
 	if n := w.counted("lockbridge_deliveries_failed_total", "b"); n != 4 {
 		t.Errorf("%v were given up", n)
 	}
-	if n := w.texts(); n != 9 {
-		t.Errorf("%d texts are there", n)
-	}
+	w.eventually("nine texts are there", func() bool { return w.texts() == 9 }) // the report's has gone as well
 	w.b.answer(nil)
 	w.stop()
 	w.start()

@@ -122,13 +122,39 @@ func TestLongDeviceListsAreCut(t *testing.T) {
 		t.Errorf("%d devices are kept", n)
 	}
 	listed := append([]uint32{w.juliet.ID}, ids[5000:]...) // a device that is not in it would have the list read once more
-	event := el(nsEvent, "event").add(el(nsEvent, "items", "node", nodeList).add(el(nsEvent, "item", "id", currentItem).add(rawNode(omemo.AppendDeviceList(nil, omemo.Legacy, listed...)))))
-	w.raw(string(el("", "message", "type", "headline", "from", "juliet@test", "to", fakeSelf).add(event).bytes()))
+	w.publishes(listed...)
 	w.juliet.say(w.side, omemo.Legacy, "after it")
 	w.heard("after it")
 	if got := list(); len(got.IDs) != maxDevices || got.IDs[1] != 5001 {
 		t.Errorf("%d devices are kept", len(got.IDs))
 	}
+}
+
+func TestNewsOfADeviceListOutlivesAnAnswerFromBeforeIt(t *testing.T) {
+	w := newWorld(t, nil, omemo.Legacy)
+	w.juliet.say(w.side, omemo.Legacy, "hello")
+	w.heard("hello")
+	w.set(func() { w.deafTo = nsPubSub })
+	name, answered := listName{"juliet@test", omemo.Legacy}, make(chan error, 1)
+	go func() { answered <- w.side.devices.refresh(t.Context(), w.side.currentLink(), []listName{name}) }()
+	w.await("a question", func(*node) bool { return len(w.heldBack) > 0 })
+	w.publishes(w.juliet.ID, 77)
+	w.juliet.say(w.side, omemo.Legacy, "after it")
+	w.heard("after it")
+	w.answerHeldBack()
+	must(t, <-answered)
+	lists, err := w.side.devices.cached(t.Context(), []string{name.jid})
+	must(t, err)
+	if got := lists[name.jid].IDs; !slices.Equal(got, []uint32{w.juliet.ID, 77}) {
+		t.Errorf("devices %v", got)
+	}
+}
+
+// publishes has juliet's server tell of her devices.
+func (w *world) publishes(ids ...uint32) {
+	w.t.Helper()
+	list := el(nsEvent, "items", "node", nodeList).add(el(nsEvent, "item", "id", currentItem).add(rawNode(omemo.AppendDeviceList(nil, omemo.Legacy, ids...))))
+	w.raw(string(el("", "message", "type", "headline", "from", "juliet@test", "to", fakeSelf).add(el(nsEvent, "event").add(list)).bytes()))
 }
 
 func TestErrorsDoNotEmptyLists(t *testing.T) {

@@ -33,7 +33,7 @@ type fakeServer struct {
 	mute     bool   // the room keeps what is said to itself: archived, but not reflected
 	forget   bool   // the room loses what is said
 	deaf     bool   // nothing is answered
-	deafTo   string // the room's answers to this namespace are held back
+	deafTo   string // the room's and juliet's answers to this namespace are held back
 	heldBack []*node
 	features []string
 	members  map[string]string // bare JID to affiliation
@@ -169,7 +169,7 @@ func (f *fakeServer) handle(n *node) {
 		f.write(el("", "message", "type", "error", "id", n.get("id"), "from", n.get("to"), "to", n.get("from")).add(f.bounces[bare(n.get("to"))]))
 	case n.name == "iq" && domainOf(n.get("to")) == fakeDomain:
 		f.write(n)
-	case n.name == "iq" && n.get("to") == fakeRoom && f.deafTo != "" && n.kids[0].space == f.deafTo:
+	case n.name == "iq" && (n.get("to") == fakeRoom || n.get("to") == "juliet@test") && f.deafTo != "" && n.kids[0].space == f.deafTo:
 		f.heldBack = append(f.heldBack, n)
 	case n.name == "iq" && (n.get("type") == "get" || n.get("type") == "set"):
 		f.write(f.reply(n))

@@ -58,6 +58,7 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 // refresh reads lists and keeps what it learns. The error is errLinkDown where some could not be asked for.
 func (d *directory) refresh(ctx context.Context, l *link, names []listName) error {
 	defer d.refreshed(names)
+	asked := d.tick()
 	fresh := make([]published, len(names))
 	errs := make([]error, len(names))
 	inParallel(len(names), 2*perDomain, func(i int) {
@@ -93,9 +94,11 @@ func (d *directory) refresh(ctx context.Context, l *link, names []listName) erro
 			return err
 		}
 		for _, name := range learnt {
-			if list := now[name.jid].of(name.version); news[name].Forbidden {
+			switch list := now[name.jid].of(name.version); {
+			case d.toldSince(name, asked) && !list.Read.IsZero(): // the answer may be from before
+			case news[name].Forbidden:
 				list.Forbidden, list.Read = true, news[name].Read
-			} else {
+			default:
 				list.take(news[name].IDs, news[name].Read)
 			}
 		}
@@ -108,6 +111,31 @@ func (d *directory) refresh(ctx context.Context, l *link, names []listName) erro
 		d.follow(l, name, *now[name.jid].of(name.version))
 	}
 	return cut
+}
+
+// tick is the place of what happens now in the order of questions and news.
+func (d *directory) tick() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.order++
+	return d.order
+}
+
+// tell notes that news of a list came by itself: answers to what was asked before it are not taken any more.
+func (d *directory) tell(name listName) {
+	now := d.tick()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.told) >= maxBroken {
+		clear(d.told)
+	}
+	d.told[name] = now
+}
+
+func (d *directory) toldSince(name listName, asked int) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.told[name] > asked
 }
 
 func (d *directory) refreshed(names []listName) {
@@ -305,6 +333,7 @@ func (s *Side) readListEvent(m *message, b *batch) {
 		} else if items.child(nsEvent, "retract") == nil {
 			return
 		}
+		s.devices.tell(name)
 		s.changeList(name, b, func(list *published) bool {
 			if list.Read.IsZero() && !list.Subscribed && len(list.Heard) == 0 {
 				return false // somebody we never asked about
