@@ -128,6 +128,9 @@ func (r *room) archived(m *message) *message {
 		return nil
 	}
 	forwarded := result.child(nsForward, "forwarded")
+	if forwarded == nil {
+		return nil
+	}
 	for _, inner := range forwarded.kids {
 		if inner.name != "message" || inner.get("type") != "groupchat" || normalBare(inner.get("from")) != r.jid {
 			continue

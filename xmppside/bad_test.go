@@ -157,6 +157,15 @@ func (w *world) publishes(ids ...uint32) {
 	w.raw(string(el("", "message", "type", "headline", "from", "juliet@test", "to", fakeSelf).add(el(nsEvent, "event").add(list)).bytes()))
 }
 
+func TestAnArchiveThatAnswersNothing(t *testing.T) {
+	r := &room{jid: fakeRoom, query: "q"}
+	for _, result := range []*node{el(nsMAM, "result", "queryid", "q", "id", "x"), el(nsMAM, "result", "queryid", "q").add(el(nsForward, "forwarded"))} {
+		if m := r.archived(&message{node: el(nsClient, "message", "from", fakeRoom).add(result)}); m != nil {
+			t.Errorf("it is %s", m.bytes())
+		}
+	}
+}
+
 func TestErrorsDoNotEmptyLists(t *testing.T) {
 	w := newWorld(t, nil, omemo.Legacy)
 	read := func() []uint32 {
