@@ -141,6 +141,9 @@ func TestNewsOfADeviceListOutlivesAnAnswerFromBeforeIt(t *testing.T) {
 	w.publishes(w.juliet.ID, 77)
 	w.juliet.say(w.side, omemo.Legacy, "after it")
 	w.heard("after it")
+	must(t, w.own.Update(t.Context(), func(ctx context.Context) error { // which has the list read once more, later
+		return w.side.devices.hear(ctx, omemo.Legacy, omemo.Address{JID: name.jid, Device: 99})
+	}))
 	w.answerHeldBack()
 	must(t, <-answered)
 	lists, err := w.side.devices.cached(t.Context(), []string{name.jid})

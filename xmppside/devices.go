@@ -32,8 +32,8 @@ type directory struct {
 	broken     map[deviceName]brokenDevice
 	silent     map[listName]time.Time   // lists that could not be read, and until when that is not tried again
 	refreshing map[listName]bool        // lists that are known, and being read anew
-	order      int                      // of asking for lists and being told of them
-	told       map[listName]int         // when in it news of a list came by itself
+	order      int                      // how often news of a list came by itself
+	told       map[listName]int         // the last of them that was of a list
 	expired    map[string]time.Time     // bare JIDs whose lists are to be read anew if they are older
 	limits     map[string]chan struct{} // by domain
 	clients    map[string][]string      // by person and capability hash: the nodes of ours that the client wants to hear of

@@ -58,7 +58,7 @@ func (d *directory) lists(ctx context.Context, l *link, jids []string) (map[stri
 // refresh reads lists and keeps what it learns. The error is errLinkDown where some could not be asked for.
 func (d *directory) refresh(ctx context.Context, l *link, names []listName) error {
 	defer d.refreshed(names)
-	asked := d.tick()
+	asked := d.asking()
 	fresh := make([]published, len(names))
 	errs := make([]error, len(names))
 	inParallel(len(names), 2*perDomain, func(i int) {
@@ -95,7 +95,7 @@ func (d *directory) refresh(ctx context.Context, l *link, names []listName) erro
 		}
 		for _, name := range learnt {
 			switch list := now[name.jid].of(name.version); {
-			case d.toldSince(name, asked) && !list.Read.IsZero(): // the answer may be from before
+			case d.toldSince(name, asked): // the answer may be from before
 			case news[name].Forbidden:
 				list.Forbidden, list.Read = true, news[name].Read
 			default:
@@ -113,23 +113,22 @@ func (d *directory) refresh(ctx context.Context, l *link, names []listName) erro
 	return cut
 }
 
-// tick is the place of what happens now in the order of questions and news.
-func (d *directory) tick() int {
+// asking is the place of a question in the order of questions and news.
+func (d *directory) asking() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.order++
 	return d.order
 }
 
-// tell notes that news of a list came by itself: answers to what was asked before it are not taken any more.
+// tell notes that news of a list came by itself and is taken: answers to what was asked before it are not any more.
 func (d *directory) tell(name listName) {
-	now := d.tick()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if len(d.told) >= maxBroken {
 		clear(d.told)
 	}
-	d.told[name] = now
+	d.order++
+	d.told[name] = d.order
 }
 
 func (d *directory) toldSince(name listName, asked int) bool {
@@ -333,11 +332,11 @@ func (s *Side) readListEvent(m *message, b *batch) {
 		} else if items.child(nsEvent, "retract") == nil {
 			return
 		}
-		s.devices.tell(name)
 		s.changeList(name, b, func(list *published) bool {
 			if list.Read.IsZero() && !list.Subscribed && len(list.Heard) == 0 {
 				return false // somebody we never asked about
 			}
+			s.devices.tell(name)
 			list.take(ids, s.now())
 			list.Told = true
 			return true
