@@ -26,6 +26,19 @@ const (
 	MetadataDrop  Metadata = "drop"
 )
 
+// Moderation says what a moderator of one room of a bridge may take back in the others.
+type Moderation string
+
+// The values of a bridge's moderation setting.
+const (
+	// ModerationOff: nothing; retractions by moderators do not cross.
+	ModerationOff Moderation = "off"
+	// ModerationOwn: what came over the bridge, so what the gateway's own voices said.
+	ModerationOwn Moderation = "own"
+	// ModerationAll: what was said natively in the other room as well, where the gateway has the power for that.
+	ModerationAll Moderation = "all"
+)
+
 // DefaultMaxPuppets is how many puppets a room gets where the config names no number.
 const DefaultMaxPuppets = 20
 
@@ -38,6 +51,10 @@ type Bridge struct {
 	Metadata   Metadata
 	Puppets    Puppets
 	MaxPuppets int
+	Moderation Moderation
+	// Topic: topic, name and picture of the rooms are carried. False for an encrypted bridge, whatever the config says:
+	// they are content, and no network here seals them.
+	Topic bool
 }
 
 // BridgeRoom is a bridge's room on one network.
@@ -61,6 +78,8 @@ type bridgeBlock struct {
 	Metadata   Metadata       `toml:"metadata"`
 	Puppets    Puppets        `toml:"puppets"`
 	MaxPuppets int            `toml:"max_puppets"`
+	Moderation Moderation     `toml:"moderation"`
+	Topic      bool           `toml:"topic"`
 }
 
 // ParseBridges decodes and checks all [[bridge]] tables. The problems of block i stand at index i, so that the
@@ -70,7 +89,7 @@ func ParseBridges(blocks []Block, kinds map[string]NetworkKind) ([]Bridge, [][]P
 	problems := make([][]Problem, len(blocks))
 	names, rooms := map[string]bool{}, map[Address]string{}
 	for i, block := range blocks {
-		raw := bridgeBlock{Metadata: MetadataClear, Puppets: PuppetsActive, MaxPuppets: DefaultMaxPuppets}
+		raw := bridgeBlock{Metadata: MetadataClear, Puppets: PuppetsActive, MaxPuppets: DefaultMaxPuppets, Moderation: ModerationOwn, Topic: true}
 		problems[i] = block.Decode(&raw)
 		b, bad := parseBridge(raw, kinds)
 		bridges[i] = b
@@ -94,6 +113,7 @@ func parseBridge(raw bridgeBlock, kinds map[string]NetworkKind) (Bridge, []Probl
 	b := Bridge{
 		Name: raw.Name, Rooms: map[string]BridgeRoom{}, Encryption: raw.Encryption, Clear: raw.Clear,
 		Metadata: raw.Metadata, Puppets: raw.Puppets, MaxPuppets: raw.MaxPuppets,
+		Moderation: raw.Moderation, Topic: raw.Topic && raw.Encryption == EncryptionOff,
 	}
 	var bad []Problem
 	add := func(key, remedy, format string, args ...any) {
@@ -122,6 +142,9 @@ func parseBridge(raw bridgeBlock, kinds map[string]NetworkKind) (Bridge, []Probl
 	}
 	if !slices.Contains([]Puppets{PuppetsNone, PuppetsActive, PuppetsAll}, b.Puppets) {
 		add("puppets", `"all", "active" or "none"`, "%q is no puppets setting", b.Puppets)
+	}
+	if !slices.Contains([]Moderation{ModerationOff, ModerationOwn, ModerationAll}, b.Moderation) {
+		add("moderation", `"own", "all" or "off"`, "%q is no moderation setting", b.Moderation)
 	}
 	if b.MaxPuppets < 0 {
 		add("max_puppets", "0 or more", "a room cannot have %d puppets", b.MaxPuppets)
@@ -214,7 +237,7 @@ func RoomsOf(network string, bridges []Bridge) []Room {
 		}
 		r := Room{
 			Address: Address{network, room.ID}, Bridge: b.Name, Password: room.Password, Seal: b.seals(network),
-			KeepMetadata: b.Metadata != MetadataDrop, Puppets: b.Puppets, MaxPuppets: b.MaxPuppets,
+			KeepMetadata: b.Metadata != MetadataDrop, Topic: b.Topic, Moderation: b.Moderation, Puppets: b.Puppets, MaxPuppets: b.MaxPuppets,
 		}
 		for _, other := range slices.Sorted(maps.Keys(b.Rooms)) {
 			if other != network {

@@ -20,6 +20,9 @@ func (f fixed) Decode(into any) []Problem {
 	if b.Puppets == "" {
 		b.Puppets = def.Puppets
 	}
+	if b.Moderation == "" {
+		b.Moderation = def.Moderation
+	}
 	return nil
 }
 
@@ -27,8 +30,8 @@ var kinds = map[string]NetworkKind{"xmpp": {"xmpp", true}, "matrix": {"matrix", 
 
 func TestParseBridgesAccepts(t *testing.T) {
 	bridges, problems := ParseBridges([]Block{
-		fixed{Name: "a", Rooms: map[string]any{"xmpp": "a@rooms", "irc": map[string]any{"room": "#a", "password": "pw"}}, Encryption: "required", Clear: []string{"irc"}},
-		fixed{Name: "b", Rooms: map[string]any{"matrix": "#b:hs", "irc": "#b"}, Encryption: "off"},
+		fixed{Name: "a", Rooms: map[string]any{"xmpp": "a@rooms", "irc": map[string]any{"room": "#a", "password": "pw"}}, Encryption: "required", Clear: []string{"irc"}, Topic: true},
+		fixed{Name: "b", Rooms: map[string]any{"matrix": "#b:hs", "irc": "#b"}, Encryption: "off", Topic: true, Moderation: ModerationAll},
 	}, kinds)
 	for i := range problems {
 		if len(problems[i]) > 0 {
@@ -36,8 +39,8 @@ func TestParseBridgesAccepts(t *testing.T) {
 		}
 	}
 	want := []Room{
-		{Address: Address{"irc", "#a"}, Bridge: "a", Password: "pw", KeepMetadata: true, Puppets: PuppetsActive, Others: []Address{{"xmpp", "a@rooms"}}},
-		{Address: Address{"irc", "#b"}, Bridge: "b", KeepMetadata: true, Puppets: PuppetsActive, Others: []Address{{"matrix", "#b:hs"}}},
+		{Address: Address{"irc", "#a"}, Bridge: "a", Password: "pw", KeepMetadata: true, Moderation: ModerationOwn, Puppets: PuppetsActive, Others: []Address{{"xmpp", "a@rooms"}}},
+		{Address: Address{"irc", "#b"}, Bridge: "b", KeepMetadata: true, Topic: true, Moderation: ModerationAll, Puppets: PuppetsActive, Others: []Address{{"matrix", "#b:hs"}}},
 	}
 	if rooms := RoomsOf("irc", bridges); !reflect.DeepEqual(rooms, want) {
 		t.Errorf("rooms of irc: %v, want %v", rooms, want)
@@ -64,6 +67,7 @@ func TestParseBridgesRefuses(t *testing.T) {
 		"name: the bridge has no name":                {Rooms: two, Encryption: "off"},
 		`metadata: "hide" is no way`:                  {Name: "x", Rooms: two, Encryption: "off", Metadata: "hide"},
 		`puppets: "some" is no puppets setting`:       {Name: "x", Rooms: two, Encryption: "off", Puppets: "some"},
+		`moderation: "none" is no moderation setting`: {Name: "x", Rooms: two, Encryption: "off", Moderation: "none"},
 		"max_puppets: a room cannot have -1":          {Name: "x", Rooms: two, Encryption: "off", MaxPuppets: -1},
 	} {
 		_, problems := ParseBridges([]Block{b}, kinds)

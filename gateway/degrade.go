@@ -65,7 +65,7 @@ func degradeMessage(m Message, caps Caps) Message {
 		m.Text = m.Text.prefixed(quote(m.ReplyTo))
 		m.ReplyTo = Ref{}
 	}
-	if !caps.Reply || len(m.Thread.Parts) == 0 {
+	if !caps.Thread || len(m.Thread.Parts) == 0 {
 		m.Thread = Ref{}
 	}
 	if !caps.Files {

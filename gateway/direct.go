@@ -88,6 +88,8 @@ type Direct struct {
 	Encryption Encryption `toml:"encryption"`
 	// Clear names the networks that carry chats in the clear although Encryption is required.
 	Clear []string `toml:"clear"`
+	// Metadata is for direct chats what Bridge.Metadata is for rooms.
+	Metadata Metadata `toml:"metadata"`
 
 	kinds map[string]NetworkKind
 }
@@ -97,7 +99,7 @@ const homeKind = "xmpp"
 
 // ParseDirect decodes and checks the [direct] table.
 func ParseDirect(block Block, kinds map[string]NetworkKind) (Direct, []Problem) {
-	d := Direct{Encryption: EncryptionRequired}.WithKinds(kinds)
+	d := Direct{Encryption: EncryptionRequired, Metadata: MetadataClear}.WithKinds(kinds)
 	bad := block.Decode(&d)
 	for i, entry := range d.Allow {
 		d.Allow[i] = strings.ToLower(entry)
@@ -109,6 +111,9 @@ func ParseDirect(block Block, kinds map[string]NetworkKind) (Direct, []Problem) 
 	case EncryptionRequired, EncryptionOff:
 	default:
 		bad = append(bad, Problem{"encryption", fmt.Sprintf("%q is not known", d.Encryption), `"required" or "off"`})
+	}
+	if d.Metadata != MetadataClear && d.Metadata != MetadataDrop {
+		bad = append(bad, Problem{"metadata", fmt.Sprintf("%q is no way to treat metadata", d.Metadata), `"clear" or "drop"`})
 	}
 	for _, network := range d.Clear {
 		switch kind, ok := kinds[network]; {
@@ -129,6 +134,9 @@ func (d Direct) WithKinds(kinds map[string]NetworkKind) Direct {
 
 // Enabled reports whether anybody may have direct chats at all.
 func (d Direct) Enabled() bool { return len(d.Allow) > 0 }
+
+// KeepsMetadata reports whether what cannot be sealed crosses in the clear all the same.
+func (d Direct) KeepsMetadata() bool { return d.Metadata != MetadataDrop }
 
 // Seals reports whether content on network's leg of a chat must be end-to-end encrypted.
 func (d Direct) Seals(network string) bool {

@@ -40,6 +40,9 @@ func (f fixedDirect) Decode(into any) []Problem {
 	if f.Encryption != "" {
 		d.Encryption = f.Encryption
 	}
+	if f.Metadata != "" {
+		d.Metadata = f.Metadata
+	}
 	return nil
 }
 
@@ -85,6 +88,7 @@ func TestWrongDirectTables(t *testing.T) {
 		"allow":      {Allow: []string{"*.example.org"}},
 		"encryption": {Encryption: "maybe"},
 		"clear":      {Clear: []string{"gopher"}},
+		"metadata":   {Metadata: "hide"},
 	} {
 		if _, bad := ParseDirect(block, kinds); len(bad) != 1 || bad[0].Key != key {
 			t.Errorf("%s: %v", key, bad)

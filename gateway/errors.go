@@ -14,7 +14,7 @@ var ErrStore = errors.New("store")
 var ErrLeaseLost = errors.New("the network's lease is held by another process")
 
 // An error in an Outcome is an instruction. Any error means: try again, with growing pauses, while the lane waits.
-// Drop and Later say otherwise.
+// Drop, Later and Plainer say otherwise.
 
 type dropError struct{ err error }
 
@@ -53,6 +53,24 @@ func LaterThan(err error) (time.Duration, bool) {
 		return l.wait, true
 	}
 	return 0, false
+}
+
+type plainerError struct{ err error }
+
+func (e *plainerError) Error() string { return e.err.Error() }
+func (e *plainerError) Unwrap() error { return e.err }
+
+// Plainer wraps the reason why this room cannot show a delivery the way it is, although its Caps said so: the voice that
+// said the target is gone, the server takes no file of that size, the channel refuses formatting. Nothing of the delivery
+// has been said yet: what may be refused is tried before the first part is written. It comes again at once, degraded as
+// for Caps{Notes: true}, and the attempt does not count. Where parts of it are known to have arrived, and where it has
+// been made plainer before, it counts as a Drop.
+func Plainer(err error) error { return &plainerError{err} }
+
+// IsPlainer reports whether err asks for a plainer form of the delivery.
+func IsPlainer(err error) bool {
+	var p *plainerError
+	return errors.As(err, &p)
 }
 
 type unreadableError struct {

@@ -60,7 +60,8 @@ type Address struct {
 func (a Address) String() string { return a.Network + ":" + a.ID }
 
 // Person is somebody on one network. ID is stable and decides who is who: a bare JID, an MXID, an IRC nick in the
-// network's case mapping. Name is for display only and may repeat, change or be empty. Avatar is a URL or empty.
+// network's case mapping. Name is for display only and may repeat, change or be empty. Avatar is what Media.Keep
+// returned for their picture ("image:" and its SHA-256), or empty: it is not known, or they have none.
 //
 // On XMPP, ID is the real bare JID only in a non-anonymous room or a direct chat; else it is "occupant-id@room", so
 // that the JIDs of semi-anonymous rooms reach neither the journal nor a log.
@@ -89,8 +90,9 @@ type Ref struct {
 	Native  string `json:"t,omitempty"`
 	Author  Person `json:"a,omitzero"`
 	Excerpt string `json:"x,omitempty"`
-	// Parts are the target's native ids in the destination room, filled in for Deliver only. The first one is what a
-	// reply or a reaction refers to.
+	// Parts are the target's native ids in the destination room, with what Outcome.Parts and echoes gave as Also, filled
+	// in for Deliver only. The first one is what a reply or a reaction refers to; an edit replaces the one named "". For a
+	// retraction they are all, those of its edits and notes among them.
 	Parts []Part `json:"-"`
 }
 
@@ -130,7 +132,7 @@ type Event struct {
 	Also    []string  `json:"also,omitempty"`
 	Sender  Person    `json:"sender,omitzero"`
 	Time    time.Time `json:"time,omitzero"`    // the origin's clock: for display, never for ordering
-	Expires time.Time `json:"expires,omitzero"` // zero: durable
+	Expires time.Time `json:"expires,omitzero"` // zero: durable; else it is kept in memory only, until then
 	Sealed  Sealing   `json:"sealed,omitzero"`
 	Body    Body      `json:"-"` // see codec.go
 

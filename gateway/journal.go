@@ -55,6 +55,17 @@ type Journal interface {
 	Forgot(ctx context.Context, network string, who Person) error
 }
 
+// ReactionStore is what a Journal keeps of reactions, and of all that stands for another event: an edit for its
+// original, a change of somebody's reactions for the first of them.
+type ReactionStore interface {
+	// Reactions returns everybody's sets on targets, in the order in which they began, at most MaxReactors each; sets that
+	// are empty by now are among them. In a transaction, which sees what is staged, or outside.
+	Reactions(ctx context.Context, targets []ID) (map[ID][]Reactions, error)
+	// PartsOf finds the native ids that room has for events that stand for one of stands (see Entry.Stands), in the order
+	// in which they were linked. In a transaction, which sees only what is committed, or outside.
+	PartsOf(ctx context.Context, room Address, stands []ID) (map[ID][]Part, error)
+}
+
 // Leases hands out the networks, one owner each.
 type Leases interface {
 	// Acquire waits until this process owns network, or ctx ends.
@@ -91,6 +102,14 @@ type Entry struct {
 	Event      *Event // nil: links alone
 	Links      []Link
 	Deliveries []Queue
+	// Reaction is written over the set that the same person has on the same target. A set that becomes empty is kept,
+	// since its anchor must stay the same.
+	Reaction *Reactions
+	// Stands is the event that Event stands for: of an edit its original, of a reaction its anchor. Zero: none. Whoever
+	// asks for Targets by Event's native ids, in whatever room, gets the event that it stands for.
+	Stands ID
+	// Excerpt replaces the excerpt of Stands: what the author's edit made of it. Empty: it stays.
+	Excerpt string
 }
 
 // Queue is a new delivery.
@@ -109,6 +128,9 @@ type Target struct {
 	Author  Person
 	Excerpt string
 	Seq     int64 // of the pending delivery; of Echoes only
+	// Of is what was reacted to, where Event is the anchor of a reaction: then Part is the emoji, in rooms that know one
+	// native id for each. Of Targets only: Echoes names the very event that was delivered, never what it stands for.
+	Of ID
 }
 
 // Queued is a pending delivery as it lies in its lane.
@@ -127,6 +149,8 @@ type Finished struct {
 	Key string
 	// Links are the native ids that the network gave; see Outcome.Parts.
 	Links []Link
+	// Gone are the native ids that mean nothing any more: their links are deleted. See Outcome.Gone.
+	Gone []Native
 	// Retry: not done; try again at Due with Attempt counted up.
 	Retry bool
 	Due   time.Time

@@ -32,6 +32,21 @@ type Side interface {
 	Forget(ctx context.Context, who Person) error
 }
 
+// Passer is a side that can show what expires: who is typing, how far somebody has read.
+type Passer interface {
+	// Pass shows ev in room as far as it can be done at once: it never waits for a connection, ends with ctx (5 s), and
+	// what it cannot do is forgotten. The body is Typing, Presence or a Receipt that something was delivered or displayed;
+	// it fits Caps(room), and its Refs carry room's native ids in Parts. Calls for one room come in order, one at a time.
+	Pass(ctx context.Context, room Address, ev *Event)
+}
+
+// Roster is a side that knows who is in its rooms.
+type Roster interface {
+	// Here lists the people in room who are there by themselves, without puppets, ghosts and the gateway, at most 200, by
+	// name. It does no I/O. Nil: it is not known.
+	Here(room Address) []Person
+}
+
 // Inbox is where a side puts what it heard.
 type Inbox interface {
 	// Accept records each arrival once, in order, in one transaction. When it returns nil everything is durable:
@@ -51,6 +66,11 @@ type Arrival struct {
 	// Old: it is history, which may well have been accepted before: Accept then asks the journal before it calls Read.
 	// Others may be read and thrown away, where it turns out at the commit that they were accepted before.
 	Old bool
+	// Passing: what Read returns expires, and Read neither needs State nor must it be heard: it then runs outside any
+	// transaction, after what stands before it in the batch is committed, and is never asked again. Native is ignored. An
+	// event with Expires may come from a Read without Passing, too, where opening it takes a transaction: it goes the same
+	// way once that is committed.
+	Passing bool
 	// Read opens and decodes. It runs inside Accept's transaction, sees the side's State there (its writes apply only
 	// if it returns nil), does no network I/O, changes nothing outside State, and may run again. A nil event means:
 	// nothing to pass on (a key transport, something told twice). An error or a panic marks the arrival as seen and
@@ -84,13 +104,16 @@ type Part struct {
 // Outcome is what became of one delivery: sent with these parts, or an error that is an instruction (see Drop, Later).
 type Outcome struct {
 	Parts []Part
-	Err   error
+	// Gone are parts of Reaction.Have that the network shows no more.
+	Gone []Part
+	Err  error
 	// Ended: the delivery arrived whole, and Accept has returned nil for an Echo that says so. Nothing is left to record.
 	Ended bool
 }
 
 // Sent is the outcome of a delivery that the network has taken. No parts are named where the network gives no ids, or
-// where the echo's arrival has linked them already.
+// where the echo's arrival has linked them already. What a side needs to know of a part later (which voice said it, an
+// id that edits must name) it puts into Also: it stands there again in Ref.Parts.
 func Sent(parts ...Part) Outcome { return Outcome{Parts: parts} }
 
 // Failed is the outcome of a delivery that did not go through.
@@ -111,16 +134,35 @@ const (
 // Caps is what a room of a side can show natively. What it cannot show is degraded before Deliver, so a side never
 // meets a body that it did not claim. The zero value is a room that shows plain text.
 type Caps struct {
-	Reply     bool // Message.ReplyTo and Thread
+	Reply bool // Message.ReplyTo
+	// ReplyText: few people see Message.ReplyTo, so the text names whom it answers as well.
+	ReplyText bool
+	Thread    bool // Message.Thread
 	Edit      bool
 	Retract   bool
 	Reaction  bool
+	Marks     bool // Text.Marks; else the text gets signs that anybody can read
 	Files     bool
+	MaxFile   int64 // the largest file that it takes, in bytes; 0: not known. A larger one is degraded as if Files were false
 	Typing    bool
 	Presence  bool
 	Room      bool // RoomState
 	Receipt   bool // delivered and displayed; a failed receipt is always delivered
 	Members   Members
+
+	// Notes: where Retract is false people are told of retractions in a line.
+	Notes bool
+	// ReactionNotes: where Reaction is false they are told of reactions, once each.
+	ReactionNotes bool
+	// MemberNotes: what Members asks for comes as a line of text, not as a Membership.
+	MemberNotes bool
+
+	// Fold: the room has no edits, so quick ones are said as one: an edit that is the last thing waiting is held back until
+	// it is this old, or something follows. 0: edits are not held back, and not joined with what waits.
+	Fold time.Duration
+	// Hold: messages are held back until they are this old, so that quick edits go into them. 0: they are not.
+	Hold time.Duration
+
 	RunLength int // the most deliveries in one run; 0: 64
 }
 
@@ -159,8 +201,14 @@ type Room struct {
 	Seal bool
 	// KeepMetadata: what cannot be sealed (reactions, typing) crosses in the clear all the same.
 	KeepMetadata bool
-	Puppets      Puppets
-	MaxPuppets   int
+	// Topic: the room's topic, name and picture are carried, both ways. Never with a bridge that is encrypted, not even
+	// for its legs in the clear.
+	Topic bool
+	// Moderation says what a retraction by a moderator may do in the room; the gateway sees to it. A side needs power of
+	// its own there for ModerationAll alone.
+	Moderation Moderation
+	Puppets    Puppets
+	MaxPuppets int
 	// Others are the bridge's other rooms.
 	Others []Address
 	// Clear are those of Others in which content goes on in the clear, of a room whose own leg is sealed.
@@ -187,6 +235,15 @@ type Deps struct {
 	CatchUp time.Duration
 	// Epoch keeps a number outside the database; nil: nothing does.
 	Epoch Epoch
+	// Media fetches, uploads and keeps files; nil: files and pictures are switched off, and Caps.Files is false.
+	Media Media
+	// Privacy says what a side may ask its network about people, and carry of that. The gateway applies it to what is
+	// delivered.
+	Privacy Privacy
+	// Answer is what the gateway says to a command ("help", "who") that somebody writes to it alone: text for them, "" if
+	// command is none. at is the room of this network that it is about, which the side has checked they are in; zero: none.
+	// It does no I/O.
+	Answer func(ctx context.Context, at Address, command string) string
 }
 
 // StateRestored is the key under which a restore leaves a mark in the State of each network, the time in milliseconds
