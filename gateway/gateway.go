@@ -41,6 +41,10 @@ type Config struct {
 	MaxAge  time.Duration    // how long a delivery is tried; 0: 24 h
 	// LaneLimit is how many deliveries may wait for one room that takes none; 0: 10,000. What is beyond is given up.
 	LaneLimit int
+	// Media makes links to what a room cannot show; nil: there are none. Sides get it in their Deps.
+	Media Media
+	// Privacy says what crosses besides what people say.
+	Privacy Privacy
 }
 
 // Gateway runs the sides of one process and carries what they hear to where it belongs.

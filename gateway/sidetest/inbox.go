@@ -45,8 +45,11 @@ func (in *Inbox) Accept(ctx context.Context, batch []gateway.Arrival) error {
 		in.refused++
 		return errRefused
 	}
-	return in.state.in(ctx, func(ctx context.Context) error {
+	err := in.state.in(ctx, func(ctx context.Context) error {
 		for _, a := range batch {
+			if a.Passing {
+				continue
+			}
 			n := gateway.Native{Room: a.At, ID: a.Native}
 			if a.Native != "" && in.seen[n] {
 				continue
@@ -56,6 +59,12 @@ func (in *Inbox) Accept(ctx context.Context, batch []gateway.Arrival) error {
 		}
 		return nil
 	})
+	for _, a := range batch {
+		if err == nil && a.Passing {
+			in.read(ctx, a)
+		}
+	}
+	return err
 }
 
 func (in *Inbox) read(ctx context.Context, a gateway.Arrival) {

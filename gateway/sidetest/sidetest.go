@@ -43,6 +43,9 @@ type Harness struct {
 	MissesNothing bool
 	// Foreign is the network of the people that the side is asked to speak for.
 	Foreign string
+	// Media is what the side fetches and uploads files by, and what the suite fetches by that the side heard of. It must
+	// be allowed to fetch from 127.0.0.1 by http. Only for a side that claims files.
+	Media gateway.Media
 }
 
 // patience is how long a case may take on a busy machine; one that works takes a fraction of it.
@@ -58,6 +61,8 @@ type running struct {
 	side  gateway.Side
 	stop  func()
 	n     int
+	// outcomes are how deliveries ended, by key.
+	outcomes map[string]gateway.Outcome
 }
 
 // Exercise runs the suite. setUp makes a fresh room for each case.
@@ -76,12 +81,13 @@ func Exercise(t *testing.T, setUp func(t *testing.T) Harness) {
 		{"survives strange text", strangeText},
 		{"drops what is for no room of its own", unknownRoom},
 		{"takes a failure report", failureReport},
+		{"carries what it claims", carriesWhatItClaims},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			h := setUp(t) // what the harness itself runs is not the side's
 			before := goleak.IgnoreCurrent()
-			r := &running{Harness: h, t: t, state: NewState()}
+			r := &running{Harness: h, t: t, state: NewState(), outcomes: map[string]gateway.Outcome{}}
 			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			r.ctx = ctx
@@ -136,7 +142,8 @@ func (r *running) deps(ready func(error)) gateway.Deps {
 	return gateway.Deps{
 		Network: r.Room.Network, Rooms: []gateway.Room{r.Room}, State: r.state,
 		Log:     slog.New(slog.NewTextHandler(r.t.Output(), &slog.HandlerOptions{Level: slog.LevelInfo})),
-		Metrics: prometheus.NewRegistry(), Ready: ready,
+		Metrics: prometheus.NewRegistry(), Ready: ready, Media: r.Media,
+		Privacy: gateway.Privacy{Typing: true, Receipts: gateway.ReceiptsAll, Avatars: true},
 	}
 }
 
@@ -169,6 +176,7 @@ func (r *running) deliver(run ...gateway.Delivery) {
 				}
 				break
 			}
+			r.outcomes[run[done].Key] = o
 			done++
 		}
 		run = run[done:]
