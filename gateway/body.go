@@ -94,8 +94,8 @@ type Reaction struct {
 	Op     ReactionOp `json:"op"`
 	// Anchor names the set over all its changes: the event by which this person first reacted to Target. Accept sets it.
 	Anchor ID `json:"anchor,omitzero"`
-	// Have is, for Deliver only, what the room has of the set already, each part named by its emoji. What a side adds is
-	// Outcome.Parts, what it takes away Outcome.Gone.
+	// Have is, for Deliver only, what the room has of the set already. Where each reaction is a native message, it is the
+	// part of that name: what a side adds is Outcome.Parts, what it takes away Outcome.Gone.
 	Have []Part `json:"-"`
 	// Sets are, for Deliver only, everybody's sets on Target, this one among them: for a voice that speaks for several
 	// people and so shows what any of them thinks.
@@ -104,9 +104,9 @@ type Reaction struct {
 
 // Reactions are what one person thinks of one message.
 type Reactions struct {
-	Anchor ID     // see Reaction
-	Target ID     // the message
-	Who    Person // without the avatar
+	Anchor ID // see Reaction
+	Target ID // the message
+	Who    Person
 	Emoji  []string
 }
 
@@ -125,6 +125,7 @@ const (
 // Receipt tells what became of Target. A failed one travels back to Target's sender and to nobody else: the side
 // tells that person privately, without quoting content. What a side reports of a message that came back to it from a
 // direct chat names that message by its native id or by its Delivery.Key, and goes nowhere if it was never said there.
+// The others expire.
 type Receipt struct {
 	Target Ref          `json:"target"`
 	State  ReceiptState `json:"state"`

@@ -59,10 +59,9 @@ type Journal interface {
 // original, a change of somebody's reactions for the first of them.
 type ReactionStore interface {
 	// Reactions returns everybody's sets on targets, in the order in which they began, at most MaxReactors each; sets that
-	// are empty by now are among them. In a transaction, which sees what is staged, or outside.
+	// are empty by now are among them. In a transaction, which sees what was appended in it, or outside.
 	Reactions(ctx context.Context, targets []ID) (map[ID][]Reactions, error)
-	// PartsOf finds the native ids that room has for events that stand for one of stands (see Entry.Stands), in the order
-	// in which they were linked. In a transaction, which sees only what is committed, or outside.
+	// PartsOf is Parts of all events that stand for one of stands; see Entry.Stands.
 	PartsOf(ctx context.Context, room Address, stands []ID) (map[ID][]Part, error)
 }
 

@@ -66,10 +66,9 @@ type Arrival struct {
 	// Old: it is history, which may well have been accepted before: Accept then asks the journal before it calls Read.
 	// Others may be read and thrown away, where it turns out at the commit that they were accepted before.
 	Old bool
-	// Passing: what Read returns expires, and Read neither needs State nor must it be heard: it then runs outside any
-	// transaction, after what stands before it in the batch is committed, and is never asked again. Native is ignored. An
-	// event with Expires may come from a Read without Passing, too, where opening it takes a transaction: it goes the same
-	// way once that is committed.
+	// Passing: what Read returns expires (see Event.Expires), and Read uses no State. It runs outside any transaction, once
+	// the rest of the batch is committed; Native and Also are ignored. A Read that has to open something first returns
+	// such an event without Passing: it goes the same way then.
 	Passing bool
 	// Read opens and decodes. It runs inside Accept's transaction, sees the side's State there (its writes apply only
 	// if it returns nil), does no network I/O, changes nothing outside State, and may run again. A nil event means:
@@ -96,7 +95,7 @@ type Delivery struct {
 
 // Part is one native message of a delivery: text with two files may be three of them.
 type Part struct {
-	Name   string // "" for the text part; the emoji for a reaction
+	Name   string // "" for the text part; the emoji for a reaction that is a native message for each, else ""
 	Native string
 	Also   []string
 }

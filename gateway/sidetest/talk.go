@@ -265,7 +265,11 @@ func (r *running) fetch(f gateway.File) ([]byte, error) {
 }
 
 func typing(r *running) {
-	peer, passer := able[Typist](r), r.side.(gateway.Passer)
+	peer := able[Typist](r)
+	passer, ok := r.side.(gateway.Passer)
+	if !ok {
+		r.t.Fatal("the side claims typing, but is no Passer")
+	}
 	r.said("words before the typing") // so that whoever types is there
 	for _, on := range []bool{true, false} {
 		r.must(peer.Type(r.ctx, on))
@@ -280,7 +284,7 @@ func typing(r *running) {
 	}
 }
 
-// act is a delivery of what the somebody elsewhere does who also says the messages.
+// act is a delivery of what somebody elsewhere does, the same person who says the messages.
 func (r *running) act(body gateway.Body) gateway.Delivery {
 	d := r.message("")
 	d.Event.ID, d.Event.Body = r.id(), body
