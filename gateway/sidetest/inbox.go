@@ -69,7 +69,7 @@ func (in *Inbox) Accept(ctx context.Context, batch []gateway.Arrival) error {
 
 func (in *Inbox) read(ctx context.Context, a gateway.Arrival) {
 	var ev *gateway.Event
-	err := in.state.in(ctx, func(ctx context.Context) (err error) {
+	read := func(ctx context.Context) (err error) {
 		defer func() {
 			if p := recover(); p != nil {
 				err = fmt.Errorf("panic: %v", p)
@@ -77,7 +77,13 @@ func (in *Inbox) read(ctx context.Context, a gateway.Arrival) {
 		}()
 		ev, err = a.Read(ctx)
 		return err
-	})
+	}
+	var err error
+	if a.Passing {
+		err = read(ctx)
+	} else {
+		err = in.state.in(ctx, read)
+	}
 	switch {
 	case err != nil:
 		in.unread = append(in.unread, err)
