@@ -17,12 +17,13 @@ fi
 VENV=$LOCKBRIDGE_CACHE/synapse
 DENDRITE_BIN=$LOCKBRIDGE_CACHE/dendrite
 
-PORT_HTTP=$((TESTBED_PORT_BASE + 280)) PORT_COMPONENT=$((TESTBED_PORT_BASE + 347))
+PORT_HTTPS=$((TESTBED_PORT_BASE + 280)) PORT_COMPONENT=$((TESTBED_PORT_BASE + 347))
 PORT_C2S=$((TESTBED_PORT_BASE + 222)) PORT_C2S_TLS=$((TESTBED_PORT_BASE + 223))
 PORT_MATRIX=$((TESTBED_PORT_BASE + 8)) PORT_POSTGRES=$((TESTBED_PORT_BASE + 432))
 PORT_IRC=$((TESTBED_PORT_BASE + 667)) PORT_IRC_TLS=$((TESTBED_PORT_BASE + 697)) PORT_IRC_LINK=$((TESTBED_PORT_BASE + 700))
 port_appservice() { echo $((TESTBED_PORT_BASE + 330 - 1 + $1)); }      # where slot N listens for the homeserver
 port_lockbridge() { echo $((TESTBED_PORT_BASE + 380 - 1 + $1)); }      # health and metrics of slot N
+port_media() { echo $((TESTBED_PORT_BASE + 400 - 1 + $1)); }           # the links to files of slot N
 
 installed_homeserver() { cat "$LOCKBRIDGE_CACHE/homeserver" 2>/dev/null || echo synapse; }
 

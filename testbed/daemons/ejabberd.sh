@@ -16,7 +16,7 @@ s2s_access: none
 listen:
   - { port: $PORT_C2S, ip: "$TESTBED_IP", module: ejabberd_c2s, starttls: true, max_stanza_size: 1048576, access: all }
   - { port: $PORT_C2S_TLS, ip: "$TESTBED_IP", module: ejabberd_c2s, tls: true, max_stanza_size: 1048576, access: all }
-  - { port: $PORT_HTTP, ip: "$TESTBED_IP", module: ejabberd_http, request_handlers: { /upload: mod_http_upload } }
+  - { port: $PORT_HTTPS, ip: "$TESTBED_IP", module: ejabberd_http, tls: true, request_handlers: { /upload: mod_http_upload } }
   - port: $PORT_COMPONENT
     ip: "$TESTBED_IP"
     module: ejabberd_service
@@ -32,7 +32,7 @@ modules:
   mod_caps: {}
   mod_carboncopy: {}
   mod_disco: {}
-  mod_http_upload: { hosts: [ "upload.@HOST@" ], docroot: "$dir/upload", put_url: "http://$TESTBED_IP:$PORT_HTTP/upload", access: uploaders, max_size: 16777216 }
+  mod_http_upload: { hosts: [ "upload.@HOST@" ], docroot: "$dir/upload", put_url: "https://$TESTBED_IP:$PORT_HTTPS/upload", access: uploaders, max_size: 134217728 }
   mod_mam: { db_type: mnesia, default: always, assume_mam_usage: true }
   mod_muc:
     hosts: [ "conference.@HOST@" ]
@@ -74,7 +74,7 @@ start_ejabberd() {
   ejabberd_config >"$dir/ejabberd.yml"
   own "$dir" "$TESTBED_DIR/tls"
   if current ejabberd "$dir/ejabberd.yml"; then return; fi
-  free_port ejabberd "$PORT_C2S" "$PORT_COMPONENT" "$PORT_HTTP"
+  free_port ejabberd "$PORT_C2S" "$PORT_COMPONENT" "$PORT_HTTPS"
   libs=$(dirname "$(ls -d /usr/lib/*/ejabberd-*/ | sort -V | tail -1)")
   spawn ejabberd env EJABBERD_CONFIG_PATH="$dir/ejabberd.yml" EJABBERD_LOG_PATH="$dir/ejabberd.log" ERL_LIBS="${ERL_LIBS:-$libs}" \
     ERL_CRASH_DUMP="$dir/erl_crash.dump" ERL_MAX_PORTS=4096 erl +K true +P 250000 -noinput -mnesia dir "\"$dir/mnesia\"" -s ejabberd

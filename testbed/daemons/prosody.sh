@@ -1,4 +1,4 @@
-# Prosody: two domains of accounts, rooms with an archive, file upload, and one external component for each slot.
+# Prosody: two domains of accounts, rooms with an archive and moderation, file upload, and one external component for each slot.
 # PROSODY_EXTRA lists further modules of the first domain; the second one (stock.*) is Prosody as it comes.
 : "${PROSODY_EXTRA=pubsub_on_host}"
 : "${COMPONENT_SECRET:=component-secret}"
@@ -17,10 +17,10 @@ c2s_ports = { $PORT_C2S }
 c2s_direct_tls_ports = { $PORT_C2S_TLS }
 component_interfaces = { "$TESTBED_IP" }
 component_ports = { $PORT_COMPONENT }
-http_interfaces = { "$TESTBED_IP" }
-http_ports = { $PORT_HTTP }
-https_ports = { }
-http_external_url = "http://$TESTBED_IP:$PORT_HTTP/"
+https_interfaces = { "$TESTBED_IP" }
+http_ports = { }
+https_ports = { $PORT_HTTPS }
+http_external_url = "https://$TESTBED_IP:$PORT_HTTPS/"
 ssl = { key = "$TESTBED_DIR/tls/key.pem"; certificate = "$TESTBED_DIR/tls/cert.pem" }
 modules_enabled = {
   "roster"; "saslauth"; "tls"; "disco"; "pep"; "mam"; "carbons"; "smacks"; "blocklist"; "vcard_legacy"; "bookmarks";
@@ -42,13 +42,14 @@ VirtualHost "stock.$TESTBED_HOST"
 
 Component "conference.$TESTBED_HOST" "muc"
   name = "Rooms"
-  modules_enabled = { "muc_mam" }
+  modules_enabled = { "muc_mam"; "muc_moderation" }
   restrict_room_creation = false
   muc_room_locking = false
   muc_log_by_default = true
 
 Component "upload.$TESTBED_HOST" "http_file_share"
-  http_file_share_size_limit = 16 * 1024 * 1024
+  http_file_share_size_limit = 128 * 1024 * 1024
+  http_file_share_daily_quota = 16 * 1024 * 1024 * 1024
   http_host = "$TESTBED_IP"
 C
   for ((n = 1; n <= TESTBED_SLOTS; n++)); do      # kick_old: a process that takes over need not wait for the old one's connection to end
@@ -65,7 +66,7 @@ start_prosody() {
   prosody_config >"$dir/prosody.cfg.lua"
   own "$dir"
   if current prosody "$dir/prosody.cfg.lua" "$dir"/modules/*.lua; then return; fi
-  free_port prosody "$PORT_C2S" "$PORT_COMPONENT" "$PORT_HTTP"
+  free_port prosody "$PORT_C2S" "$PORT_COMPONENT" "$PORT_HTTPS"
   spawn prosody prosody --config "$dir/prosody.cfg.lua" -F
   for user in juliet romeo mercutio nurse; do
     [ -f "$dir/data/$TESTBED_HOST/accounts/$user.dat" ] ||

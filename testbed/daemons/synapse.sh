@@ -64,7 +64,7 @@ bcrypt_rounds: 4
 presence: { enabled: false }
 send_federation: false
 url_preview_enabled: false
-max_upload_size: 16M
+max_upload_size: 128M
 filter_timeline_limit: 5000
 rc_message: $limit
 rc_registration: $limit
