@@ -168,7 +168,7 @@ func TestADeliveryThatPanicsHoldsUpItsLaneOnly(t *testing.T) {
 		t.Errorf("b heard %q", heard)
 	}
 	told := text(w.next(w.a))
-	if !strings.Contains(told, "not delivered") || strings.Contains(told, "cannot say") {
+	if !strings.Contains(told, "not delivered") || strings.Contains(told, "poison") {
 		t.Errorf("told %s", told)
 	}
 	if w.log.contains("poison") {

@@ -10,6 +10,8 @@ import (
 // Methods that take part in a transaction must be called with the ctx that Do handed to fn; the others read what is
 // committed. All database errors wrap ErrStore, and after one the transaction never commits.
 type Journal interface {
+	ReactionStore
+
 	// Do runs fn in a transaction of network and returns when it is committed. Whatever queued up while the last
 	// commit ran shares the next one. An error from fn discards what fn staged; an error of the database discards the
 	// whole transaction, for all that shared it. fn may run again; only the last run counts. Fails with ErrLeaseLost when this process no longer owns network.
@@ -21,8 +23,8 @@ type Journal interface {
 	// Seen reports which natives of network are linked already. Where that is not likely it may take them for new at
 	// first; if that was wrong nothing is written and fn runs again. Tx.
 	Seen(ctx context.Context, natives []Native, likely bool) (map[Native]bool, error)
-	// Used reports from which of the rooms anything went, or is to go, to another one. Tx, but it sees only what is
-	// committed.
+	// Used reports from which of the rooms anything went, or is to go, to another one. In a transaction or outside; it
+	// sees only what is committed.
 	Used(ctx context.Context, rooms []Address) (map[Address]bool, error)
 	// Append writes events, their links and deliveries, and wakes the lanes after the commit. Tx.
 	Append(ctx context.Context, entries []Entry) error
@@ -109,6 +111,8 @@ type Entry struct {
 	Stands ID
 	// Excerpt replaces the excerpt of Stands: what the author's edit made of it. Empty: it stays.
 	Excerpt string
+	// Gone are native ids that mean nothing any more: their events do not have them, but they count as seen.
+	Gone []Native
 }
 
 // Queue is a new delivery.
@@ -130,6 +134,8 @@ type Target struct {
 	// Of is what was reacted to, where Event is the anchor of a reaction: then Part is the emoji, in rooms that know one
 	// native id for each. Of Targets only: Echoes names the very event that was delivered, never what it stands for.
 	Of ID
+	// Stands is what Event stands for; of Echoes only.
+	Stands ID
 }
 
 // Queued is a pending delivery as it lies in its lane.
@@ -148,8 +154,11 @@ type Finished struct {
 	Key string
 	// Links are the native ids that the network gave; see Outcome.Parts.
 	Links []Link
-	// Gone are the native ids that mean nothing any more: their links are deleted. See Outcome.Gone.
+	// Gone are native ids that mean nothing any more; see Outcome.Gone and Entry.Gone.
 	Gone []Native
+	// Retracted is the event that this one takes back, where that became known only as it was delivered; it is wiped as by
+	// Append. Zero: none.
+	Retracted ID
 	// Retry: not done; try again at Due with Attempt counted up.
 	Retry bool
 	Due   time.Time

@@ -6,6 +6,9 @@ import (
 	"net/http"
 )
 
+// ImageRef is how references to kept pictures begin; see Media.Keep.
+const ImageRef = "image:"
+
 // MaxImage is the largest picture of a person or a room that is kept, in bytes.
 const MaxImage = 256 << 10
 

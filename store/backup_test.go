@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -38,6 +39,15 @@ func fill(t testing.TB, s *store.Store) {
 	must(t, err)
 	must(t, s.State("x").PutMany(t.Context(), map[string][]byte{"large": large, "empty": {}, "\x00\xff key": []byte("v"), "epoch": []byte("7")}))
 	must(t, s.State("m").PutMany(t.Context(), map[string][]byte{"k": []byte("v")}))
+	e := entry(t, "x", "conversation", "words", lane)
+	thumb := entry(t, "x", "reaction", "", lane)
+	thumb.Event.Body = gateway.Reaction{Target: gateway.Ref{ID: e.Event.ID}, Emoji: []string{"👍"}, Op: gateway.ReactionSet}
+	thumb.Stands = thumb.Event.ID
+	thumb.Reaction = &gateway.Reactions{Anchor: thumb.Stands, Target: e.Event.ID, Who: thumb.Event.Sender, Emoji: []string{"👍"}}
+	write(t, s, "x", e, thumb)
+	_, err = s.PutLink(t.Context(), [8]byte{1}, []gateway.ID{e.Event.ID, thumb.Event.ID}, []byte("https://example.org"), time.Now().Add(time.Hour))
+	must(t, err)
+	must(t, s.PutImage(t.Context(), [32]byte{1}, "image/png", []byte("face")))
 	// The newest numbers are gone, as after a sweep.
 	for _, table := range []string{"delivery", "link"} {
 		_, err := s.DB().Exec(t.Context(), "DELETE FROM "+table+" WHERE seq > (SELECT max(seq) - 3 FROM "+table+")")
@@ -49,7 +59,7 @@ func fill(t testing.TB, s *store.Store) {
 func dump(t *testing.T, s *store.Store) map[string][]string {
 	t.Helper()
 	out := map[string][]string{}
-	for _, table := range []string{"meta", "event", "delivery", "link", "state", "forget"} {
+	for _, table := range []string{"meta", "event", "delivery", "link", "state", "forget", "reaction", "media", "image"} {
 		rows, err := s.DB().Query(t.Context(), "SELECT * FROM "+table)
 		must(t, err)
 		names, err := rows.Columns()

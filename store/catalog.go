@@ -25,7 +25,7 @@ type table struct {
 // other programs, where they share the database, are none of our business.
 func (t table) inBackup() bool {
 	switch t.Name {
-	case "meta", "event", "delivery", "link", "state", "forget":
+	case "meta", "event", "delivery", "link", "state", "forget", "reaction", "media", "image":
 		return true
 	}
 	return false

@@ -100,6 +100,12 @@ func (s *Store) Finish(ctx context.Context, done []gateway.Finished) error {
 		for _, link := range f.Links {
 			v.top.link(link)
 		}
+		for _, n := range f.Gone {
+			v.top.drop(n)
+		}
+		if !f.Retracted.IsZero() {
+			v.top.retracted = merged(v.top.retracted, map[gateway.ID]bool{f.Retracted: true})
+		}
 		if !f.Retry {
 			v.top.dropOut(f.Key)
 		}

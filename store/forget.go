@@ -2,8 +2,11 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"strings"
 
 	"lockbridge/gateway"
 )
@@ -18,8 +21,8 @@ type Forgotten struct {
 	Networks   int // whose sides have yet to forget what they know
 }
 
-// Forget wipes what the journal knows of a person's words: authors, excerpts and texts; what still waits of them is
-// dropped. It leaves a request to each network's side, which a gateway that runs carries out at once; where it does not
+// Forget wipes what the journal knows of a person's words: authors, excerpts and texts, reactions to them, links to
+// their files, and the person's own reactions and pictures; what still waits of them is dropped. It leaves a request to each network's side, which a gateway that runs carries out at once; where it does not
 // hear of it, within 15 s. Who wrote what is sealed, so all events are read.
 //
 // What others quoted stays with their own messages; ids of messages and rooms stay until the retention ends, since
@@ -34,8 +37,11 @@ func (b *Beside) Forget(ctx context.Context, who gateway.Person) (Forgotten, err
 		return n, err
 	}
 	for after := (&place{}); after != nil; {
-		var mine [][]any
-		if mine, after, err = b.eventsBy(ctx, who, *after); err != nil {
+		var mine, faces [][]any
+		if mine, faces, after, err = b.eventsBy(ctx, who, *after); err != nil {
+			return n, err
+		}
+		if err := b.removeImages(ctx, faces); err != nil {
 			return n, err
 		}
 		if len(mine) == 0 {
@@ -47,7 +53,25 @@ func (b *Beside) Forget(ctx context.Context, who gateway.Person) (Forgotten, err
 		}
 		n.Events, n.Deliveries = n.Events+events, n.Deliveries+deliveries
 	}
+	if _, err := b.s.exec(ctx, query{ // after the events, whose order a gateway may follow just now
+		doing: "remove reactions", columns: "network text, person bytea", rows: [][]any{{who.Network, []byte(who.ID)}},
+		sql: `DELETE FROM reaction WHERE (network, person) IN (SELECT network, person FROM q)`,
+	}); err != nil {
+		return n, err
+	}
 	return n, nil
+}
+
+// removeImages removes pictures by their hashes.
+func (b *Beside) removeImages(ctx context.Context, hashes [][]any) error {
+	if len(hashes) == 0 {
+		return nil
+	}
+	_, err := b.s.exec(ctx, query{
+		doing: "remove pictures", columns: "hash bytea", rows: hashes,
+		sql: `DELETE FROM image WHERE hash IN (SELECT hash FROM q)`,
+	})
+	return err
 }
 
 // askSides leaves a request to every network that keeps anything.
@@ -79,14 +103,22 @@ type place struct {
 	room     string
 }
 
-// eventsBy finds those of the next events whose author who is; next is nil after the last ones.
-func (b *Beside) eventsBy(ctx context.Context, who gateway.Person, after place) (mine [][]any, next *place, err error) {
+// eventsBy finds those of the next events whose author who is, and the hashes of the pictures that they had then; next
+// is nil after the last ones.
+func (b *Beside) eventsBy(ctx context.Context, who gateway.Person, after place) (mine, faces [][]any, next *place, err error) {
+	known := map[string]bool{}
 	next, err = b.eachAuthor(ctx, after, func(at place, author gateway.Person) {
-		if author.Network == who.Network && author.ID == who.ID {
-			mine = append(mine, []any{at.id})
+		if author.Network != who.Network || author.ID != who.ID {
+			return
+		}
+		mine = append(mine, []any{at.id})
+		hash, err := hex.DecodeString(strings.TrimPrefix(author.Avatar, gateway.ImageRef))
+		if err == nil && len(hash) == sha256.Size && !known[author.Avatar] {
+			known[author.Avatar] = true
+			faces = append(faces, []any{hash})
 		}
 	})
-	return mine, next, err
+	return mine, faces, next, err
 }
 
 // eachAuthor calls fn with the authors of the next events; next is nil after the last ones.
@@ -140,6 +172,15 @@ func (b *Beside) wipe(ctx context.Context, ids [][]any) (events, deliveries int,
 	err = b.s.db.DoTxn(ctx, nil, func(ctx context.Context) (err error) {
 		if err := b.s.lockEvents(ctx, columns, ids, "SELECT id FROM q"); err != nil {
 			return err
+		}
+		for _, q := range []query{
+			{doing: "wipe reactions", sql: `UPDATE reaction SET emoji = NULL WHERE target IN (SELECT id FROM q)`},
+			{doing: "kill links", sql: killLinks},
+		} {
+			q.columns, q.rows = columns, ids
+			if _, err := b.s.exec(ctx, q); err != nil {
+				return err
+			}
 		}
 		if events, err = b.s.exec(ctx, query{
 			doing: "wipe events", columns: columns, rows: ids,

@@ -2,7 +2,9 @@ package store_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"lockbridge/gateway"
 	"lockbridge/store"
@@ -52,6 +54,45 @@ func TestForgetWipesWhatSomebodySaid(t *testing.T) {
 		}
 		if _, err := l.beside.Forget(l.Context(), gateway.Person{Network: "x"}); err == nil {
 			l.Error("nobody was forgotten")
+		}
+	})
+}
+
+func TestForgetTakesReactionsLinksAndPictures(t *testing.T) {
+	eachLedger(t, func(l *ledger) {
+		juliet := gateway.Person{Network: "x", ID: "juliet", Avatar: "image:01" + strings.Repeat("00", 31)}
+		react := func(native string, who gateway.Person, on gateway.ID) gateway.Entry {
+			e := entry(l, "x", native, "")
+			e.Event.Sender, e.Stands = who, e.Event.ID
+			e.Reaction = &gateway.Reactions{Anchor: e.Event.ID, Target: on, Who: who, Emoji: []string{"👍"}}
+			return e
+		}
+		hers, his := entry(l, "x", "hers", "words"), entry(l, "x", "his", "words")
+		hers.Event.Sender, his.Event.Sender = juliet, gateway.Person{Network: "x", ID: "romeo"}
+		write(l, l.Store, "x", hers, his, react("r1", juliet, his.Event.ID), react("r2", his.Event.Sender, his.Event.ID), react("r3", his.Event.Sender, hers.Event.ID))
+		for i, of := range []gateway.ID{hers.Event.ID, his.Event.ID} {
+			_, err := l.PutLink(l.Context(), [8]byte{byte(i)}, []gateway.ID{of}, []byte("file"), time.Now().Add(time.Hour))
+			must(l, err)
+			must(l, l.PutImage(l.Context(), [32]byte{byte(1 - i)}, "image/png", []byte("face")))
+		}
+		_, err := l.beside.Forget(l.Context(), juliet)
+		must(l, err)
+		sets, err := l.Reactions(l.Context(), []gateway.ID{hers.Event.ID, his.Event.ID})
+		must(l, err)
+		if on := sets[his.Event.ID]; len(on) != 1 || on[0].Who.ID != "romeo" || len(on[0].Emoji) != 1 {
+			l.Errorf("on his words: %+v", on)
+		}
+		if on := sets[hers.Event.ID]; len(on) != 1 || len(on[0].Emoji) != 0 {
+			l.Errorf("on her words: %+v", on)
+		}
+		for i := range 2 {
+			link, _, err := l.Link(l.Context(), [8]byte{byte(i)})
+			must(l, err)
+			face, _, err := l.Image(l.Context(), [32]byte{byte(1 - i)})
+			must(l, err)
+			if kept := i == 1; (link != nil) != kept || (face != nil) != kept {
+				l.Errorf("%d: link %q, picture %q", i, link, face)
+			}
 		}
 	})
 }

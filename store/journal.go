@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"lockbridge/gateway"
@@ -16,8 +17,14 @@ type said struct {
 	Excerpt string         `json:"x,omitempty"`
 }
 
+// resaid is an excerpt that replaces an earlier one.
+type resaid struct {
+	excerpt string
+	sealed  []byte
+}
+
 // Append implements gateway.Journal. An event without deliveries keeps no body. A Retract wipes its target's author and
-// excerpt. A room's id that is longer than 1,000 bytes is an error.
+// excerpt, what people thought of it, and the links to its files. A room's id that is longer than 1,000 bytes is an error.
 func (s *Store) Append(ctx context.Context, entries []gateway.Entry) error {
 	v := s.view(ctx)
 	if v == nil {
@@ -43,6 +50,12 @@ func (s *Store) Append(ctx context.Context, entries []gateway.Entry) error {
 		}
 		for _, link := range e.Links {
 			v.top.link(link)
+		}
+		for _, n := range e.Gone {
+			v.top.drop(n)
+		}
+		if r := e.Reaction; r != nil {
+			v.top.reactions = merged(v.top.reactions, map[reactionKey]gateway.Reactions{keyOf(*r): *r})
 		}
 	}
 	return nil
@@ -81,19 +94,21 @@ func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
 			return err
 		}
 	}
-	about := said{Author: ev.Sender, Excerpt: gateway.Excerpt(ev.Body)}
-	plain, err := json.Marshal(about)
-	if err != nil {
-		return fmt.Errorf("encode excerpt: %w", err)
+	target := gateway.Target{Event: ev.ID, Room: ev.At, Native: ev.Native, Author: ev.Sender, Stands: e.Stands}
+	var stands any // NULL
+	if e.Stands.IsZero() {
+		target.Excerpt = gateway.Excerpt(ev.Body)
+	} else { // whoever asks for it gets what it stands for
+		stands = e.Stands[:]
+		l.stands = merged(l.stands, map[gateway.ID]gateway.ID{ev.ID: e.Stands})
 	}
-	excerpt, err := s.seal.seal(plain, colExcerpt, string(ev.ID[:]))
+	excerpt, err := s.sealSaid(ev.ID, said{target.Author, target.Excerpt})
 	if err != nil {
 		return err
 	}
 	ms := now.UnixMilli()
 	id, accepted := any(ev.ID[:]), any(ms)
-	l.events = append(l.events, []any{id, ev.At.Network, []byte(ev.At.ID), nativeKey(ev.Native), data, excerpt, accepted})
-	target := gateway.Target{Event: ev.ID, Room: ev.At, Native: ev.Native, Author: about.Author, Excerpt: about.Excerpt}
+	l.events = append(l.events, []any{id, ev.At.Network, []byte(ev.At.ID), nativeKey(ev.Native), data, excerpt, stands, accepted})
 	l.targets = merged(l.targets, map[gateway.ID]gateway.Target{ev.ID: target})
 	for _, d := range e.Deliveries {
 		l.deliveries = append(l.deliveries, []any{d.Key, id, d.Room.Network, []byte(d.Room.ID), d.Seal, accepted})
@@ -103,8 +118,67 @@ func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
 	if r, ok := ev.Body.(gateway.Retract); ok && !r.Target.ID.IsZero() {
 		l.retracted = merged(l.retracted, map[gateway.ID]bool{r.Target.ID: true})
 	}
+	if e.Excerpt != "" && !e.Stands.IsZero() {
+		sealed, err := s.sealSaid(e.Stands, said{ev.Sender, e.Excerpt})
+		if err != nil {
+			return err
+		}
+		l.said = merged(l.said, map[gateway.ID]resaid{e.Stands: {e.Excerpt, sealed}})
+	}
 	return nil
 }
+
+func (s *Store) sealSaid(id gateway.ID, about said) ([]byte, error) {
+	plain, err := json.Marshal(about)
+	if err != nil {
+		return nil, fmt.Errorf("encode excerpt: %w", err)
+	}
+	return s.seal.seal(plain, colExcerpt, string(id[:]))
+}
+
+// changeRows change what is kept of events that are there already.
+func (l *layer) changeRows() []query {
+	if l.said == nil && l.retracted == nil && l.gone == nil {
+		return nil
+	}
+	var again, retracted, gone [][]any
+	for id, s := range l.said {
+		again = append(again, []any{id[:], s.sealed})
+	}
+	for id := range l.retracted {
+		retracted = append(retracted, []any{id[:]})
+	}
+	for n := range l.gone {
+		gone = append(gone, []any{n.Room.Network, []byte(n.Room.ID), nativeKey(n.ID)})
+	}
+	const id = "id bytea"
+	return []query{
+		{
+			doing: "lock events", columns: id, rows: append(slices.Clone(retracted), again...), postgresOnly: true,
+			sql: `SELECT 1 FROM event WHERE id IN (SELECT id FROM q) ORDER BY id FOR NO KEY UPDATE`,
+		},
+		{
+			doing: "replace excerpts", columns: "id bytea, excerpt bytea", rows: again,
+			sql: `UPDATE event SET excerpt = q.excerpt FROM q WHERE event.id = q.id AND event.excerpt IS NOT NULL`,
+		},
+		{
+			doing: "wipe excerpts", columns: id, rows: retracted,
+			sql: `UPDATE event SET excerpt = NULL WHERE id IN (SELECT id FROM q)`,
+		},
+		{
+			doing: "wipe reactions", columns: id, rows: retracted,
+			sql: `UPDATE reaction SET emoji = NULL WHERE target IN (SELECT id FROM q)`,
+		},
+		{doing: "kill links", columns: id, rows: retracted, sql: killLinks},
+		{
+			doing: "mark native ids as seen", columns: "network text, room bytea, native bytea", rows: gone,
+			sql: `UPDATE link SET event = NULL, alias = false WHERE (network, room, native) IN (SELECT network, room, native FROM q)`,
+		},
+	}
+}
+
+// killLinks ends the links to the files of retracted events.
+const killLinks = `DELETE FROM media WHERE id IN (SELECT m.id FROM q JOIN media m ON m.event = q.id)`
 
 // flush writes everything that was staged, in few statements.
 func (t *tx) flush() error {
@@ -126,24 +200,24 @@ func (t *tx) flush() error {
 	add(t.seenRows())
 	add(query{
 		doing:   "write events",
-		columns: "id bytea, network text, room bytea, native bytea, data bytea, excerpt bytea, accepted bigint",
+		columns: "id bytea, network text, room bytea, native bytea, data bytea, excerpt bytea, stands bytea, accepted bigint",
 		rows:    l.events,
-		sql: `INSERT INTO event (id, network, room, native, data, excerpt, accepted, keep_until)
-			SELECT id, network, room, native, data, excerpt, accepted, 0 FROM q`,
+		sql: `INSERT INTO event (id, network, room, native, data, excerpt, stands, accepted, keep_until)
+			SELECT id, network, room, native, data, excerpt, stands, accepted, 0 FROM q`,
 	})
 	add(l.linkRows(now))
 	add(t.deliveryRows())
 	for _, q := range l.finishRows(now, t.s.dead) {
 		add(q)
 	}
-	retracted := make([][]any, 0, len(l.retracted))
-	for id := range l.retracted {
-		retracted = append(retracted, []any{id[:]})
+	reactions, err := t.s.reactionRows(l.reactions, now)
+	if err != nil {
+		return err
 	}
-	add(query{
-		doing: "wipe excerpts", columns: "id bytea", rows: retracted,
-		sql: `UPDATE event SET excerpt = NULL WHERE id IN (SELECT id FROM q)`,
-	})
+	add(reactions)
+	for _, q := range l.changeRows() {
+		add(q)
+	}
 	state, err := t.stateRows()
 	if err != nil {
 		return err

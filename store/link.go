@@ -131,18 +131,10 @@ func (s *Store) Seen(ctx context.Context, natives []gateway.Native, likely bool)
 
 // Used implements gateway.Journal.
 func (s *Store) Used(ctx context.Context, rooms []gateway.Address) (map[gateway.Address]bool, error) {
-	v := s.view(ctx)
-	if v == nil {
-		return nil, errNoTx
-	}
 	used := make(map[gateway.Address]bool)
 	if len(rooms) == 0 {
 		return used, nil
 	}
-	if err := v.enter(); err != nil {
-		return nil, err
-	}
-	defer v.mu.Unlock()
 	rows := make([][]any, len(rooms))
 	for i, room := range rooms {
 		rows[i] = []any{int64(i), room.Network, []byte(room.ID)}
@@ -153,40 +145,42 @@ func (s *Store) Used(ctx context.Context, rooms []gateway.Address) (map[gateway.
 				SELECT 1 FROM link l JOIN delivery d ON d.event = l.event
 				WHERE l.network = q.network AND l.room = q.room AND (d.network <> q.network OR d.room <> q.room))`,
 	}
-	err := v.query(q, func(rows scanner) error {
+	scan := func(rows scanner) error {
 		var i int64
 		err := rows.Scan(&i)
 		if err == nil {
 			used[rooms[i]] = true
 		}
 		return err
-	})
-	return used, err
+	}
+	return used, s.either(ctx, q, scan)
 }
 
 // Targets implements gateway.Journal.
 func (s *Store) Targets(ctx context.Context, natives []gateway.Native) (map[gateway.Native]gateway.Target, error) {
 	q := query{
 		doing: "resolve native ids", columns: nativeColumns, rows: nativeRows(natives),
-		sql: `SELECT q.n, l.part, l.alias, l.event, e.network, e.room, e.native, e.excerpt
-			FROM q CROSS JOIN link l LEFT JOIN event e ON e.id = l.event
+		sql: `SELECT q.n, l.part, l.alias, l.event, s.id, s.network, s.room, s.native, s.excerpt, r.target
+			FROM q CROSS JOIN link l LEFT JOIN event e ON e.id = l.event LEFT JOIN event s ON s.id = coalesce(e.stands, e.id)
+			LEFT JOIN reaction r ON r.anchor = e.stands
 			WHERE l.network = q.network AND l.room = q.room AND l.native = q.native`,
 	}
 	known := make(map[gateway.Native]gateway.Link)
-	events := make(map[gateway.ID]gateway.Target)
+	events := make(map[gateway.ID]gateway.Target) // by what was linked, which may stand for another one
 	scan := func(rows scanner) error {
 		var (
-			i     int64
-			part  []byte
-			link  gateway.Link
-			event foundEvent
+			i            int64
+			part, linked []byte
+			link         gateway.Link
+			event        foundEvent
 		)
-		if err := rows.Scan(append([]any{&i, &part, &link.Alias}, event.fields()...)...); err != nil {
+		if err := rows.Scan(append(append([]any{&i, &part, &link.Alias, &linked}, event.fields()...), &event.of)...); err != nil {
 			return err
 		}
 		link.Native, link.Part = natives[i], string(part)
-		if t, ok := event.target(s); ok {
-			link.Event, events[t.Event] = t.Event, t
+		if t, ok := event.target(s); ok && len(linked) == 16 {
+			link.Event = gateway.ID(linked)
+			events[link.Event] = t
 		}
 		known[link.Native] = link
 		return nil
@@ -231,30 +225,57 @@ func (v *view) overlay(natives []gateway.Native, known map[gateway.Native]gatewa
 	for _, n := range natives {
 		link, ok := known[n]
 		link, ok = v.top.linked(n, link, ok)
+		if v.top.dropped(n) {
+			delete(known, n)
+			continue
+		}
 		if !ok {
 			continue
 		}
 		known[n] = link
-		if t, ok := v.top.target(link.Event); ok {
+		if _, ok := events[link.Event]; ok || link.Event.IsZero() {
+			continue
+		}
+		meant := v.top.standsFor(link.Event)
+		if meant.IsZero() {
+			meant = link.Event
+		}
+		if t, ok := v.top.target(meant); ok {
+			t.Stands, t.Of = gateway.ID{}, v.top.reactedTo(meant)
 			events[link.Event] = t
-		} else if _, ok := events[link.Event]; !ok && !link.Event.IsZero() {
-			ask = append(ask, []any{link.Event[:]})
+		} else {
+			ask = append(ask, []any{link.Event[:], meant[:]})
 		}
 	}
-	if len(ask) == 0 {
-		return nil
-	}
-	q := query{
-		doing: "look events up", columns: "id bytea", rows: ask,
-		sql: `SELECT e.id, e.network, e.room, e.native, e.excerpt FROM q CROSS JOIN event e WHERE e.id = q.id`,
-	}
-	return v.query(q, func(rows scanner) error {
-		var event foundEvent
-		if err := rows.Scan(event.fields()...); err != nil {
+	if len(ask) > 0 {
+		if err := v.lookUp(ask, events); err != nil {
 			return err
 		}
-		if t, ok := event.target(v.s); ok {
-			events[t.Event] = t
+	}
+	for id, t := range events {
+		events[id] = v.top.about(t)
+	}
+	return nil
+}
+
+// lookUp asks the database for events, and puts what they stand for into found.
+func (v *view) lookUp(ask [][]any, found map[gateway.ID]gateway.Target) error {
+	q := query{
+		doing: "look events up", columns: "id bytea, meant bytea", rows: ask,
+		sql: `SELECT q.id, s.id, s.network, s.room, s.native, s.excerpt, r.target
+			FROM q CROSS JOIN event e JOIN event s ON s.id = coalesce(e.stands, e.id) LEFT JOIN reaction r ON r.anchor = s.id AND s.stands = s.id
+			WHERE e.id = q.meant`,
+	}
+	return v.query(q, func(rows scanner) error {
+		var (
+			id    []byte
+			event foundEvent
+		)
+		if err := rows.Scan(append(append([]any{&id}, event.fields()...), &event.of)...); err != nil {
+			return err
+		}
+		if t, ok := event.target(v.s); ok && len(id) == 16 {
+			found[gateway.ID(id)] = t
 		}
 		return nil
 	})
@@ -267,6 +288,7 @@ type foundEvent struct {
 	room    []byte
 	native  []byte
 	excerpt []byte
+	of      []byte // what was reacted to; see gateway.Target
 }
 
 func (f *foundEvent) fields() []any {
@@ -280,6 +302,9 @@ func (f *foundEvent) target(s *Store) (gateway.Target, bool) {
 		return gateway.Target{}, false
 	}
 	t := gateway.Target{Event: gateway.ID(f.id), Room: gateway.Address{Network: *f.network, ID: string(f.room)}, Native: string(f.native)}
+	if len(f.of) == 16 {
+		t.Of = gateway.ID(f.of)
+	}
 	if plain, err := s.seal.open(f.excerpt, colExcerpt, string(f.id)); err == nil {
 		var about said
 		if err := json.Unmarshal(plain, &about); err == nil {
@@ -302,7 +327,7 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 	out := make(map[string]gateway.Target)
 	q := query{
 		doing: "resolve delivery keys", columns: "n bigint, key text",
-		sql: `SELECT q.n, CASE WHEN d.state = 0 THEN d.seq ELSE 0 END, e.id, e.network, e.room, e.native, e.excerpt
+		sql: `SELECT q.n, CASE WHEN d.state = 0 THEN d.seq ELSE 0 END, e.stands, e.id, e.network, e.room, e.native, e.excerpt
 			FROM q CROSS JOIN delivery d JOIN event e ON e.id = d.event WHERE d.key = q.key`,
 	}
 	for i, key := range keys {
@@ -318,67 +343,20 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 	err := v.query(q, func(rows scanner) error {
 		var (
 			i, seq int64
+			stands []byte
 			event  foundEvent
 		)
-		if err := rows.Scan(append([]any{&i, &seq}, event.fields()...)...); err != nil {
+		if err := rows.Scan(append([]any{&i, &seq, &stands}, event.fields()...)...); err != nil {
 			return err
 		}
 		if t, ok := event.target(s); ok {
 			t.Seq = seq
+			if len(stands) == 16 {
+				t.Stands = gateway.ID(stands)
+			}
 			out[keys[i]] = t
 		}
 		return nil
 	})
 	return out, err
-}
-
-// Parts implements gateway.Journal. Aliases stand in Also of the part that they name.
-func (s *Store) Parts(ctx context.Context, room gateway.Address, events []gateway.ID) (map[gateway.ID][]gateway.Part, error) {
-	out := make(map[gateway.ID][]gateway.Part)
-	q := query{
-		doing: "look for native ids", columns: "event bytea",
-		fixed: []any{room.Network, []byte(room.ID)},
-		sql: `SELECT l.event, l.native, l.part, l.alias FROM q CROSS JOIN link l
-			WHERE l.event = q.event AND l.network = $1 AND l.room = $2 ORDER BY l.seq`,
-	}
-	asked := make(map[gateway.ID]bool)
-	for _, id := range events {
-		if !asked[id] && !id.IsZero() {
-			asked[id] = true
-			q.rows = append(q.rows, []any{id[:]})
-		}
-	}
-	if len(q.rows) == 0 {
-		return out, nil
-	}
-	err := s.query(ctx, s.readers, q, func(rows scanner) error {
-		var (
-			event, native, part []byte
-			alias               bool
-		)
-		if err := rows.Scan(&event, &native, &part, &alias); err != nil {
-			return err
-		}
-		id, p := gateway.ID(event), gateway.Part{Name: string(part), Native: string(native)}
-		if isHash(p.Native) {
-			return nil
-		}
-		if !alias {
-			out[id] = append(out[id], p)
-		} else if of := lastPart(out[id], p.Name); of != nil {
-			of.Also = append(of.Also, p.Native)
-		}
-		return nil
-	})
-	return out, err
-}
-
-// lastPart finds the newest part of that name: aliases are linked right behind the id that they stand for.
-func lastPart(parts []gateway.Part, name string) *gateway.Part {
-	for i := len(parts) - 1; i >= 0; i-- {
-		if parts[i].Name == name {
-			return &parts[i]
-		}
-	}
-	return nil
 }

@@ -57,7 +57,8 @@ func (s *Store) rekey(ctx context.Context, next *sealer, p Progress) error {
 		return fmt.Errorf("record the new key: %w", err)
 	}
 	r := &rekeying{s: s, next: next, progress: p}
-	const count = "SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM state)"
+	const count = `SELECT (SELECT count(*) FROM event) + (SELECT count(*) FROM state) + (SELECT count(*) FROM reaction WHERE emoji IS NOT NULL)
+		+ (SELECT count(*) FROM media WHERE data IS NOT NULL) + (SELECT count(*) FROM image)`
 	if err := s.db.QueryRow(ctx, count).Scan(&r.total); err != nil {
 		return fmt.Errorf("count the rows: %w", err)
 	}
@@ -66,6 +67,15 @@ func (s *Store) rekey(ctx context.Context, next *sealer, p Progress) error {
 	}
 	if err := r.state(ctx); err != nil {
 		return fmt.Errorf("seal the state anew: %w", err)
+	}
+	if err := r.reactions(ctx); err != nil {
+		return fmt.Errorf("seal the reactions anew: %w", err)
+	}
+	if err := r.data(ctx, "media", "id", colMedia); err != nil {
+		return fmt.Errorf("seal the links anew: %w", err)
+	}
+	if err := r.data(ctx, "image", "hash", colImage); err != nil {
+		return fmt.Errorf("seal the pictures anew: %w", err)
 	}
 	return nil
 }
@@ -123,6 +133,56 @@ func (r *rekeying) state(ctx context.Context) error {
 		}
 		const write = "UPDATE state SET value = q.value FROM q WHERE state.network = q.network AND state.key = q.key"
 		if err := r.write(ctx, write, "network text, key bytea, value bytea", rows); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *rekeying) reactions(ctx context.Context) error {
+	for after := []byte{}; ; {
+		var rows [][]any
+		const read = "SELECT anchor, target, network, person, emoji FROM reaction WHERE anchor > $1 AND emoji IS NOT NULL ORDER BY anchor LIMIT $2"
+		err := r.s.scan(ctx, r.s.db, "read reactions", read, []any{after, rekeyBatch}, func(row scanner) error {
+			var (
+				anchor, target, person, emoji []byte
+				network                       string
+			)
+			if err := row.Scan(&anchor, &target, &network, &person, &emoji); err != nil {
+				return err
+			}
+			now, err := r.reseal(emoji, colEmoji, string(target), network, string(person))
+			rows, after = append(rows, []any{anchor, now}), anchor
+			return err
+		})
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		const write = "UPDATE reaction SET emoji = q.emoji FROM q WHERE reaction.anchor = q.anchor"
+		if err := r.write(ctx, write, "anchor bytea, emoji bytea", rows); err != nil {
+			return err
+		}
+	}
+}
+
+// data goes through a table whose column data is sealed for what its column key says.
+func (r *rekeying) data(ctx context.Context, table, key, column string) error {
+	for after := []byte{}; ; {
+		var rows [][]any
+		read := fmt.Sprintf("SELECT %[2]s, data FROM %[1]s WHERE %[2]s > $1 AND data IS NOT NULL ORDER BY %[2]s LIMIT $2", table, key)
+		err := r.s.scan(ctx, r.s.db, "read "+table, read, []any{after, rekeyBatch}, func(row scanner) error {
+			var id, data []byte
+			if err := row.Scan(&id, &data); err != nil {
+				return err
+			}
+			now, err := r.reseal(data, column, string(id))
+			rows, after = append(rows, []any{id, now}), id
+			return err
+		})
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		write := fmt.Sprintf("UPDATE %[1]s SET data = q.data FROM q WHERE %[1]s.%[2]s = q.id AND %[1]s.data IS NOT NULL", table, key)
+		if err := r.write(ctx, write, "id bytea, data bytea", rows); err != nil {
 			return err
 		}
 	}

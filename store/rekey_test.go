@@ -67,6 +67,22 @@ func TestRekey(t *testing.T) {
 			if len(targets) != 1 || get(t, again.State("x"), "large") != large || get(t, again.State("x"), "\x00\xff key") != "v" {
 				t.Error("something is missing")
 			}
+			link, _, err := again.Link(t.Context(), [8]byte{1})
+			must(t, err)
+			face, _, err := again.Image(t.Context(), [32]byte{1})
+			must(t, err)
+			if string(link) != "https://example.org" || string(face) != "face" {
+				t.Errorf("link %q, picture %q", link, face)
+			}
+			about, err := again.Targets(t.Context(), []gateway.Native{{Room: gateway.Address{Network: "x", ID: "room"}, ID: "conversation"}})
+			must(t, err)
+			for _, target := range about {
+				sets, err := again.Reactions(t.Context(), []gateway.ID{target.Event})
+				must(t, err)
+				if s := sets[target.Event]; len(s) != 1 || len(s[0].Emoji) != 1 {
+					t.Errorf("reactions: %+v", sets)
+				}
+			}
 			if _, err := again.State("x").GetMany(t.Context(), []string{"empty"}); err == nil {
 				t.Error("a value that did not open before opens now")
 			}

@@ -45,6 +45,9 @@ const (
 	colData    = "event.data"
 	colExcerpt = "event.excerpt"
 	colState   = "state.value"
+	colEmoji   = "reaction.emoji"
+	colMedia   = "media.data"
+	colImage   = "image.data"
 )
 
 // aad encodes where a value belongs, each part with its length, so that no two places read the same.

@@ -18,7 +18,11 @@ type layer struct {
 	links     map[gateway.Native]gateway.Link
 	linkOrder []gateway.Native
 	targets   map[gateway.ID]gateway.Target // of events
-	retracted map[gateway.ID]bool           // events whose excerpt is wiped
+	retracted map[gateway.ID]bool           // events of which all is wiped that was kept for others
+	stands    map[gateway.ID]gateway.ID     // what events stand for
+	said      map[gateway.ID]resaid         // events whose excerpt is replaced
+	gone      map[gateway.Native]bool       // links that are only marks now
+	reactions map[reactionKey]gateway.Reactions
 
 	events     [][]any
 	deliveries [][]any
@@ -111,6 +115,44 @@ func (l *layer) target(id gateway.ID) (gateway.Target, bool) {
 	return gateway.Target{}, false
 }
 
+// drop makes a native id mean nothing any more.
+func (l *layer) drop(n gateway.Native) { l.gone = merged(l.gone, map[gateway.Native]bool{n: true}) }
+
+// dropped reports whether drop was told of it.
+func (l *layer) dropped(n gateway.Native) bool {
+	for ; l != nil; l = l.below {
+		if l.gone[n] {
+			return true
+		}
+	}
+	return false
+}
+
+// standsFor is what a staged event stands for; zero: none, or it is not staged.
+func (l *layer) standsFor(id gateway.ID) gateway.ID {
+	for ; l != nil; l = l.below {
+		if s, ok := l.stands[id]; ok {
+			return s
+		}
+	}
+	return gateway.ID{}
+}
+
+// about lays over what is known of an event what was staged since it was said.
+func (l *layer) about(t gateway.Target) gateway.Target {
+	for ; l != nil; l = l.below {
+		if l.retracted[t.Event] {
+			t.Author, t.Excerpt = gateway.Person{}, ""
+			return t
+		}
+		if s, ok := l.said[t.Event]; ok {
+			t.Excerpt = s.excerpt
+			return t
+		}
+	}
+	return t
+}
+
 // settle adds what l holds to the layer below it.
 func (l *layer) settle(below *layer) {
 	if below.untouched() {
@@ -131,6 +173,10 @@ func (l *layer) settle(below *layer) {
 	}
 	below.targets = merged(below.targets, l.targets)
 	below.retracted = merged(below.retracted, l.retracted)
+	below.stands = merged(below.stands, l.stands)
+	below.said = merged(below.said, l.said)
+	below.gone = merged(below.gone, l.gone)
+	below.reactions = merged(below.reactions, l.reactions)
 	below.wakes = merged(below.wakes, l.wakes)
 	below.events = append(below.events, l.events...)
 	below.deliveries = append(below.deliveries, l.deliveries...)
@@ -141,7 +187,7 @@ func (l *layer) settle(below *layer) {
 // untouched reports whether nothing has been staged in l.
 func (l *layer) untouched() bool {
 	return l.outs == nil && l.values == nil && l.links == nil && l.targets == nil && l.retracted == nil && l.wakes == nil &&
-		l.events == nil && l.deliveries == nil && l.done == nil
+		l.stands == nil && l.said == nil && l.gone == nil && l.reactions == nil && l.events == nil && l.deliveries == nil && l.done == nil
 }
 
 func merged[K comparable, V any](into, from map[K]V) map[K]V {

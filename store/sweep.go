@@ -39,6 +39,7 @@ func (s *Store) Sweep(ctx context.Context) (forgotten int, err error) {
 		AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event = e.id AND d.state = 0) ORDER BY e.accepted LIMIT $2`
 	forgotten, err = s.sweep(ctx, events, old, 1, []query{
 		{doing: "forget links", columns: id, sql: `DELETE FROM link WHERE event IN (SELECT id FROM q)`},
+		{doing: "forget reactions", columns: id, sql: `DELETE FROM reaction WHERE target IN (SELECT id FROM q)`},
 		{doing: "forget deliveries", columns: id, sql: `DELETE FROM delivery WHERE event IN (SELECT id FROM q)`},
 		{doing: "forget events", columns: id, sql: `DELETE FROM event WHERE id IN (SELECT id FROM q)`},
 	})
@@ -52,7 +53,26 @@ func (s *Store) Sweep(ctx context.Context) (forgotten int, err error) {
 	}}); err != nil {
 		return forgotten, err
 	}
+	if err := s.sweepMedia(ctx, now); err != nil {
+		return forgotten, err
+	}
 	return forgotten, s.sweepOuts(ctx)
+}
+
+// sweepMedia removes links that have expired and pictures that nobody uses any more.
+func (s *Store) sweepMedia(ctx context.Context, now time.Time) error {
+	const links, hash = "id bytea, event bytea", "hash bytea"
+	if _, err := s.sweep(ctx, "SELECT id, event FROM media WHERE until <= $1 LIMIT $2", now.UnixMilli(), 2, []query{{
+		doing: "remove links", columns: links,
+		sql: `DELETE FROM media WHERE (id, event) IN (SELECT id, event FROM q)`,
+	}}); err != nil {
+		return err
+	}
+	_, err := s.sweep(ctx, "SELECT hash FROM image WHERE used <= $1 LIMIT $2", now.Add(-imageTime).UnixMilli(), 1, []query{{
+		doing: "remove pictures", columns: hash,
+		sql: `DELETE FROM image WHERE hash IN (SELECT hash FROM q)`,
+	}})
+	return err
 }
 
 // sweep looks for rows with find, whose parameters are arg and a limit, and has the statements remove them, until there

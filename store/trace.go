@@ -18,6 +18,11 @@ type Trace struct {
 	Native   string         // its id there; "" where the network gives none
 	Author   gateway.Person // zero: the gateway itself, or somebody who was forgotten
 	Accepted time.Time
+	// Stands is the message that this one is an edit of, or to which it is a reaction: then Reaction is set. Zero: neither.
+	Stands   gateway.ID
+	Reaction bool
+	Edits    []gateway.ID // of the message, the oldest first
+	Reactors int          // how many people's reactions to it are known
 	// Kept: the text is still there, because a delivery waits or was given up lately.
 	Kept       bool
 	Links      []TraceLink // in the order in which they became known
@@ -115,20 +120,30 @@ func (b *Beside) eventsOf(ctx context.Context, id string) ([][]byte, error) {
 }
 
 func (b *Beside) trace(ctx context.Context, id []byte) (t Trace, found bool, err error) {
-	const event = `SELECT id, network, room, native, excerpt, accepted, data IS NOT NULL FROM event WHERE id = $1`
+	const event = `SELECT e.id, e.network, e.room, e.native, e.excerpt, r.target, e.stands, e.accepted, e.data IS NOT NULL
+		FROM event e LEFT JOIN reaction r ON r.anchor = e.stands WHERE e.id = $1`
 	err = b.s.scan(ctx, b.s.readers, "read event", event, []any{id}, func(rows scanner) error {
 		var (
 			e        foundEvent
+			stands   []byte
 			accepted int64
 		)
-		if err := rows.Scan(append(e.fields(), &accepted, &t.Kept)...); err != nil {
+		if err := rows.Scan(append(e.fields(), &e.of, &stands, &accepted, &t.Kept)...); err != nil {
 			return err
 		}
 		about, ok := e.target(b.s)
 		t.Event, t.At, t.Native, t.Author, t.Accepted, found = about.Event, about.Room, about.Native, about.Author, time.UnixMilli(accepted), ok
+		if t.Reaction = !about.Of.IsZero(); t.Reaction {
+			t.Stands = about.Of
+		} else if len(stands) == 16 {
+			t.Stands = gateway.ID(stands)
+		}
 		return nil
 	})
 	if err != nil || !found {
+		return t, false, err
+	}
+	if err := b.traceChanges(ctx, id, &t); err != nil {
 		return t, false, err
 	}
 	const links = `SELECT network, room, native, part, alias, accepted FROM link WHERE event = $1 ORDER BY seq`
@@ -156,6 +171,23 @@ func (b *Beside) trace(ctx context.Context, id []byte) (t Trace, found bool, err
 		return err
 	})
 	return t, true, err
+}
+
+// traceChanges finds what was made of a message afterwards.
+func (b *Beside) traceChanges(ctx context.Context, id []byte, t *Trace) error {
+	const edits = `SELECT id FROM event WHERE stands = $1 AND id <> $1 AND NOT EXISTS (SELECT 1 FROM reaction r WHERE r.anchor = $1) ORDER BY accepted, id LIMIT $2`
+	if err := b.s.scan(ctx, b.s.readers, "look for edits", edits, []any{id, maxTraces}, func(row scanner) error {
+		var edit []byte
+		if err := row.Scan(&edit); err != nil || len(edit) != len(gateway.ID{}) {
+			return err
+		}
+		t.Edits = append(t.Edits, gateway.ID(edit))
+		return nil
+	}); err != nil {
+		return err
+	}
+	const reactors = `SELECT count(*) FROM reaction WHERE target = $1 AND emoji IS NOT NULL`
+	return b.s.scan(ctx, b.s.readers, "count reactions", reactors, []any{id}, func(row scanner) error { return row.Scan(&t.Reactors) })
 }
 
 func scanDelivery(rows scanner) (d DeliveryTrace, err error) {

@@ -16,12 +16,18 @@ import (
 	"lockbridge/store/storetest"
 )
 
-// firstVersion makes a database as the first version did, with a delivery in each of its states. Of those that were
+// oldVersion makes a database as an earlier version did, with a delivery in each of its states. Of those that were
 // swept since, the sequence knows.
-func firstVersion(t *testing.T, url string) {
+func oldVersion(t *testing.T, url string, version int) {
 	t.Helper()
-	text, err := fs.ReadFile(os.DirFS("sql"), "01-journal.sql")
+	files, err := fs.Glob(os.DirFS("sql"), "*.sql")
 	must(t, err)
+	texts := fstest.MapFS{}
+	for _, name := range files[:version] {
+		text, err := fs.ReadFile(os.DirFS("sql"), name)
+		must(t, err)
+		texts[name] = &fstest.MapFile{Data: text}
+	}
 	var raw *sql.DB
 	dialect := "pgx"
 	if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
@@ -35,7 +41,7 @@ func firstVersion(t *testing.T, url string) {
 	db, err := dbutil.NewWithDB(raw, dialect)
 	must(t, err)
 	db.Owner = "lockbridge"
-	db.UpgradeTable = dbutil.BuildUpgradeTable().WithFS(fstest.MapFS{"01-journal.sql": {Data: text}}).Finish()
+	db.UpgradeTable = dbutil.BuildUpgradeTable().WithFS(texts).Finish()
 	must(t, db.Upgrade(t.Context()))
 	for _, q := range []string{
 		`INSERT INTO event (id, network, room, native, data, excerpt, accepted, keep_until) VALUES ($1, 'x', $2, $2, $2, $2, 5, 0)`,
@@ -50,14 +56,18 @@ func firstVersion(t *testing.T, url string) {
 	}
 }
 
-func TestADatabaseOfTheFirstVersionGoesOn(t *testing.T) {
+func TestADatabaseOfTheFirstVersionGoesOn(t *testing.T)  { goesOn(t, 1) }
+func TestADatabaseOfTheSecondVersionGoesOn(t *testing.T) { goesOn(t, 2) }
+
+func goesOn(t *testing.T, version int) {
+	t.Helper()
 	for _, d := range storetest.Databases() {
 		t.Run(d.Name, func(t *testing.T) {
 			url := d.Make(t)
 			if file, ok := strings.CutPrefix(url, "sqlite:"); ok {
 				url = "sqlite:" + strings.NewReplacer("?", "", "#", "", "%", "").Replace(file) // opened by its plain name, too
 			}
-			firstVersion(t, url)
+			oldVersion(t, url, version)
 			s := open(t, store.Config{URL: url})
 			acquire(t, s, "x")
 			lane := gateway.Address{Network: "x", ID: "room"}
