@@ -12,9 +12,13 @@ type audience struct {
 	to   string // where messages go; of a person also their occupant in a room
 	room *room  // nil for a person
 	log  *slog.Logger
+	// metadata: what the legacy version cannot seal may stand beside it.
+	metadata bool
 }
 
-func (r *room) audience() audience { return audience{jid: r.jid, to: r.jid, room: r, log: r.log} }
+func (r *room) audience() audience {
+	return audience{jid: r.jid, to: r.jid, room: r, log: r.log, metadata: r.conf().KeepMetadata}
+}
 
 // people are those to seal for, by their real bare JIDs.
 func (a audience) people() []string {
@@ -32,13 +36,13 @@ func (a audience) nobody() string {
 	return "nobody of the address " + gateway.CleanName(a.jid)
 }
 
-// message makes the stanza of a job.
-func (a audience) message(j *job, content ...*node) *node {
+// message makes the stanza of a part of a job.
+func (a audience) message(j *job, p *part, content ...*node) *node {
 	if a.room != nil {
-		return roomMessage(a.jid, j.voice.jid, j.Key, content...)
+		return roomMessage(a.jid, j.voice.jid, p.id, content...)
 	}
-	if a.to == a.jid && j.about == nil {
+	if a.to == a.jid && j.about == nil && !p.says.act {
 		content = append(content, el(nsReceipts, "request"))
 	}
-	return chatMessage(a.to, j.voice, j.id(), content...)
+	return chatMessage(a.to, j.voice, p.id, content...)
 }

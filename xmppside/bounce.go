@@ -16,11 +16,11 @@ func (s *Side) readRefusal(r *room, m *message, b *batch) {
 		return
 	}
 	refused := errorOf(m.node)
-	if s.waits.end(key, m.get("from"), refused) {
+	if s.waits.end(m.get("id"), m.get("from"), refused) {
 		return
 	}
 	p, ours := s.people.ofJID(bare(m.get("to")))
-	if !ours || part != "" {
+	if _, _, known := parsePart(part); !ours || !known {
 		return
 	}
 	from, _ := s.writer(r, m)
@@ -40,8 +40,9 @@ func (s *Side) readRefusal(r *room, m *message, b *batch) {
 
 // readReceipt takes in the word of somebody's client that a message of ours has arrived (XEP-0184).
 func (s *Side) readReceipt(m *message) {
-	if key, part, ok := parseOriginID(m.child(nsReceipts, "received").get("id")); ok && part == "" {
-		s.waits.end(key, m.get("from"), nil)
+	id := m.child(nsReceipts, "received").get("id")
+	if _, _, ok := parseOriginID(id); ok {
+		s.waits.end(id, m.get("from"), nil)
 	}
 }
 

@@ -18,7 +18,7 @@ type chat struct {
 
 // chat answers people the way they wrote last: by private messages where they used those of a room and are still there.
 func (s *Side) chat(own, who, room string) chat {
-	c := chat{audience: audience{jid: who, to: who, log: s.log}, own: own}
+	c := chat{audience: audience{jid: who, to: who, log: s.log, metadata: s.deps.Direct.KeepsMetadata()}, own: own}
 	r := s.carried().byJID[room]
 	if r == nil || r.nickIn(own) == "" {
 		return c
@@ -120,21 +120,28 @@ const yourMessage = "Your message"
 
 // prepareDirect makes the bytes of each job that has none yet.
 func (s *Side) prepareDirect(ctx context.Context, l *link, to chat, jobs []*job) error {
-	var sealed []*job
+	var sealed, clear []*job
 	for _, j := range jobs {
 		switch {
-		case j.err != nil || j.raw != nil || j.done:
+		case !j.unsaid():
+			continue
+		}
+		if err := s.compose(ctx, l, to.audience, j, j.Seal); err != nil {
+			return err
+		}
+		switch {
+		case j.err != nil:
 		case j.about != nil && j.Seal && !s.knows(to.jid): // their server is not asked for keys because they were refused
 			s.reportInClear(to, j)
 		case j.Seal:
 			sealed = append(sealed, j)
 		default:
-			j.raw = to.message(j, el("", "body").say(encodeBody(j.Event.Body.(gateway.Message), "")), s.late(j)).bytes()
-			j.checkLength(to.log)
+			s.inClear(to.audience, j)
+			clear = append(clear, j)
 		}
 	}
-	if len(sealed) == 0 {
-		return nil
+	if err := s.keep(ctx, clear); err != nil || len(sealed) == 0 {
+		return err
 	}
 	if err := s.seal(ctx, l, to.audience, sealed); err != nil {
 		return err
@@ -153,10 +160,10 @@ func (s *Side) reportInClear(to chat, j *job) {
 	j.err = nil
 	id, from, ok := parseDirectNative(j.about.Target.Native)
 	if !ok || to.to != to.jid || from == "" {
-		j.raw = to.message(j, el("", "body").say(gateway.ReportText(yourMessage, j.about.Reason))).bytes()
+		s.inClear(to.audience, j)
 		return
 	}
-	j.raw = el("", "message", "type", "error", "id", id, "from", to.own, "to", to.jid+"/"+from).
+	j.parts[0].raw = el("", "message", "type", "error", "id", id, "from", to.own, "to", to.jid+"/"+from).
 		add(errorNode("cancel", "not-acceptable", el(nsStanzas, "text").say(gateway.ReportText(yourMessage, j.about.Reason)))).bytes()
 }
 
@@ -166,10 +173,15 @@ func (s *Side) reportInClear(to chat, j *job) {
 func (s *Side) writeDirect(ctx context.Context, l *link, to chat, jobs []*job) []gateway.Outcome {
 	var stanzas [][]byte
 	for _, j := range jobs {
-		if j.err == nil && !j.done {
-			j.wait = s.waits.expect(j.Key, to.to, to.to == to.jid)
-			defer s.waits.forget(j.Key)
-			stanzas = append(stanzas, j.raw)
+		if j.err != nil || j.done {
+			continue
+		}
+		for _, p := range j.parts {
+			if !p.done {
+				p.wait = s.waits.expect(p.id, to.to, to.to == to.jid)
+				defer s.waits.forget(p.id)
+				stanzas = append(stanzas, p.raw)
+			}
 		}
 	}
 	var err error
@@ -180,9 +192,14 @@ func (s *Side) writeDirect(ctx context.Context, l *link, to chat, jobs []*job) [
 	}
 	out := make([]gateway.Outcome, 0, len(jobs))
 	for _, j := range jobs {
-		if j.wait != nil {
+		var parts []gateway.Part
+		for _, p := range j.parts {
+			parts = append(parts, gateway.Part{Name: p.name, Native: p.id})
+			if p.wait == nil || j.err != nil {
+				continue
+			}
 			select {
-			case answer := <-j.wait:
+			case answer := <-p.wait:
 				j.err = judgeDirect(to, answer)
 			default:
 				j.err = err
@@ -194,7 +211,7 @@ func (s *Side) writeDirect(ctx context.Context, l *link, to chat, jobs []*job) [
 		case j.about != nil:
 			out = append(out, gateway.Sent())
 		default:
-			out = append(out, gateway.Sent(gateway.Part{Native: j.Key}))
+			out = append(out, gateway.Sent(parts...))
 		}
 	}
 	return out
@@ -237,9 +254,10 @@ func (s *Side) note(ctx context.Context, l *link, to chat, v voice, text string,
 		return err
 	}
 	j := &job{Delivery: &gateway.Delivery{Key: "note-" + key, Event: &gateway.Event{Body: gateway.Message{Text: gateway.Text{Plain: text}}}}, voice: v}
+	j.say(encodeMessage(j.Event.Body.(gateway.Message), phrasing{}))
 	if !sealed {
-		j.raw = to.message(j, el("", "body").say(text)).bytes()
-		return l.write(j.raw)
+		s.inClear(to.audience, j)
+		return l.write(j.parts[0].raw)
 	}
 	if err := s.seal(ctx, l, to.audience, []*job{j}); err != nil {
 		return err
@@ -254,5 +272,5 @@ func (s *Side) note(ctx context.Context, l *link, to chat, v voice, text string,
 	if err != nil {
 		return fmt.Errorf("forget a note: %w", err)
 	}
-	return l.write(j.raw)
+	return l.write(j.parts[0].raw)
 }

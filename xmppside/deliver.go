@@ -3,8 +3,6 @@ package xmppside
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
@@ -72,25 +70,6 @@ func (w *waits) forget(key string) {
 	delete(w.of, key)
 }
 
-// job is a message on its way out.
-type job struct {
-	*gateway.Delivery
-	voice voice
-	raw   []byte           // as it is written
-	done  bool             // an earlier attempt arrived
-	about *gateway.Receipt // set for a report in a direct chat
-	err   error
-	wait  <-chan error
-}
-
-// id is the id of a direct message.
-func (j *job) id() string {
-	if j.about != nil {
-		return "report-" + j.Key
-	}
-	return j.Key
-}
-
 // Deliver implements gateway.Side.
 func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
 	if len(run) == 0 {
@@ -112,7 +91,7 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	}
 	var out []gateway.Outcome
 	for len(run) > 0 {
-		n := min(leadingMessages(run), r.sealable())
+		n := min(leadingWords(run), r.sealable())
 		if n > 0 {
 			out = append(out, s.say(ctx, l, r, run[:n])...)
 		} else {
@@ -138,13 +117,22 @@ func all(run []gateway.Delivery, err error) []gateway.Outcome {
 	return out
 }
 
-func leadingMessages(run []gateway.Delivery) int {
+// leadingWords counts the deliveries at the head of the run that are said, in stanzas that the room reflects.
+func leadingWords(run []gateway.Delivery) int {
 	for i := range run {
-		if _, ok := run[i].Event.Body.(gateway.Message); !ok {
+		if !isSaid(run[i].Event.Body) {
 			return i
 		}
 	}
 	return len(run)
+}
+
+func isSaid(b gateway.Body) bool {
+	switch b.(type) {
+	case gateway.Message:
+		return true
+	}
+	return false
 }
 
 // sealable is how many messages may be sealed for the room at once.
@@ -214,48 +202,22 @@ func (s *Side) say(ctx context.Context, l *link, r *room, run []gateway.Delivery
 	return s.write(ctx, l, r, jobs)
 }
 
-// What stands under a delivery's out key.
-const (
-	outStanza    = 'S' // followed by the stanza that was, or is about to be, written
-	outReflected = 'R' // the room has reflected it
-)
-
-// recall finds what earlier attempts left: a reflection, or the very bytes to write.
-func (s *Side) recall(ctx context.Context, jobs []*job) error {
-	var keys []string
-	for _, j := range jobs {
-		switch {
-		case j.Attempt == 0:
-		case len(j.Known) > 0, s.ended.has(j.Key):
-			j.done = true
-		default:
-			keys = append(keys, stateOut+j.Key)
-		}
-	}
-	if len(keys) == 0 {
-		return nil
-	}
-	found, err := s.deps.State.GetMany(ctx, keys)
-	if err != nil {
-		return fmt.Errorf("recall earlier attempts: %w", err)
-	}
-	for _, j := range jobs {
-		switch v := found[stateOut+j.Key]; {
-		case j.done, len(v) == 0:
-		case v[0] == outReflected:
-			j.done = true
-		case v[0] == outStanza:
-			j.raw = v[1:]
-		}
-	}
-	return nil
-}
-
 // prepare makes the bytes of each job that has none yet.
 func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error {
-	var todo []*job
+	todo := make([]*job, 0, len(jobs))
+	meant := r.audience()
 	for _, j := range jobs {
-		if !j.done && j.err == nil && j.raw == nil {
+		switch {
+		case !j.unsaid():
+			continue
+		case j.Seal && !r.conf().Seal: // the config has changed since it was accepted, or is about to
+			j.err = gateway.Dropf("the room is not set up for end-to-end encryption")
+			continue
+		}
+		if err := s.compose(ctx, l, meant, j, r.conf().Seal); err != nil {
+			return err
+		}
+		if j.err == nil {
 			todo = append(todo, j)
 		}
 	}
@@ -263,28 +225,20 @@ func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error
 		return nil
 	}
 	if r.conf().Seal {
-		return s.seal(ctx, l, r.audience(), todo)
+		return s.seal(ctx, l, meant, todo)
 	}
 	for _, j := range todo {
-		if j.Seal { // the config has changed since it was accepted, or is about to
-			j.err = gateway.Dropf("the room is not set up for end-to-end encryption")
-			continue
-		}
-		body := encodeBody(j.Event.Body.(gateway.Message), j.voice.prefix)
-		j.raw = r.audience().message(j, el("", "body").say(body), s.late(j)).bytes()
-		j.checkLength(r.log)
+		s.inClear(meant, j)
 	}
-	return nil
+	return s.keep(ctx, todo)
 }
 
-func (j *job) checkLength(log *slog.Logger) {
-	switch n := len(j.raw); {
-	case n > maxWritten:
-		j.raw = nil
-		j.err = gateway.Dropf("the message is too long (%d KB; %d are possible)", n>>10, maxWritten>>10)
-	case n > warnWritten:
-		log.Warn("a message nearly reached the size that can be sent", "bytes", n, "limit", maxWritten, "key", j.Key)
+// inClear makes the stanzas of a job that is not sealed.
+func (s *Side) inClear(meant audience, j *job) {
+	for _, p := range j.parts {
+		p.raw = meant.message(j, p, append(slices.Clone(p.says.plain), s.late(j))...).bytes()
 	}
+	j.checkLength(meant.log)
 }
 
 // write sends what was prepared and waits for the reflections, which Accept has committed by then.
@@ -294,18 +248,21 @@ func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gatew
 		return []gateway.Outcome{gateway.Failed(gateway.Later(time.Second, errors.New("the room has just been changed")))}
 	}
 	for _, j := range jobs {
-		if !j.done && j.err == nil {
-			j.wait = s.waits.expect(j.Key, r.jid, false)
-			defer s.waits.forget(j.Key)
-			stanzas = append(stanzas, j.raw)
+		if j.done || j.err != nil {
+			continue
+		}
+		for _, p := range j.parts {
+			if !p.done {
+				p.wait = s.waits.expect(p.id, r.jid, false)
+				defer s.waits.forget(p.id)
+				stanzas = append(stanzas, p.raw)
+			}
 		}
 	}
 	if len(stanzas) > 0 {
 		if err := l.write(stanzas...); err != nil {
 			for _, j := range jobs {
-				if j.wait != nil {
-					j.wait, j.err = nil, err
-				}
+				j.unwritten(err)
 			}
 		}
 	}
@@ -313,22 +270,35 @@ func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gatew
 	defer timer.Stop()
 	out := make([]gateway.Outcome, 0, len(jobs))
 	for _, j := range jobs {
-		if j.wait != nil {
-			j.err = s.awaitReflection(ctx, l, r, j, timer)
+		written := j.waits()
+		for _, p := range j.parts {
+			if p.wait != nil && j.err == nil {
+				j.err = s.awaitReflection(ctx, l, r, j, p, timer)
+			}
 		}
-		out = append(out, gateway.Outcome{Err: j.err, Ended: j.err == nil && j.wait != nil})
+		out = append(out, gateway.Outcome{Err: j.err, Ended: j.err == nil && written && s.ended.has(j.Key)})
 	}
 	return out
 }
 
-func (s *Side) awaitReflection(ctx context.Context, l *link, r *room, j *job, timer *time.Timer) error {
+// unwritten notes that what was about to be written was not.
+func (j *job) unwritten(err error) {
+	if j.waits() {
+		j.err = err
+	}
+	for _, p := range j.parts {
+		p.wait = nil
+	}
+}
+
+func (s *Side) awaitReflection(ctx context.Context, l *link, r *room, j *job, p *part, timer *time.Timer) error {
 	select { // what has come counts, whatever else has happened
-	case err := <-j.wait:
+	case err := <-p.wait:
 		return s.judge(ctx, l, r, j, err)
 	default:
 	}
 	select {
-	case err := <-j.wait:
+	case err := <-p.wait:
 		timer.Reset(s.reflectLimit)
 		return s.judge(ctx, l, r, j, err)
 	case <-timer.C:

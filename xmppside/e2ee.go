@@ -46,6 +46,7 @@ func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) e
 	if meant.room != nil {
 		meant.room.devices.Store(int32(len(to[omemo.Legacy]) + len(to[omemo.Two])))
 	}
+	s.allTwo.note(meant.jid, to)
 	if err := s.speak(ctx, voicesOf(jobs)); err != nil {
 		return err
 	}
@@ -72,7 +73,7 @@ func (s *Side) seal(ctx context.Context, l *link, meant audience, jobs []*job) e
 	}
 	if err != nil {
 		for _, j := range jobs {
-			j.raw = nil
+			j.parts = nil // what was made is not durable
 		}
 		return fmt.Errorf("seal messages: %w", err)
 	}
@@ -118,22 +119,43 @@ func voicesOf(jobs []*job) []string {
 	return out
 }
 
-// sealOne seals a message and keeps its stanza, inside a transaction. There is an element for each version that some
-// device needs; no device is in two of them.
+// sealOne seals what a job says and keeps its stanzas, inside a transaction.
 func (s *Side) sealOne(ctx context.Context, meant audience, j *job, to map[omemo.Version][]omemo.Address, bundles map[omemo.Version]map[omemo.Address]*omemo.Bundle) error {
-	j.raw, j.err = nil, nil
-	body := encodeBody(j.Event.Body.(gateway.Message), j.voice.prefix)
-	var elements []*node
+	j.err = nil
+	for _, p := range j.parts {
+		if err := s.sealPart(ctx, meant, j, p, to, bundles); err != nil || j.err != nil {
+			return err
+		}
+	}
+	if j.checkLength(meant.log); j.err != nil {
+		return nil
+	}
+	return s.deps.State.PutMany(ctx, map[string][]byte{stateOut + j.Key: j.kept()})
+}
+
+// sealPart makes one stanza, with an element for each version that some device needs; no device is in two of them. What
+// the legacy version does not seal stands beside it in the clear, or is not said.
+func (s *Side) sealPart(ctx context.Context, meant audience, j *job, p *part, to map[omemo.Version][]omemo.Address, bundles map[omemo.Version]map[omemo.Address]*omemo.Bundle) error {
+	u := p.says
+	if len(to[omemo.Legacy]) > 0 && (u.act || u.needs) && !meant.metadata {
+		j.err = gateway.Plainer(errors.New("it would have to be said in the clear"))
+		return nil
+	}
+	if len(to[omemo.Legacy]) > 0 && u.act {
+		p.raw = meant.message(j, p, append(slices.Clone(u.beside), s.late(j))...).bytes()
+		return nil
+	}
+	var content []*node
 	var used []omemo.Version
 	untrusted := false
 	for _, v := range s.versions {
 		if len(to[v]) == 0 {
 			continue
 		}
-		plain := []byte(body)
+		plain := []byte(u.legacy)
 		if v == omemo.Two {
 			var err error
-			if plain, err = s.envelope(j.voice.jid, meant.jid, body); err != nil {
+			if plain, err = s.envelope(j.voice.jid, meant.jid, u.two); err != nil {
 				return err
 			}
 		}
@@ -152,7 +174,7 @@ func (s *Side) sealOne(ctx context.Context, meant audience, j *job, to map[omemo
 			s.tellSkipped(meant, skip)
 		}
 		if err == nil {
-			elements, used = append(elements, rawNode(msg.AppendXML(nil))), append(used, v)
+			content, used = append(content, rawNode(msg.AppendXML(nil))), append(used, v)
 		}
 	}
 	switch {
@@ -163,11 +185,11 @@ func (s *Side) sealOne(ctx context.Context, meant audience, j *job, to map[omemo
 		j.err = gateway.Dropf("%s has a device that can be sealed for", meant.nobody())
 		return nil
 	}
-	j.raw = meant.message(j, append(append(elements, aside(used)...), s.late(j))...).bytes()
-	if j.checkLength(meant.log); j.err != nil {
-		return nil
+	if slices.Contains(used, omemo.Legacy) && meant.metadata {
+		content = append(content, u.beside...)
 	}
-	return s.deps.State.PutMany(ctx, map[string][]byte{stateOut + j.Key: append([]byte{outStanza}, j.raw...)})
+	p.raw = meant.message(j, p, append(append(content, aside(used)...), s.late(j))...).bytes()
+	return nil
 }
 
 // aside is what stands beside the sealed elements. Clients without OMEMO show the body; those that speak OMEMO 2 alone
@@ -191,9 +213,12 @@ func (s *Side) tellSkipped(meant audience, skip omemo.Skip) {
 	}
 }
 
-// envelope wraps a text for OMEMO 2: who says it, and where.
-func (s *Side) envelope(own, to, body string) ([]byte, error) {
-	content := el(nsClient, "body").say(body).append(nil, "")
+// envelope wraps what is said for OMEMO 2: who says it, and where.
+func (s *Side) envelope(own, to string, says []*node) ([]byte, error) {
+	var content []byte
+	for _, n := range says {
+		content = n.append(content, "")
+	}
 	return omemo.AppendEnvelope(nil, rand.Reader, omemo.Envelope{From: own, To: to, Time: s.now(), Content: content})
 }
 

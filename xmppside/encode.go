@@ -6,6 +6,20 @@ import (
 	"lockbridge/gateway"
 )
 
+// phrasing is how something is put where it is said.
+type phrasing struct {
+	prefix string // the person whom the gateway speaks for; "" where a puppet speaks for itself
+}
+
+// encodeMessage makes the stanza of a message's text.
+func encodeMessage(m gateway.Message, how phrasing) utterance {
+	body := encodeBody(m, how.prefix)
+	return utterance{
+		plain: []*node{el("", "body").say(body)}, legacy: body,
+		two: []*node{el(nsClient, "body").say(body)},
+	}
+}
+
 // encodeBody is what a message reads like in a room. prefix names the person whom the gateway speaks for; "" means
 // that a puppet speaks for itself.
 func encodeBody(m gateway.Message, prefix string) string {
@@ -21,19 +35,18 @@ func encodeBody(m gateway.Message, prefix string) string {
 	return text
 }
 
-// roomMessage makes a message to a room. The delivery's key is its id and its origin-id (XEP-0359): rooms that give
-// messages new ids keep the latter.
-func roomMessage(room, from, key string, content ...*node) *node {
-	id := originID(key, "")
+// roomMessage makes a message to a room. Its id is its origin-id as well (XEP-0359): rooms that give messages new ids keep
+// the latter.
+func roomMessage(room, from, id string, content ...*node) *node {
 	return el("", "message", "type", "groupchat", "id", id, "from", from+"/"+resource, "to", room).
 		add(content...).add(el(nsSID, "origin-id", "id", id))
 }
 
 // chatMessage makes a message to a person, or to their occupant in a room. The nick names a puppet to clients that do
 // not have it in their roster (XEP-0172, section 4.3).
-func chatMessage(to string, v voice, key string, content ...*node) *node {
-	m := el("", "message", "type", "chat", "id", key, "from", v.jid+"/"+resource, "to", to).
-		add(content...).add(el(nsSID, "origin-id", "id", key))
+func chatMessage(to string, v voice, id string, content ...*node) *node {
+	m := el("", "message", "type", "chat", "id", id, "from", v.jid+"/"+resource, "to", to).
+		add(content...).add(el(nsSID, "origin-id", "id", id))
 	if v.name != "" {
 		m.add(el(nsNick, "nick").say(v.name))
 	}

@@ -146,15 +146,7 @@ func parseDirectNative(native string) (id, from string, ok bool) {
 	return parts[1], parts[2], true
 }
 
-// originID is what marks our own stanza: the delivery's key, and the part's name where it is not the first.
-func originID(key, part string) string {
-	if part == "" {
-		return key
-	}
-	return key + "/" + part
-}
-
-// parseOriginID takes an origin-id of ours apart. A key is 32 hex digits.
+// parseOriginID takes an origin-id of ours apart; see originID. A key is 32 hex digits.
 func parseOriginID(s string) (key, part string, ok bool) {
 	key, part, _ = strings.Cut(s, "/")
 	if len(key) != 32 {

@@ -177,6 +177,9 @@ func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 func (s *Side) take(what said, b *batch) {
 	r, m, c := what.room, what.message, what.content
 	if c.subject {
+		if !c.delayed && resourceOf(m.get("from")) != "" && !r.has(&r.tellsHistory) {
+			s.readSubject(what, b)
+		}
 		b.then(func() { // the subject ends a join's history
 			r.historyRead()
 			r.mendAll(what.link)
@@ -195,6 +198,10 @@ func (s *Side) take(what said, b *batch) {
 			At: r.conf().Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Old: c.delayed, Read: in.read,
 		})
 		b.then(in.finish)
+	} else if what.from.ours == "" && !c.delayed && r.believes() {
+		s.pass(r.conf().Address, func() *gateway.Event {
+			return c.passing(what.from.person, s.now(), func(id string) gateway.Ref { return gateway.Ref{Native: id} })
+		}, b)
 	}
 	switch {
 	case m.archive != "": // in order, like what is said live; a join's history is not, while there is an archive
@@ -226,19 +233,27 @@ func (s *Side) spokeAs(r *room, nick string) bool {
 // readEcho takes in the room's reflection of what one of our occupants said, which ends the delivery. Deliver may be about
 // to say it again meanwhile, so it is remembered here, too.
 func (s *Side) readEcho(what said, key, part string, b *batch) {
-	r := what.room
+	r, id := what.room, what.content.origin
+	name, count, ok := parsePart(part)
+	if !ok {
+		return
+	}
+	whole := s.reflectedWhole(key, part, count)
 	b.arrivals = append(b.arrivals, gateway.Arrival{
-		At: r.conf().Address, Native: what.content.native(what.message), Old: what.content.delayed,
+		At: r.conf().Address, Native: what.content.native(what.message), Also: what.voiceAlias(), Old: what.content.delayed,
 		Read: func(ctx context.Context) (*gateway.Event, error) {
 			if r.saysTruth(key) { // of which the journal knows nothing
 				return nil, s.deps.State.PutMany(ctx, map[string][]byte{stateOut + key: {outReflected}})
 			}
-			return &gateway.Event{Body: gateway.Echo{Key: key, Part: part, Ends: true}}, nil
+			return &gateway.Event{Body: gateway.Echo{Key: key, Part: name, Ends: whole}}, nil
 		},
 	})
 	b.then(func() {
-		s.ended.add(key)
-		s.waits.end(key, r.jid, nil)
+		s.ended.add(id)
+		if whole {
+			s.ended.add(key)
+		}
+		s.waits.end(id, r.jid, nil)
 	})
 }
 
@@ -356,4 +371,19 @@ func (r *room) authorOf(stanzaID string) string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.authors[stanzaID]
+}
+
+// believes reports whether what stands in the clear in the room's messages counts: references of what is sealed, and acts
+// that have no text.
+func (r *room) believes() bool {
+	conf := r.conf()
+	return !conf.Seal || conf.KeepMetadata
+}
+
+// pass takes in what a message tells that expires, if it does.
+func (s *Side) pass(at gateway.Address, tells func() *gateway.Event, b *batch) {
+	if tells() == nil {
+		return
+	}
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: at, Passing: true, Read: func(context.Context) (*gateway.Event, error) { return tells(), nil }})
 }

@@ -38,19 +38,21 @@ type Side struct {
 	carrying sync.Mutex // one at a time changes them
 	wanted   wanted     // under carrying
 
-	omemo    *omemo.Manager
-	versions []omemo.Version // in the order in which a device that has several is sealed for
-	epoch    epoch
-	people   people
-	waits    waits
-	devices  *directory
-	polite   pauses // who got help lately
-	lately   pauses // what was logged or asked for lately
-	rations  tally  // what may happen only so often a day
-	agenda   agenda
-	opened   seals
-	ended    keys // deliveries that were reflected
-	sealed   sealedCounts
+	omemo     *omemo.Manager
+	versions  []omemo.Version // in the order in which a device that has several is sealed for
+	epoch     epoch
+	people    people
+	waits     waits
+	devices   *directory
+	polite    pauses // who got help lately
+	lately    pauses // what was logged or asked for lately
+	rations   tally  // what may happen only so often a day
+	agenda    agenda
+	opened    seals
+	ended     keys // deliveries, and parts of them, that were reflected and accepted
+	allTwo    allTwo
+	reflected keys // parts that were reflected, of deliveries that have several
+	sealed    sealedCounts
 	// patience is held by those who wait for the database on behalf of a client.
 	patience chan struct{}
 

@@ -68,7 +68,8 @@ func (s *Side) proclaim(ctx context.Context, l *link, r *room) error {
 	if reason, known := r.unfit(); reason != "" || !known {
 		return nil
 	}
-	if j.raw == nil {
+	if len(j.parts) == 0 {
+		j.say(encodeMessage(j.Event.Body.(gateway.Message), phrasing{}))
 		if err := s.seal(ctx, l, r.audience(), []*job{j}); err != nil {
 			return err
 		}
@@ -77,7 +78,7 @@ func (s *Side) proclaim(ctx context.Context, l *link, r *room) error {
 		return nil // nobody can read it yet
 	}
 	r.truthOn = l
-	return l.write(j.raw)
+	return l.write(j.parts[0].raw)
 }
 
 // recallTruth reads what was said about the legs. Of another text nothing was said yet.
