@@ -13,8 +13,6 @@ func (s *Side) act(ctx context.Context, l *link, r *room, d *gateway.Delivery) e
 		return s.tell(l, r, b)
 	case gateway.Membership:
 		return s.follow(ctx, l, r, b)
-	case gateway.RoomState:
-		return s.describe(ctx, l, r, d, b)
 	}
 	return gateway.Dropf("an XMPP room cannot show this")
 }

@@ -126,7 +126,7 @@ func (s *Side) prepareDirect(ctx context.Context, l *link, to chat, jobs []*job)
 		case !j.unsaid():
 			continue
 		}
-		if err := s.compose(ctx, l, to.audience, j, j.Seal); err != nil {
+		if err := s.compose(ctx, l, j, j.Seal); err != nil {
 			return err
 		}
 		switch {

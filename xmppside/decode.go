@@ -23,9 +23,9 @@ type content struct {
 	retracts string // XEP-0424: stanza-id
 	fallback []*node
 
-	files  []gateway.File
-	state  string // XEP-0085
-	marker string // XEP-0333: up to which message somebody has read
+	// tells is what holds the elements that count: the stanza, or what its envelope holds. Nil where nothing but a text
+	// was sealed.
+	tells *node
 }
 
 // decodeContent reads a room's message. It is pure.
@@ -63,7 +63,7 @@ func (c *content) refer(n *node) {
 	c.replyTo = n.child(nsReply, "reply").get("id")
 	c.retracts = n.child(nsRetract, "retract").get("id")
 	c.fallback = n.all(nsFallback, "fallback")
-	c.files, c.state, c.marker = decodeFiles(n), decodeState(n), decodeMarker(n)
+	c.tells = n
 }
 
 // within is what an envelope says in place of what stands outside of it, where anybody could have written it.

@@ -214,7 +214,7 @@ func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error
 			j.err = gateway.Dropf("the room is not set up for end-to-end encryption")
 			continue
 		}
-		if err := s.compose(ctx, l, meant, j, r.conf().Seal); err != nil {
+		if err := s.compose(ctx, l, j, r.conf().Seal); err != nil {
 			return err
 		}
 		if j.err == nil {

@@ -57,7 +57,6 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 	}
 	if !in.content.says() {
 		s.readReceipt(m)
-		in.pass(b)
 		return
 	}
 	var refusal string
@@ -221,9 +220,7 @@ func (in *incomingDirect) open(ctx context.Context) (*gateway.Event, error) {
 		}}, nil
 	case c.hasBody:
 		c.retracts = "" // a server could make a message vanish by it
-	case got.proven && c.retracts == "":
-		return c.passing(in.from, s.now(), in.ref), nil
-	case c.retracts == "" || !got.proven:
+	case !got.proven || c.retracts == "":
 		return nil, nil
 	}
 	return in.event(c, got.text(), got.sealing()), nil
@@ -237,25 +234,6 @@ func (m *message) carriesKeysOnly() bool {
 		}
 	}
 	return true
-}
-
-// ref refers to the message that the other one names by id: what they said is known by the id that they gave it, what we
-// said by its own.
-func (in *incomingDirect) ref(id string) gateway.Ref {
-	return gateway.Ref{Native: id}
-}
-
-// pass takes in what the message tells that expires. It counts for chats alone that somebody may have.
-func (in *incomingDirect) pass(b *batch) {
-	s := in.side
-	if in.content.delayed || in.with.IsZero() || !s.deps.Direct.KeepsMetadata() && s.deps.Direct.Seals(s.deps.Network) {
-		return
-	}
-	var refusal string
-	if in.from, refusal = s.writer(in.room, in.message); refusal != "" || in.from.ID == "" || in.turnsAway() != "" {
-		return
-	}
-	s.pass(in.at(), func() *gateway.Event { return in.content.passing(in.from, s.now(), in.ref) }, b)
 }
 
 // event makes the event of a text that the sender is known to have written.

@@ -177,9 +177,6 @@ func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 func (s *Side) take(what said, b *batch) {
 	r, m, c := what.room, what.message, what.content
 	if c.subject {
-		if !c.delayed && resourceOf(m.get("from")) != "" && !r.has(&r.tellsHistory) {
-			s.readSubject(what, b)
-		}
 		b.then(func() { // the subject ends a join's history
 			r.historyRead()
 			r.mendAll(what.link)
@@ -198,10 +195,6 @@ func (s *Side) take(what said, b *batch) {
 			At: r.conf().Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Old: c.delayed, Read: in.read,
 		})
 		b.then(in.finish)
-	} else if what.from.ours == "" && !c.delayed && r.believes() {
-		s.pass(r.conf().Address, func() *gateway.Event {
-			return c.passing(what.from.person, s.now(), func(id string) gateway.Ref { return gateway.Ref{Native: id} })
-		}, b)
 	}
 	switch {
 	case m.archive != "": // in order, like what is said live; a join's history is not, while there is an archive
@@ -378,12 +371,4 @@ func (r *room) authorOf(stanzaID string) string {
 func (r *room) believes() bool {
 	conf := r.conf()
 	return !conf.Seal || conf.KeepMetadata
-}
-
-// pass takes in what a message tells that expires, if it does.
-func (s *Side) pass(at gateway.Address, tells func() *gateway.Event, b *batch) {
-	if tells() == nil {
-		return
-	}
-	b.arrivals = append(b.arrivals, gateway.Arrival{At: at, Passing: true, Read: func(context.Context) (*gateway.Event, error) { return tells(), nil }})
 }

@@ -1,6 +1,7 @@
 package xmppside
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"strconv"
@@ -16,6 +17,15 @@ type shared struct {
 	cipher *gateway.Cipher // nil: it lies there as it is
 	sum    []byte          // SHA-256 of the file, nil where it was not seen
 	thumb  string          // where its Thumb lies; "" nowhere
+}
+
+// share brings files where those can fetch them whom they are meant for, by own, the bare JID of the address of ours that
+// says them.
+func (s *Side) share(_ context.Context, _ *link, _ string, files []gateway.File, _ bool) ([]shared, error) {
+	if len(files) > 0 {
+		return nil, gateway.Dropf("files are not carried to XMPP")
+	}
+	return nil, nil
 }
 
 // body is the text of the message that shares the file, all of it: clients show a file only then. A sealed one is named

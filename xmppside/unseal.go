@@ -284,8 +284,6 @@ func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, 
 		return in.refuse(ctx, toldDistrusted, "the key of the device that sealed it is distrusted by whoever runs this bridge")
 	case got.proven && c.retracts != "" && !c.hasBody:
 		return in.retract(author, c), nil
-	case !c.hasBody && got.proven:
-		return c.passing(author, in.side.now(), func(id string) gateway.Ref { return gateway.Ref{Native: id} }), nil
 	case !c.hasBody:
 		return nil, nil
 	}
