@@ -28,6 +28,7 @@ type Side struct {
 	names      naming
 	homeserver *url.URL
 	http       *http.Client
+	files      *Files
 	now        func() time.Time
 	pause      func(attempt int) time.Duration // before the next try of something that failed
 
@@ -86,6 +87,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 	s := &Side{
 		cfg: cfg, deps: deps, log: deps.Log, reg: reg, names: newNaming(cfg), homeserver: base,
 		http:  &http.Client{Timeout: requestTimeout, Transport: newTransport()},
+		files: newFiles(base, reg),
 		now:   time.Now,
 		pause: pause,
 
