@@ -167,7 +167,7 @@ class Engine:
             return [{"id": d.device_id, "active": any(active for _, active in d.active), "namespaces": sorted(d.namespaces), "key": d.identity_key.hex()}
                     for d in await self.manager.get_device_information(jid)]
 
-    async def encrypt(self, recipients, body, namespaces, room, refresh, skip):
+    async def encrypt(self, recipients, body, namespaces, room, refresh, skip, inside=()):
         """Returns (namespace, <encrypted/>) for each namespace; fails when a recipient has no device, as strict clients do, or skips it."""
         async with self.lock:
             for jid in list(recipients):
@@ -186,14 +186,17 @@ class Engine:
             if LEGACY in namespaces:
                 plain[LEGACY] = body.encode()
             if V2 in namespaces:
-                plain[V2] = self._envelope(body, room)
+                plain[V2] = self._envelope(body, room, inside)
             messages, errors = await self.manager.encrypt(frozenset(recipients), plain, namespaces)
         return [(m.namespace, CODECS[m.namespace].serialize_message(m)) for m in messages], [repr(e) for e in errors]
 
-    def _envelope(self, body, room):
-        """XEP-0420 envelope of a text, padded as its section 5 asks."""
+    def _envelope(self, body, room, inside):
+        """XEP-0420 envelope of a text and other elements, padded as its section 5 asks."""
         envelope = ET.Element(SCE + "envelope")
-        ET.SubElement(ET.SubElement(envelope, SCE + "content"), "{jabber:client}body").text = body
+        content = ET.SubElement(envelope, SCE + "content")
+        if body is not None:
+            ET.SubElement(content, "{jabber:client}body").text = body
+        content.extend(ET.fromstring(element) for element in inside)
         ET.SubElement(envelope, SCE + "rpad").text = os.urandom(8 + os.urandom(1)[0] % 50).hex()
         ET.SubElement(envelope, SCE + "from", jid=self.jid)
         if room:
@@ -201,7 +204,7 @@ class Engine:
         return ET.tostring(envelope)
 
     async def decrypt(self, element, sender, room):
-        """Returns (text or None for a key transport, sending device id); room is None outside of rooms."""
+        """Returns (text or None, sending device id, content of an OMEMO 2 envelope as XML); room is None outside of rooms."""
         namespace = element.tag[1:].split("}")[0]
         async with self.lock:
             if namespace == LEGACY:
@@ -210,12 +213,13 @@ class Engine:
                 message = twomemo.etree.parse_message(element, sender)
             plain, device, _ = await self.manager.decrypt(message)
         if plain is None or namespace == LEGACY:
-            return None if plain is None else plain.decode(), device.device_id
-        return envelope_text(ET.fromstring(plain), sender, room), device.device_id
+            return None if plain is None else plain.decode(), device.device_id, ""
+        content = envelope_content(ET.fromstring(plain), sender, room)
+        return content.findtext("{jabber:client}body"), device.device_id, ET.tostring(content, encoding="unicode")
 
 
-def envelope_text(envelope, sender, room):
-    """The text in an XEP-0420 envelope, after the checks that XEP-0384 asks for."""
+def envelope_content(envelope, sender, room):
+    """What an XEP-0420 envelope holds, after the checks that XEP-0384 asks for."""
     affix = {name: envelope.find(SCE + name) for name in ("content", "rpad", "from", "to")}
     if envelope.tag != SCE + "envelope" or affix["content"] is None or affix["rpad"] is None or affix["from"] is None:
         raise ValueError("the envelope lacks what OMEMO asks for")
@@ -223,5 +227,4 @@ def envelope_text(envelope, sender, room):
         raise ValueError(f"the envelope is from {affix['from'].get('jid')}, the message from {sender}")
     if room and (affix["to"] is None or affix["to"].get("jid") != room):
         raise ValueError(f"the envelope is not for {room}")
-    body = affix["content"].find("{jabber:client}body")
-    return None if body is None else body.text or ""
+    return affix["content"]

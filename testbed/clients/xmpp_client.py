@@ -67,18 +67,22 @@ class Commands:
             found.update({i.get("jid"): affiliation for i in answer.xml.iter(f"{{{MUC}#admin}}item")})
         return found
 
-    async def cmd_send(self, to, body, type=None, id=None):
+    async def cmd_send(self, to, body=None, type=None, id=None, beside=()):
+        """Sends a message in the clear, with the XML elements of `beside` in it."""
         c = self.client
         message = c.make_message(mto=to, mbody=body, mtype=type or ("groupchat" if to in c.rooms else "chat"))
         message["id"] = id or c.new_id()
+        for element in beside:
+            message.xml.append(ET.fromstring(element))
         ET.SubElement(message.xml, "{urn:xmpp:sid:0}origin-id", id=message["id"])
         message.send()
         return {"id": message["id"]}
 
-    async def cmd_send_omemo(self, to, body, omemo=None, recipients=None, refresh=False, hold=False, skip=False):
+    async def cmd_send_omemo(self, to, body=None, omemo=None, recipients=None, refresh=False, hold=False, skip=False, beside=(), inside=()):
         """Seals a text, or several one after the other, for everyone in the room or affiliated with it, as real clients do. Each device gets it
         in the first of the `omemo` versions that it has. `refresh` fetches device lists anew, `skip` leaves out who has no device in the
-        versions, and what is held goes out by `release`."""
+        versions, and what is held goes out by `release`. The XML elements of `beside` stand in the clear beside what is sealed, those of
+        `inside` in the envelope of OMEMO 2; a message without body needs that version."""
         from omemo_engine import NAMESPACES
         c = self.client
         room = to if to in c.rooms else None
@@ -88,17 +92,19 @@ class Commands:
         namespaces = [NAMESPACES[n] for n in omemo] if omemo else c.engine.namespaces
         recipients, ids, errors = sorted(recipients or [bare(to)]), [], []
         for text in body if isinstance(body, list) else [body]:
-            sealed, failed = await c.engine.encrypt(recipients, text, namespaces, room, refresh, skip)
-            ids += [self.send_sealed(to, text, namespace, element, hold) for namespace, element in sealed]
+            sealed, failed = await c.engine.encrypt(recipients, text, namespaces, room, refresh, skip, inside)
+            ids += [self.send_sealed(to, text, namespace, element, hold, beside) for namespace, element in sealed]
             errors += failed
         return {"ids": ids, "recipients": recipients, "errors": errors}
 
-    def send_sealed(self, to, text, namespace, element, hold):
+    def send_sealed(self, to, text, namespace, element, hold, beside):
         c = self.client
         message = c.make_message(mto=to, mtype="groupchat" if to in c.rooms else "chat", mbody="This message is sealed with OMEMO.")
         message["id"] = c.new_id()
         c.sent[message["id"]], c.sealed[message["id"]] = text, message
         message.xml.append(element)
+        for other in beside:
+            message.xml.append(ET.fromstring(other))
         ET.SubElement(message.xml, "{urn:xmpp:eme:0}encryption", namespace=namespace, name="OMEMO")
         ET.SubElement(message.xml, "{urn:xmpp:sid:0}origin-id", id=message["id"])
         ET.SubElement(message.xml, "{urn:xmpp:hints}store")

@@ -181,11 +181,13 @@ class Client(slixmpp.ClientXMPP):
         item = x.find(f"{{{MUC}#user}}x/{{{MUC}#user}}item")
         codes = [s.get("code") for s in x.findall(f"{{{MUC}#user}}x/{{{MUC}#user}}status")]
         line = {"from": jid.full, "type": kind, "room": "", "nick": "", "codes": codes, "error": error_text(x),
-                "real": "", "affiliation": "", "role": "", "show": x.findtext(C + "show", "")}
+                "real": "", "affiliation": "", "role": "", "show": x.findtext(C + "show", ""),
+                "photo": x.findtext("{vcard-temp:x:update}x/{vcard-temp:x:update}photo", ""), "status": x.findtext(C + "status", ""), "reason": ""}
         if jid.bare in self.rooms:
             line.update(room=jid.bare, nick=jid.resource)
             if item is not None:
-                line.update(real=bare(item.get("jid")), affiliation=item.get("affiliation", ""), role=item.get("role", ""))
+                line.update(real=bare(item.get("jid")), affiliation=item.get("affiliation", ""), role=item.get("role", ""),
+                            reason=item.findtext(f"{{{MUC}#user}}reason", ""))
             waiting = self.joining.get(jid.bare)
             if kind == "unavailable":
                 self.rooms[jid.bare].pop(jid.resource, None)
@@ -224,7 +226,7 @@ class Client(slixmpp.ClientXMPP):
             real = bare(item.get("jid")) if item is not None else real
         fallback = x.findtext(C + "body")
         line = {"from": sender.full, "type": kind, "real": real, "body": fallback, "fallback": fallback, "encrypted": False, "namespace": "",
-                "device": 0, "own": False, "id": x.get("id", ""), "carbon": carbon, "error": error_text(x) if kind == "error" else "",
+                "content": "", "device": 0, "own": False, "id": x.get("id", ""), "carbon": carbon, "error": error_text(x) if kind == "error" else "",
                 "origin_id": attribute(x, "{urn:xmpp:sid:0}origin-id"), "stanza_id": archived or attribute(x, "{urn:xmpp:sid:0}stanza-id"),
                 "replace": attribute(x, "{urn:xmpp:message-correct:0}replace"), "subject": x.findtext(C + "subject"),
                 "delayed": x.find("{urn:xmpp:delay}delay") is not None, "xml": ET.tostring(x, encoding="unicode")}
@@ -246,7 +248,7 @@ class Client(slixmpp.ClientXMPP):
                 line["error"] = "sealed, and this client has no OMEMO"
             else:
                 try:
-                    line["body"], line["device"] = await self.engine.decrypt(sealed, real, sender.bare if kind == "groupchat" else None)
+                    line["body"], line["device"], line["content"] = await self.engine.decrypt(sealed, real, sender.bare if kind == "groupchat" else None)
                 except Exception as e:
                     line["error"] = f"{type(e).__name__}: {e}"
         emit(event="message", **line)

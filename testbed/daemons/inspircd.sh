@@ -21,7 +21,7 @@ inspircd_config() {
 <class name="all" commands="*" privs="*" usermodes="*" chanmodes="*">
 <type name="NetAdmin" classes="all">
 <oper name="oper" password="pw-oper" host="*@*" type="NetAdmin">
-<options prefixquit="" defaultmodes="nt">
+<options prefixquit="" defaultmodes="not">
 <performance softlimit="1000" quietbursts="yes" netbuffersize="10240" somaxconn="128">
 <security maxtargets="20" runasuser="" runasgroup="">
 <limits maxnick="31" maxchan="64" maxline="512" maxtopic="307" maxkick="255" maxgecos="128" maxaway="200">

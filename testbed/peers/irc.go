@@ -117,6 +117,7 @@ func (c *IRC) read() {
 		case l.Command == "PING":
 			c.Send("PONG :" + l.Text())
 			continue
+		case l.Nick() == c.Nick: // an echo
 		case l.Command == "PRIVMSG" || l.Command == "NOTICE" && strings.Contains(l.Source, "!"):
 			c.transcript.add(Entry{Where: c.owner, Who: l.Nick(), Text: l.Text()})
 		}
@@ -150,10 +151,10 @@ func (c *IRC) Say(target, text string) error {
 	return c.Send("PRIVMSG " + target + " :" + text)
 }
 
-// AwaitText waits for a message to the channel that holds the text.
+// AwaitText waits for a message of somebody else to the channel that holds the text.
 func (c *IRC) AwaitText(ctx context.Context, channel, text string) (IRCLine, error) {
 	return c.Await(ctx, fmt.Sprintf("the message %q", text), func(l IRCLine) bool {
-		return l.Command == "PRIVMSG" && len(l.Params) > 0 && strings.EqualFold(l.Params[0], channel) && contains(l.Text(), text)
+		return l.Command == "PRIVMSG" && len(l.Params) > 0 && l.Nick() != c.Nick && strings.EqualFold(l.Params[0], channel) && contains(l.Text(), text)
 	})
 }
 

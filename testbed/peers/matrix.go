@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -29,7 +30,7 @@ type Matrix struct {
 	done        sync.WaitGroup
 }
 
-// MatrixEvent is one event of a room as /sync gave it. Invites appear with their stripped state.
+// MatrixEvent is one event of a room as /sync gave it, ephemeral ones too. Invites appear with their stripped state.
 type MatrixEvent struct {
 	Room     string         `json:"-"`
 	Invite   bool           `json:"-"`
@@ -37,6 +38,7 @@ type MatrixEvent struct {
 	Sender   string         `json:"sender"`
 	Type     string         `json:"type"`
 	StateKey *string        `json:"state_key"`
+	Top      string         `json:"redacts"` // what a redaction takes back, before room version 11; see Redacts
 	Content  map[string]any `json:"content"`
 }
 
@@ -81,8 +83,9 @@ type syncAnswer struct {
 	Next  string `json:"next_batch"`
 	Rooms struct {
 		Join map[string]struct {
-			State    eventList `json:"state"`
-			Timeline eventList `json:"timeline"`
+			State     eventList `json:"state"`
+			Timeline  eventList `json:"timeline"`
+			Ephemeral eventList `json:"ephemeral"`
 		} `json:"join"`
 		Invite map[string]struct {
 			State eventList `json:"invite_state"`
@@ -116,7 +119,7 @@ func (m *Matrix) sync(ctx context.Context) error {
 			}
 		}
 		for room, r := range answer.Rooms.Join {
-			for _, e := range append(r.State.Events, r.Timeline.Events...) {
+			for _, e := range slices.Concat(r.State.Events, r.Timeline.Events, r.Ephemeral.Events) {
 				e.Room = room
 				if e.Type == "m.room.message" && e.Sender != m.UserID {
 					m.transcript.add(Entry{Where: m.owner, Who: e.Sender, Text: e.Text()})

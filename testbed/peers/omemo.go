@@ -39,7 +39,10 @@ func (c *XMPPClient) Seal(ctx context.Context, to, text string) (ids []string, e
 
 func (c *XMPPClient) saySealed(ctx context.Context, to, text string, args map[string]any) (ids []string, err error) {
 	c.transcript.add(Entry{Where: c.owner, Who: c.JID, Text: text, Said: true, Sealed: true})
-	all := map[string]any{"to": to, "body": text}
+	all := map[string]any{"to": to}
+	if text != "" {
+		all["body"] = text
+	}
 	maps.Copy(all, args)
 	var sent struct{ IDs []string }
 	err = c.Call(ctx, "send_omemo", all, &sent)

@@ -11,7 +11,7 @@ import (
 )
 
 func start(t *testing.T) (context.Context, *Bed) {
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 3*time.Minute, errors.New("3 min have passed"))
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Minute, errors.New("a minute has passed"))
 	t.Cleanup(cancel)
 	b, err := Start(ctx, os.Stderr)
 	if err != nil {
@@ -147,8 +147,9 @@ func TestProfanityAndTheScriptedClientTalkInPrivate(t *testing.T) {
 	ok(t, nurse.AwaitSealed(ctx, juliet.JID, "What is her will?"))
 }
 
-func TestTwoMatrixUsersTalk(t *testing.T) {
-	ctx, b := start(t)
+// street is a room with two Matrix users in it; the first made it.
+func street(ctx context.Context, t *testing.T, b *Bed) (owner, guest *Matrix, room string) {
+	t.Helper()
 	var people []*Matrix
 	for _, prefix := range []string{"montague", "capulet"} {
 		name := Unique(prefix)
@@ -163,9 +164,15 @@ func TestTwoMatrixUsersTalk(t *testing.T) {
 	room, err := people[0].CreateRoom(ctx, alias, true)
 	ok(t, err)
 	ok(t, people[1].Join(ctx, "#"+alias+":"+b.Host))
-	_, err = people[0].Say(ctx, room, "Do you bite your thumb at us, sir?")
+	return people[0], people[1], room
+}
+
+func TestTwoMatrixUsersTalk(t *testing.T) {
+	ctx, b := start(t)
+	sampson, gregory, room := street(ctx, t, b)
+	_, err := sampson.Say(ctx, room, "Do you bite your thumb at us, sir?")
 	ok(t, err)
-	_, err = people[1].AwaitText(ctx, room, "bite your thumb")
+	_, err = gregory.AwaitText(ctx, room, "bite your thumb")
 	ok(t, err)
 }
 

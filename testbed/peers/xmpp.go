@@ -53,9 +53,11 @@ type XMPPEvent struct {
 	OriginID  string  `json:"origin_id"`
 	StanzaID  string  `json:"stanza_id"`
 	Replace   string  `json:"replace"`
+	Subject   *string `json:"subject"`
 	Carbon    string  `json:"carbon"`
 	Error     string  `json:"error"` // of an error stanza, or why a message could not be opened
 	XML       string  `json:"xml"`
+	Content   string  `json:"content"` // of the envelope, where it came sealed in OMEMO 2
 
 	// presence
 	Room        string   `json:"room"`
@@ -63,6 +65,9 @@ type XMPPEvent struct {
 	Affiliation string   `json:"affiliation"`
 	Role        string   `json:"role"`
 	Codes       []string `json:"codes"`
+	Reason      string   `json:"reason"` // of a kick or ban
+	Status      string   `json:"status"` // what somebody said on leaving
+	Photo       string   `json:"photo"`  // hash of the occupant's picture
 
 	Devices []int64 `json:"devices"`
 }
@@ -285,8 +290,8 @@ func (c *XMPPClient) CreateRoom(ctx context.Context, room, nick string, sealed b
 
 // Say sends plain text to a room that was joined, else to a person.
 func (c *XMPPClient) Say(ctx context.Context, to, text string) error {
-	c.transcript.add(Entry{Where: c.owner, Who: c.JID, Text: text, Said: true})
-	return c.Call(ctx, "send", map[string]any{"to": to, "body": text}, nil)
+	_, err := c.Send(ctx, to, Words{Text: text})
+	return err
 }
 
 // SayPrivately sends plain text to one occupant of a room.
