@@ -109,6 +109,9 @@ func (s *Side) runLink(ctx context.Context, in gateway.Inbox) error {
 	wg.Go(func() { s.keepRooms(linkCtx, l) })
 	s.resumeMeetings(l)
 	wg.Go(func() { s.greet(linkCtx, l) })
+	if s.deps.Media != nil {
+		l.later(func(ctx context.Context) { _, _, _ = s.findUploads(ctx, l) }) // who uploads looks again
+	}
 	select {
 	case <-ctx.Done():
 		_ = l.conn.SetWriteDeadline(time.Now().Add(time.Second)) // a server that takes nothing must not hold us up

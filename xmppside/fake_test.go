@@ -248,7 +248,14 @@ func (f *fakeServer) reply(iq *node) *node {
 	if card := f.answers[iq.get("to")+" "+q.space]; card != "" {
 		return result(iq, rawNode([]byte(card)))
 	}
-	return refusal(iq, "cancel", "item-not-found")
+	switch c := f.refusals[iq.get("to")+" "+q.space]; c {
+	case "":
+		return refusal(iq, "cancel", "item-not-found")
+	case "resource-constraint":
+		return refusal(iq, "wait", c)
+	default:
+		return refusal(iq, "modify", c)
+	}
 }
 
 func (f *fakeServer) set(change func()) {

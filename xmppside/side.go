@@ -33,6 +33,7 @@ type Side struct {
 	meetings  meetings
 	followers followers
 	whispers  whispers
+	uploads   uploads
 
 	rooms    atomic.Pointer[carried]
 	carrying sync.Mutex // one at a time changes them
