@@ -2,6 +2,7 @@ package matrixside
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -37,18 +38,23 @@ func (s *Side) bot() *mautrix.Client { return s.as(s.names.bot) }
 
 // send says something in a room and returns its event id. What happened a while ago keeps its time (Application Service
 // API, "Timestamp massaging").
-func (s *Side) send(ctx context.Context, user id.UserID, room id.RoomID, c content, txn string, at time.Time) (id.EventID, error) {
-	body, err := c.encode()
-	if err != nil {
-		return "", err
-	}
+func (s *Side) send(ctx context.Context, user id.UserID, room id.RoomID, kind event.Type, body json.RawMessage, txn string, at time.Time) (id.EventID, error) {
 	req := mautrix.ReqSendEvent{TransactionID: txn, DontEncrypt: true}
 	if ms := at.UnixMilli(); ms > 0 && s.now().Sub(at) > staleAge {
 		req.Timestamp = ms
 	}
-	resp, err := s.as(user).SendMessageEvent(ctx, room, event.EventMessage, body, req)
+	resp, err := s.as(user).SendMessageEvent(ctx, room, kind, body, req)
 	if err != nil {
 		return "", err
 	}
 	return resp.EventID, nil
+}
+
+// notice is what the gateway itself has to say in a room, once.
+func (s *Side) notice(ctx context.Context, user id.UserID, room id.RoomID, text, txn string) error {
+	body, err := content{MsgType: event.MsgNotice, Body: text, Mentions: &event.Mentions{}}.encode()
+	if err == nil {
+		_, err = s.send(ctx, user, room, event.EventMessage, body, txn, time.Time{})
+	}
+	return err
 }

@@ -1,9 +1,11 @@
 package matrixside
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"maunium.net/go/mautrix/event"
@@ -102,9 +104,13 @@ func (ev *nativeEvent) member() id.UserID {
 type scene struct {
 	at        gateway.Address
 	sender    gateway.Person
-	member    gateway.Person // of a membership event: who it is about
-	former    *string        // of a membership event: the name of one who was in the room before; nil for others
-	encrypted bool           // the room is
+	member    gateway.Person                 // of a membership event: who it is about
+	former    *string                        // of a membership event: the name of one who was in the room before; nil for others
+	moderates bool                           // the room's power levels let the sender take back what others said
+	encrypted bool                           // the room is
+	reply     bool                           // the message answers another, which its HTML may quote
+	known     func(id.UserID) gateway.Person // how the room knows a user
+	who       func(id.UserID) gateway.Person // whom a user id means, a ghost's, too
 }
 
 // decode turns an event of other people into what all networks share; nil means that there is nothing to pass on.
@@ -118,9 +124,11 @@ func decode(ev *nativeEvent, sc scene) (*gateway.Event, error) {
 		if sc.encrypted {
 			return nil, errEncrypted
 		}
-		body, err = decodeMessage(ev, sc.at.Network)
+		body, err = decodeMessage(ev, sc)
 	case event.EventRedaction.Type:
-		body = decodeRedaction(ev)
+		body = decodeRedaction(ev, sc.moderates)
+	case event.EventReaction.Type:
+		body = decodeReaction(ev)
 	case event.StateMember.Type:
 		body = decodeMember(ev, sc)
 	}
@@ -137,30 +145,31 @@ func decodeEcho(ev *nativeEvent) (gateway.Echo, bool) {
 	return echo, echo.Key != ""
 }
 
-func decodeMessage(ev *nativeEvent, network string) (gateway.Body, error) {
+func decodeMessage(ev *nativeEvent, sc scene) (gateway.Body, error) {
 	relation := get[fields](ev.Content, "m.relates_to")
 	target := refTo(get[string](relation, "event_id"))
 	kind := get[string](relation, "rel_type")
 	if kind == string(event.RelReplace) && !target.IsZero() {
 		if content := get[fields](ev.Content, "m.new_content"); content != nil {
-			msg, err := decodeContent(ev.Type, content)
+			msg, err := decodeContent(ev.Type, content, sc)
 			if err != nil || isEmpty(msg) {
 				return nil, err
 			}
-			return gateway.Edit{Target: target, Text: msg.Text, Files: msg.Files}, nil
+			return gateway.Edit{Target: target, Text: msg.Text, Files: msg.Files, Style: msg.Style}, nil
 		}
 	}
 	replyTo := refTo(get[string](get[fields](relation, "m.in_reply_to"), "event_id"))
 	content := ev.Content
-	if !replyTo.IsZero() {
+	sc.reply = !replyTo.IsZero()
+	if sc.reply {
 		author, quote, rest := splitReply(get[string](content, "body"))
 		if rest != "" && author != "" {
 			content = withBody(content, rest)
-			replyTo.Author = gateway.Person{Network: network, ID: gateway.Clean(author)}
+			replyTo.Author = gateway.Person{Network: sc.at.Network, ID: gateway.Clean(author)}
 			replyTo.Excerpt = gateway.Shorten(gateway.Clean(quote), gateway.MaxExcerpt)
 		}
 	}
-	msg, err := decodeContent(ev.Type, content)
+	msg, err := decodeContent(ev.Type, content, sc)
 	if err != nil || isEmpty(msg) {
 		return nil, err
 	}
@@ -190,12 +199,17 @@ func withBody(content fields, body string) fields {
 
 // decodeContent reads text, caption and file of one content. A msgtype that nobody here knows is shown by its body, as
 // the specification asks of clients.
-func decodeContent(kind string, content fields) (gateway.Message, error) {
+func decodeContent(kind string, content fields, sc scene) (gateway.Message, error) {
 	text, err := cleanText(get[string](content, "body"))
 	if err != nil {
 		return gateway.Message{}, err
 	}
 	msg := gateway.Message{Text: gateway.Text{Plain: text}}
+	if formatted := get[string](content, "formatted_body"); formatted != "" && get[string](content, "format") == string(event.FormatHTML) {
+		if rich, ok := readHTML(formatted, sc.reply, sc.who); ok {
+			msg.Text = rich
+		}
+	}
 	msgtype := event.MessageType(get[string](content, "msgtype"))
 	if kind == event.EventSticker.Type {
 		msgtype = event.MsgImage
@@ -243,7 +257,7 @@ func refTo(native string) gateway.Ref {
 }
 
 // decodeRedaction reads what is taken back: in the content since room version 11, beside it before.
-func decodeRedaction(ev *nativeEvent) gateway.Body {
+func decodeRedaction(ev *nativeEvent, moderates bool) gateway.Body {
 	target := refTo(get[string](ev.Content, "redacts"))
 	if target.IsZero() {
 		target = refTo(ev.Redacts)
@@ -251,11 +265,29 @@ func decodeRedaction(ev *nativeEvent) gateway.Body {
 	if target.IsZero() {
 		return nil
 	}
-	return gateway.Retract{Target: target, Reason: cleanReason(ev.Content)}
+	return gateway.Retract{Target: target, Reason: cleanReason(ev.Content), Moderated: moderates}
+}
+
+// decodeReaction reads one reaction. A picture of the sender's own is shown by its name.
+func decodeReaction(ev *nativeEvent) gateway.Body {
+	relation := get[fields](ev.Content, "m.relates_to")
+	target, key := refTo(get[string](relation, "event_id")), get[string](relation, "key")
+	emoji := gateway.CleanName(key)
+	if strings.HasPrefix(key, "mxc:") {
+		name := strings.Trim(gateway.CleanName(cmp.Or(get[string](ev.Content, "shortcode"), get[string](ev.Content, "com.beeper.reaction.shortcode"))), ":")
+		key, emoji = "", ":"+name+":"
+		if name == "" {
+			emoji = ""
+		}
+	}
+	if target.IsZero() || emoji == "" || max(len(key), len(emoji)) > gateway.MaxEmojiSize || get[string](relation, "rel_type") != string(event.RelAnnotation) {
+		return nil
+	}
+	return gateway.Reaction{Target: target, Emoji: []string{emoji}, Op: gateway.ReactionAdd}
 }
 
 func cleanReason(content fields) string {
-	return gateway.Shorten(gateway.Clean(get[string](content, "reason")), gateway.MaxExcerpt)
+	return gateway.Shorten(gateway.Clean(get[string](content, "reason")), gateway.MaxReason)
 }
 
 // decodeMember reads a change of membership (Client-Server API, "m.room.member"). What changes nothing for the people

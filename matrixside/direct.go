@@ -52,87 +52,74 @@ func (d *direct) rooms(ctx context.Context) (current, chat, error) {
 	return *now, *c, nil
 }
 
-// arrived finds deliveries that an earlier attempt sent although its answer was not seen.
-func (d *direct) arrived(ctx context.Context, run []gateway.Delivery) (map[string]id.EventID, error) {
-	keys, found := map[string]bool{}, map[string]id.EventID{}
+// arrived implements lane.
+func (d *direct) arrived(ctx context.Context, run []gateway.Delivery) (map[string][]gateway.Part, error) {
+	wanted, out := map[string]map[string]bool{}, map[string][]gateway.Part{}
 	var since time.Time
 	for _, one := range run {
-		switch {
-		case one.Attempt == 0:
-		case len(one.Known) > 0:
-			found[one.Key] = id.EventID(one.Known[0].Native)
-		default:
-			keys[one.Key], since = true, earlier(since, d.s.searchSince(one.Event.Time))
+		out[one.Key] = one.Known
+		if names := missing(one); len(names) > 0 {
+			wanted[one.Key], since = names, earlier(since, d.s.searchSince(one.Event.Time))
 		}
 	}
-	if len(keys) == 0 {
-		return found, nil
+	if len(wanted) == 0 {
+		return out, nil
 	}
 	now, _, err := d.rooms(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for _, room := range []id.RoomID{now.Room, now.Before} {
-		if room == "" || len(keys) == 0 {
+		if room == "" || len(wanted) == 0 {
 			continue
 		}
-		err := d.s.search(ctx, d.ghost, room, []id.UserID{d.ghost}, since, func(key string, native id.EventID) (more bool) {
-			if keys[key] {
-				found[key] = native
-				delete(keys, key)
-			}
-			return len(keys) > 0
+		err := d.s.search(ctx, d.ghost, room, []id.UserID{d.ghost}, since, func(key string, p gateway.Part) (more bool) {
+			found(wanted, out, key, p)
+			return len(wanted) > 0
 		})
 		if err != nil && !isForbidden(err) { // a room that the ghost was taken out of is closed to it
 			return nil, err
 		}
 	}
-	return found, nil
+	return out, nil
 }
 
-// deliver says one event.
-func (d *direct) deliver(ctx context.Context, one gateway.Delivery) (id.EventID, error) {
-	var c content
-	receipt := false
-	switch body := one.Event.Body.(type) {
-	case gateway.Message:
-		if one.Seal {
-			return "", gateway.Dropf("direct chats with Matrix cannot be end-to-end encrypted yet")
-		}
-		c = encodeMessage(body, "")
-	case gateway.Receipt:
-		c, receipt = encodeFailure(body), true
-	default:
-		return "", gateway.Dropf("a %s cannot be shown on Matrix yet", one.Event.Body.Kind())
+// encoder implements lane.
+func (d *direct) encoder() encoder { return encoder{network: d.at.Network, pill: d.s.mxid} }
+
+// deliver implements lane.
+func (d *direct) deliver(ctx context.Context, one gateway.Delivery, have []gateway.Part) gateway.Outcome {
+	parts, gone, err := d.s.act(ctx, d, one, have)
+	if err != nil {
+		return d.s.failed(err)
 	}
-	if _, err := c.encode(); err != nil {
-		return "", err // before anybody is invited for it
-	}
+	return gateway.Outcome{Parts: parts, Gone: gone}
+}
+
+// speak implements lane. All is said by the ghost.
+func (d *direct) speak(ctx context.Context, v voice, do func(mouth) error) error {
 	name := "" // as the ghost is called
-	if from := one.Event.Sender; from.Network == d.remote.Network && from.ID == d.remote.ID {
-		name = gateway.CleanName(from.Name)
+	if v.person.Network == d.remote.Network && v.person.ID == d.remote.ID {
+		name = gateway.CleanName(v.person.Name)
 	}
 	for again := false; ; again = true {
-		room, err := d.room(ctx, name, !receipt)
+		room, err := d.room(ctx, name, v.fresh)
 		if err != nil {
-			return "", err
+			return err
 		}
-		native, err := d.s.send(ctx, d.ghost, room, c.withKey(one.Key, ""), transactionID(one.Key, 0), one.Event.Time)
-		if err == nil {
-			d.s.spoke(room, d.ghost, native)
-		}
-		if !isForbidden(err) || again || receipt {
-			return native, err
+		err = do(mouth{user: d.ghost, room: room})
+		if !isForbidden(err) || again || !v.fresh {
+			return err
 		}
 		seen, lookErr := d.s.look(ctx, room, d.ghost, d.user)
 		if lookErr != nil {
-			return "", lookErr
+			return lookErr
 		}
 		if !seen.outside { // it may not speak
-			return "", err
+			return err
 		}
 		if err := d.s.forgetRoom(ctx, room, d.ghost); err != nil {
-			return "", err
+			return err
 		}
 	}
 }

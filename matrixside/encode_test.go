@@ -4,8 +4,21 @@ import (
 	"strings"
 	"testing"
 
+	"maunium.net/go/mautrix/id"
+
 	"lockbridge/gateway"
 )
+
+// testEncoder writes for a room in which alice's ghost is, and nobody else's.
+var testEncoder = encoder{network: "matrix", pill: func(p gateway.Person) id.UserID {
+	switch {
+	case p.Network == "matrix":
+		return id.UserID(p.ID)
+	case p.ID == "alice@example.org":
+		return "@lb_xmpp_alice=40example.org:example.org"
+	}
+	return ""
+}}
 
 func TestEncodeMessage(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -19,7 +32,9 @@ func TestEncodeMessage(t *testing.T) {
 		"for somebody":     {gateway.Message{Text: plain("hi")}, "Mercutio", `{"msgtype":"m.text","body":"<Mercutio> hi","m.mentions":{},"org.lockbridge.key":{"key":"k","part":""}}`},
 		"somebody's emote": {gateway.Message{Text: plain("dies"), Style: gateway.StyleEmote}, "Mercutio", `{"msgtype":"m.text","body":"* Mercutio dies","m.mentions":{},"org.lockbridge.key":{"key":"k","part":""}}`},
 	} {
-		t.Run(name, func(t *testing.T) { checkEncode(t, encodeMessage(c.msg, c.speaker), c.want) })
+		t.Run(name, func(t *testing.T) {
+			checkEncode(t, testEncoder.encodeMessage(c.msg, nil, c.speaker)[0].content, c.want)
+		})
 	}
 }
 
@@ -42,10 +57,10 @@ func checkEncode(t *testing.T, c content, want string) {
 }
 
 func TestAContentHasALimit(t *testing.T) {
-	if _, err := encodeMessage(gateway.Message{Text: plain(strings.Repeat("<", maxContent-200))}, "").encode(); err != nil {
+	if _, err := testEncoder.text(plain(strings.Repeat("<", maxContent-200)), "", "").encode(); err != nil {
 		t.Errorf("a text below the limit: %v", err)
 	}
-	if _, err := encodeMessage(gateway.Message{Text: plain(strings.Repeat("\n", maxContent/2))}, "").encode(); !gateway.IsDrop(err) {
+	if _, err := testEncoder.text(plain(strings.Repeat("\n", maxContent/2)), "", "").encode(); !gateway.IsDrop(err) {
 		t.Errorf("a text that doubles in JSON: %v", err)
 	}
 }

@@ -106,6 +106,10 @@ func (s *Side) learn(ctx context.Context, rm *room, in gateway.Inbox) error {
 	if err != nil {
 		return fmt.Errorf("ask whether %s is encrypted: %w", rm.ID, err)
 	}
+	levels, err := s.levelsOf(ctx, native)
+	if err != nil {
+		return fmt.Errorf("ask who may do what in %s: %w", rm.ID, err)
+	}
 	successor, err := s.successorOf(ctx, native)
 	if err != nil {
 		return fmt.Errorf("ask whether %s was replaced: %w", rm.ID, err)
@@ -119,6 +123,7 @@ func (s *Side) learn(ctx context.Context, rm *room, in gateway.Inbox) error {
 	}
 	rm.mu.Lock()
 	rm.encrypted = rm.encrypted || encrypted
+	rm.levels = levels
 	if rm.successor == was { // and was not replaced meanwhile
 		rm.successor = successor
 	}
@@ -283,9 +288,9 @@ func (s *Side) explainEncrypted(ctx context.Context, native id.RoomID, speaker i
 	if err != nil || got[key] != nil {
 		return err
 	}
-	c := content{MsgType: event.MsgNotice, Mentions: &event.Mentions{}, Body: "This room is end-to-end encrypted. Encrypted Matrix rooms are not bridged yet: " +
-		"nothing that is said here reaches the other networks, and nothing that is said there arrives here."}
-	if _, err := s.send(ctx, speaker, native, c, "encrypted", time.Time{}); err != nil && !isForbidden(err) {
+	const text = "This room is end-to-end encrypted. Encrypted Matrix rooms are not bridged yet: " +
+		"nothing that is said here reaches the other networks, and nothing that is said there arrives here."
+	if err := s.notice(ctx, speaker, native, text, "encrypted"); err != nil && !isForbidden(err) {
 		return fmt.Errorf("explain in %s that it is encrypted: %w", native, err)
 	}
 	s.log.Warn("the room is encrypted and not bridged", "room", native)

@@ -324,8 +324,7 @@ func (s *Side) look(ctx context.Context, room id.RoomID, ghost, user id.UserID) 
 // farewell leaves a room in which the chat's two people are not alone any more, and says so.
 func (s *Side) farewell(ctx context.Context, e errand) error {
 	const text = "Somebody else has come into this room, so it is no direct chat any more. I leave it: nothing that is said here goes on from now. Start another chat with me to go on."
-	c := content{MsgType: event.MsgNotice, Mentions: &event.Mentions{}, Body: text}
-	_, err := s.send(ctx, e.Ghost, e.Room, c, "farewell"+string(e.Event), time.Time{})
+	err := s.notice(ctx, e.Ghost, e.Room, text, "farewell"+string(e.Event))
 	if err != nil && !isForbidden(err) {
 		return fmt.Errorf("say that a room is no direct one any more: %w", err)
 	}

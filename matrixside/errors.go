@@ -93,7 +93,7 @@ func instruction(err error) error {
 	_, later := gateway.LaterThan(err)
 	code := status(err)
 	switch {
-	case gateway.IsDrop(err), later:
+	case gateway.IsDrop(err), gateway.IsPlainer(err), later:
 		return err
 	case code == http.StatusTooManyRequests || errors.Is(err, mautrix.MLimitExceeded):
 		return gateway.Later(retryAfter(err), fmt.Errorf("the homeserver limits how much is sent: %w", err))

@@ -79,6 +79,27 @@ func (s *Side) whose(ctx context.Context, ghost id.UserID) (gateway.Person, bool
 	return record.Person, !record.Person.IsZero(), nil
 }
 
+// meant is whom a pill names. It may be called inside a transaction.
+func (s *Side) meant(ctx context.Context, sc scene, mxid id.UserID) gateway.Person {
+	switch {
+	case mxid == s.names.bot:
+		return gateway.Person{}
+	case !s.names.isGhost(mxid):
+		return sc.known(mxid)
+	}
+	p, known, err := s.whose(ctx, mxid)
+	if err != nil || !known {
+		return gateway.Person{}
+	}
+	if got, err := s.deps.State.GetMany(ctx, []string{stateKeyOf(mxid)}); err == nil {
+		var record userRecord
+		if json.Unmarshal(got[stateKeyOf(mxid)], &record) == nil {
+			p.Name = record.Name
+		}
+	}
+	return p
+}
+
 // meet makes the ghost of somebody who is asked for, if that person exists. The error is gateway.ErrNobody if not.
 func (s *Side) meet(ctx context.Context, ghost id.UserID, p gateway.Person) error {
 	known, err := s.isRegistered(ctx, ghost)

@@ -226,6 +226,7 @@ func (s *Side) directArrival(c *chat, ev *nativeEvent) (a *gateway.Arrival, isEc
 		if !ok {
 			return nil, true
 		}
+		a.Also = s.partOf(ev, echo.Part).Also
 		a.Read = func(context.Context) (*gateway.Event, error) {
 			return &gateway.Event{At: at, Native: string(ev.ID), Time: ev.Time, Body: echo}, nil
 		}
@@ -238,6 +239,12 @@ func (s *Side) directArrival(c *chat, ev *nativeEvent) (a *gateway.Arrival, isEc
 	sc := scene{at: at, sender: gateway.Person{Network: at.Network, ID: string(user), Name: c.Name}, encrypted: c.Encrypted}
 	if sc.sender.Name == "" {
 		sc.sender.Name = gateway.CleanName(user.Localpart())
+	}
+	sc.known = func(mxid id.UserID) gateway.Person {
+		if mxid == user {
+			return sc.sender
+		}
+		return gateway.Person{Network: at.Network, ID: string(mxid), Name: gateway.CleanName(mxid.Localpart())}
 	}
 	a.Read = s.reader(ev, sc)
 	return a, false

@@ -11,6 +11,8 @@ import (
 	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
+
+	"lockbridge/gateway"
 )
 
 const (
@@ -74,13 +76,13 @@ func (s *Side) history(ctx context.Context, reader id.UserID, room id.RoomID, wh
 	return nil
 }
 
-// search looks for deliveries among what was said in a room since a time. It hands delivery key and event id of each
+// search looks for deliveries among what was said in a room since a time. It hands delivery key and part of each
 // that it meets to found, which says whether to go on. Senders, where there are few, make it quick.
 //
 // A page that is older throughout ends it: what was sent with the time of something older (see send) does not.
-func (s *Side) search(ctx context.Context, reader id.UserID, room id.RoomID, senders []id.UserID, since time.Time, found func(key string, native id.EventID) (more bool)) error {
+func (s *Side) search(ctx context.Context, reader id.UserID, room id.RoomID, senders []id.UserID, since time.Time, found func(key string, p gateway.Part) (more bool)) error {
 	const fewSenders = 16 // they stand in the URL, which must not grow too long
-	what := mautrix.FilterPart{Types: []event.Type{event.EventMessage}}
+	what := mautrix.FilterPart{Types: []event.Type{event.EventMessage, event.EventSticker}}
 	if len(senders) <= fewSenders {
 		what.Senders = senders
 	}
@@ -90,7 +92,7 @@ func (s *Side) search(ctx context.Context, reader id.UserID, room id.RoomID, sen
 		recent := len(events) == 0
 		for _, ev := range events {
 			recent = recent || ev.Time.IsZero() || ev.Time.After(since)
-			if echo, ok := decodeEcho(ev); ok && s.names.ours(ev.Sender) && !found(echo.Key, ev.ID) {
+			if echo, ok := decodeEcho(ev); ok && s.names.ours(ev.Sender) && !found(echo.Key, s.partOf(ev, echo.Part)) {
 				return false
 			}
 		}

@@ -28,6 +28,7 @@ func (s *Side) observe(rm *room, ev *nativeEvent, member id.UserID) {
 		rm.mu.Unlock()
 		rm.wake()
 	case ev.isState(event.StatePowerLevels.Type):
+		rm.observeLevels(ev)
 		if rm.isRefusedSpeech() {
 			s.possible() // perhaps
 		}

@@ -280,9 +280,12 @@ func (s *Side) arrival(ev *nativeEvent) (a gateway.Arrival, undo func(), ok bool
 		sc.sender = sc.member // who leaves is forgotten by now
 	}
 	_, _, sc.encrypted = rm.standing()
+	sc.known = rm.person
+	sc.moderates = ev.Type == event.EventRedaction.Type && rm.may(ev.Sender, (*event.PowerLevelsEventContent).Redact)
 	a = gateway.Arrival{At: rm.Address, Native: string(ev.ID)}
 	if s.names.ours(ev.Sender) {
 		echo, ok := decodeEcho(ev)
+		a.Also = s.partOf(ev, echo.Part).Also
 		a.Read = func(context.Context) (*gateway.Event, error) {
 			return &gateway.Event{At: rm.Address, Native: string(ev.ID), Time: ev.Time, Body: echo}, nil
 		}
@@ -301,7 +304,8 @@ func (s *Side) reader(ev *nativeEvent, sc scene) func(context.Context) (*gateway
 		return s.stale
 	}
 	s.toldStale.Store(false)
-	return func(context.Context) (*gateway.Event, error) {
+	return func(ctx context.Context) (*gateway.Event, error) {
+		sc.who = func(mxid id.UserID) gateway.Person { return s.meant(ctx, sc, mxid) }
 		out, err := decode(ev, sc)
 		if err != nil {
 			return nil, gateway.Unreadable(sc.sender, err)
@@ -313,7 +317,7 @@ func (s *Side) reader(ev *nativeEvent, sc scene) func(context.Context) (*gateway
 // isRead reports whether decode may make something of a type of event.
 func isRead(kind string) bool {
 	switch kind {
-	case event.EventMessage.Type, event.EventSticker.Type, event.EventRedaction.Type, event.EventEncrypted.Type, event.StateMember.Type:
+	case event.EventMessage.Type, event.EventSticker.Type, event.EventReaction.Type, event.EventRedaction.Type, event.EventEncrypted.Type, event.StateMember.Type:
 		return true
 	}
 	return false

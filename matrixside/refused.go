@@ -15,7 +15,9 @@ import (
 // refused finds out why the homeserver does not let somebody of ours speak in a room. What is about the author alone
 // gives the message up, so that one who was silenced does not silence all others; what is about the room makes its lane
 // wait, since somebody may mend it.
-func (b bridged) refused(ctx context.Context, speaker id.UserID, refusal error) error {
+//
+// Where something else than speech is refused, only that is given up.
+func (b bridged) refused(ctx context.Context, v voice, speaker id.UserID, refusal error) error {
 	native, _, _ := b.rm.standing()
 	membership, err := b.membership(ctx, b.names.bot, native, b.names.bot)
 	if err != nil && !isRefusal(err) {
@@ -37,6 +39,8 @@ func (b bridged) refused(ctx context.Context, speaker id.UserID, refusal error) 
 	}
 	needed := levels.GetEventLevel(event.EventMessage)
 	switch {
+	case v.refusal != "":
+		return gateway.Drop(errors.New(v.refusal))
 	case levels.GetUserLevel(speaker) >= needed:
 		return b.later(fmt.Errorf("the homeserver lets nobody of ours speak in the Matrix room: %w", refusal))
 	case levels.UsersDefault < needed || speaker == b.names.bot:

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"lockbridge/gateway"
@@ -43,6 +44,7 @@ type room struct {
 	rejoin    time.Time // somebody took the bot out: not to come back before this
 	refusal   error     // why the homeserver let nobody speak last, and since when; nil: it did
 	refusedAt time.Time
+	levels    *event.PowerLevelsEventContent // who may do what
 	names     map[id.UserID]string
 	ghosts    map[id.UserID]bool
 	refused   map[id.UserID]time.Time
@@ -59,7 +61,8 @@ func (s *Side) newRoom(r gateway.Room) *room {
 		Address: r.Address, asked: r, life: life, leave: leave,
 		resolved: make(chan struct{}), tried: make(chan struct{}), nudge: make(chan struct{}, 1),
 		native: nativeID(r.ID), since: s.now(), doubts: 1,
-		names: map[id.UserID]string{}, ghosts: map[id.UserID]bool{},
+		levels: &event.PowerLevelsEventContent{},
+		names:  map[id.UserID]string{}, ghosts: map[id.UserID]bool{},
 		refused: map[id.UserID]time.Time{}, invites: map[id.UserID]bool{},
 	}
 }

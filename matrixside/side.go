@@ -121,8 +121,10 @@ func newTransport() *http.Transport {
 	return t
 }
 
-// Caps implements gateway.Side: plain text, for now.
-func (s *Side) Caps(gateway.Address) gateway.Caps { return gateway.Caps{} }
+// Caps implements gateway.Side.
+func (s *Side) Caps(gateway.Address) gateway.Caps {
+	return gateway.Caps{Reply: true, Thread: true, Edit: true, Retract: true, Reaction: true, Marks: true}
+}
 
 // Deliver implements gateway.Side.
 func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Outcome {
@@ -143,17 +145,8 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	}
 	out := make([]gateway.Outcome, 0, len(run))
 	for _, d := range run {
-		if native := arrived[d.Key]; native != "" {
-			out = append(out, gateway.Sent(gateway.Part{Native: string(native)}))
-			continue
-		}
-		native, err := at.deliver(ctx, d)
-		if err == nil {
-			out = append(out, gateway.Sent(gateway.Part{Native: string(native)}))
-			continue
-		}
-		out = append(out, s.failed(err))
-		if !gateway.IsDrop(out[len(out)-1].Err) {
+		out = append(out, at.deliver(ctx, d, arrived[d.Key]))
+		if err := out[len(out)-1].Err; err != nil && !gateway.IsDrop(err) && !gateway.IsPlainer(err) {
 			break
 		}
 	}
@@ -178,14 +171,6 @@ func failAll(run []gateway.Delivery, err error) []gateway.Outcome {
 		out[i] = gateway.Failed(err)
 	}
 	return out
-}
-
-// lane is where a run is said: a bridged room, or a direct chat.
-type lane interface {
-	// arrived finds deliveries that an earlier attempt sent although its answer was not seen.
-	arrived(ctx context.Context, run []gateway.Delivery) (map[string]id.EventID, error)
-	// deliver says one event.
-	deliver(ctx context.Context, d gateway.Delivery) (id.EventID, error)
 }
 
 // open finds a lane, or says why nothing can be said there now.
@@ -241,53 +226,73 @@ func (s *Side) openRoom(ctx context.Context, at gateway.Address) (*room, error) 
 	return rm, nil
 }
 
-// deliver says one event.
-func (b bridged) deliver(ctx context.Context, d gateway.Delivery) (id.EventID, error) {
-	var c func(prefix string) content
-	speaks := d.Event.Sender
-	switch body := d.Event.Body.(type) {
-	case gateway.Message:
-		if d.Seal {
-			return "", gateway.Dropf("the Matrix room cannot be end-to-end encrypted yet")
+// encoder implements lane.
+func (b bridged) encoder() encoder {
+	return encoder{network: b.deps.Network, pill: func(p gateway.Person) id.UserID {
+		mxid := b.mxid(p)
+		if p.Network != b.deps.Network && !b.rm.hasGhost(mxid) {
+			return ""
 		}
-		c = func(prefix string) content { return encodeMessage(body, prefix) }
-	case gateway.Receipt:
-		speaks = gateway.Person{}
-		c = func(string) content { return encodeFailure(body) }
-	default:
-		return "", gateway.Dropf("a %s cannot be shown on Matrix yet", d.Event.Body.Kind())
-	}
-	if _, err := c("").encode(); err != nil {
-		return "", err // before anybody enters the room for it
-	}
-	b.rm.attempts.begin(d.Key)
-	native, speaker, err := b.say(ctx, speaks, c, d)
-	if err != nil {
-		if isRefusal(err) {
-			err = b.refused(ctx, speaker, err)
-		}
-		b.rm.attempts.end(d.Key, instruction(err))
-		return "", err
-	}
-	b.rm.attempts.end(d.Key, nil)
-	b.rm.accepted()
-	return native, nil
+		return mxid
+	}}
 }
 
-// say says something through its author's ghost, and returns who was to say it. A ghost that is refused is let in anew
-// once: somebody may have removed it meanwhile.
-func (b bridged) say(ctx context.Context, author gateway.Person, c func(prefix string) content, d gateway.Delivery) (native id.EventID, speaker id.UserID, err error) {
-	for again := false; ; again = true {
-		speaker, prefix, err := b.voice(ctx, b.rm, author)
-		if err != nil {
-			return "", b.names.bot, err
-		}
-		room, _, _ := b.rm.standing()
-		native, err := b.send(ctx, speaker, room, c(prefix).withKey(d.Key, ""), transactionID(d.Key, 0), d.Event.Time)
-		if isRefusal(err) && speaker != b.names.bot && !again {
-			b.rm.setGhost(speaker, false)
-			continue
-		}
-		return native, speaker, err
+// mxid is the user id under which Matrix knows somebody; empty if nobody can be called so.
+func (s *Side) mxid(p gateway.Person) id.UserID {
+	switch {
+	case p.Network != s.deps.Network:
+		return s.names.ghost(p)
+	case saneID(p.ID, '@'):
+		return id.UserID(p.ID)
 	}
+	return ""
+}
+
+// deliver implements lane.
+func (b bridged) deliver(ctx context.Context, d gateway.Delivery, have []gateway.Part) gateway.Outcome {
+	b.rm.attempts.begin(d.Key)
+	parts, gone, err := b.act(ctx, b, d, have)
+	b.rm.attempts.end(d.Key, instruction(err))
+	if err != nil {
+		return b.failed(err)
+	}
+	b.rm.accepted()
+	return gateway.Outcome{Parts: parts, Gone: gone}
+}
+
+// speak implements lane. A ghost that is refused is let in anew once: somebody may have removed it meanwhile.
+func (b bridged) speak(ctx context.Context, v voice, do func(mouth) error) error {
+	for again := false; ; again = true {
+		m, err := b.mouth(ctx, v)
+		if err == nil {
+			err = do(m)
+		}
+		switch {
+		case !isRefusal(err):
+			return err
+		case m.user != "" && m.user != b.names.bot && !again:
+			b.rm.setGhost(m.user, false)
+			continue
+		case m.user == "":
+			m.user = b.names.bot
+		}
+		return b.refused(ctx, v, m.user, err)
+	}
+}
+
+// mouth finds who speaks, and has them be in the room.
+func (b bridged) mouth(ctx context.Context, v voice) (m mouth, err error) {
+	switch {
+	case !v.bot:
+		m.user, m.prefix, err = b.voice(ctx, b.rm, v.person)
+	case !v.person.IsZero():
+		m.user, m.prefix = b.names.bot, displayName(v.person)
+	default:
+		m.user = b.names.bot
+	}
+	if err == nil && v.own && m.user == b.names.bot && !v.person.IsZero() {
+		err = errVoiceGone
+	}
+	m.room, _, _ = b.rm.standing()
+	return m, err
 }

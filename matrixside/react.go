@@ -1,0 +1,155 @@
+package matrixside
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
+	"maunium.net/go/mautrix/id"
+
+	"lockbridge/gateway"
+)
+
+// reactionContent is one reaction (Client-Server API, "Event annotations and reactions").
+type reactionContent struct {
+	Relates *event.RelatesTo `json:"m.relates_to"`
+	Key     *deliveryKey     `json:"org.lockbridge.key"`
+}
+
+// react makes the reactions on a message what they are to be. A ghost shows its person's; the bot, which speaks for
+// several, shows what any of them thinks.
+func (s *Side) react(ctx context.Context, l lane, d gateway.Delivery, r gateway.Reaction) (parts, gone []gateway.Part, err error) {
+	target := nativeOf(r.Target)
+	if target == "" {
+		return nil, nil, nil
+	}
+	err = l.speak(ctx, voice{person: d.Event.Sender, refusal: "you may not react in the Matrix room"}, func(m mouth) error {
+		parts, gone = nil, nil
+		want, have := r.Emoji, r.Have
+		if m.user == s.names.bot {
+			want = union(l, r)
+		}
+		if m.user == s.names.bot || d.Attempt > 0 {
+			standing, err := s.reactionsOf(ctx, m, target)
+			if err != nil {
+				return err
+			}
+			for _, p := range standing {
+				if !slices.ContainsFunc(have, func(h gateway.Part) bool { return h.Native == p.Native }) {
+					parts = append(parts, p)
+				}
+			}
+			// What somebody else showed for this person, the bot or the ghost, is not among them.
+			have = slices.Concat(standing, slices.DeleteFunc(slices.Clone(have), func(h gateway.Part) bool {
+				return is(h, saidByBot) == (m.user == s.names.bot)
+			}))
+		}
+		for _, h := range have {
+			if slices.Contains(want, h.Name) && is(h, saidByBot) == (m.user == s.names.bot) {
+				continue
+			}
+			if err := s.unreact(ctx, m, d, h); err != nil {
+				return err
+			}
+			gone = append(gone, h)
+			parts = slices.DeleteFunc(parts, func(p gateway.Part) bool { return p.Native == h.Native })
+		}
+		for _, emoji := range want {
+			shown := slices.ContainsFunc(have, func(h gateway.Part) bool {
+				return h.Name == emoji && is(h, saidByBot) == (m.user == s.names.bot)
+			})
+			if shown {
+				continue
+			}
+			native, err := s.annotate(ctx, m, target, emoji, d.Key)
+			if err != nil {
+				return err
+			}
+			if native != "" {
+				parts = append(parts, gateway.Part{Name: emoji, Native: string(native), Also: marksOf(native, m.user == s.names.bot, false)})
+			}
+		}
+		return nil
+	})
+	return parts, gone, err
+}
+
+// union is what those think of a message for whom the bot speaks.
+func union(l lane, r gateway.Reaction) (emoji []string) {
+	b, ok := l.(bridged)
+	for _, set := range r.Sets {
+		if ok && !b.rm.isRefused(b.names.ghost(set.Who), b.now()) {
+			continue
+		}
+		for _, e := range set.Emoji {
+			if !slices.Contains(emoji, e) {
+				emoji = append(emoji, e)
+			}
+		}
+	}
+	return emoji
+}
+
+// annotate adds a reaction and returns its event; none if it is there already.
+func (s *Side) annotate(ctx context.Context, m mouth, target id.EventID, emoji, key string) (id.EventID, error) {
+	body, err := encodeJSON(reactionContent{
+		Relates: (&event.RelatesTo{}).SetAnnotation(target, emoji), Key: &deliveryKey{Key: key, Part: emoji},
+	})
+	if err != nil {
+		return "", err
+	}
+	resp, err := s.as(m.user).SendMessageEvent(ctx, m.room, event.EventReaction, body,
+		mautrix.ReqSendEvent{TransactionID: key + "/" + shortHash(emoji), DontEncrypt: true})
+	if errcode(err) == "M_DUPLICATE_ANNOTATION" {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	return resp.EventID, nil
+}
+
+// unreact takes a reaction away, in the voice that added it.
+func (s *Side) unreact(ctx context.Context, m mouth, d gateway.Delivery, h gateway.Part) error {
+	switch {
+	case is(h, saidByBot):
+		m.user = s.names.bot
+	case m.user == s.names.bot:
+		m.user = s.names.ghost(d.Event.Sender)
+	}
+	return s.redact(ctx, m, id.EventID(h.Native), d.Key, "")
+}
+
+const (
+	relationPage  = 100
+	relationPages = 5
+)
+
+// reactionsOf asks the homeserver which reactions one of ours has on a message: what an earlier attempt changed may be
+// known to it alone (Client-Server API, "Relationships API").
+func (s *Side) reactionsOf(ctx context.Context, m mouth, target id.EventID) (parts []gateway.Part, err error) {
+	from := ""
+	for range relationPages {
+		resp, err := s.as(m.user).GetRelations(ctx, m.room, target, &mautrix.ReqGetRelations{
+			RelationType: event.RelAnnotation, EventType: event.EventReaction, From: from, Limit: relationPage,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("ask for the reactions on a message: %w", err)
+		}
+		for _, ev := range resp.Chunk {
+			relates, ok := ev.Content.Raw["m.relates_to"].(map[string]any)
+			if !ok || ev.Sender != m.user {
+				continue
+			}
+			if emoji, ok := relates["key"].(string); ok && emoji != "" {
+				parts = append(parts, gateway.Part{Name: emoji, Native: string(ev.ID), Also: marksOf(ev.ID, m.user == s.names.bot, false)})
+			}
+		}
+		if from = resp.NextBatch; from == "" {
+			break
+		}
+	}
+	return parts, nil
+}
