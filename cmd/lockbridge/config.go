@@ -1,11 +1,13 @@
 package main
 
 import (
+	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -23,6 +25,7 @@ type config struct {
 	HTTP     httpBlock                 `toml:"http"`
 	Log      logBlock                  `toml:"log"`
 	Journal  journalBlock              `toml:"journal"`
+	Media    mediaBlock                `toml:"media"`
 	Direct   map[string]any            `toml:"direct"`
 	Networks map[string]map[string]any `toml:"network"`
 	Bridges  []map[string]any          `toml:"bridge"`
@@ -33,6 +36,9 @@ type config struct {
 	networks []network
 	bridges  []gateway.Bridge
 	direct   gateway.Direct
+
+	allow       []netip.Prefix // [media] allow
+	authorities *x509.CertPool // [media] tls_ca; nil: the system's
 }
 
 type storeBlock struct {
@@ -77,7 +83,7 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 	}
 	cfg := &config{
 		Store: storeBlock{URL: "sqlite:lockbridge.db", Epoch: "lockbridge.epoch"}, HTTP: httpBlock{Listen: "127.0.0.1:8080"}, Log: logBlock{Level: "info", Format: "text"},
-		Journal: defaultJournal(),
+		Journal: defaultJournal(), Media: defaultMedia(),
 	}
 	f := &findings{file: path, unresolved: map[string]bool{}}
 	doc, bad := parseDocument(text)
@@ -102,6 +108,7 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 	cfg.readNetworks(f, kinds)
 	cfg.readDirect(f)
 	cfg.readBridges(f)
+	cfg.checkMedia(f)
 	return cfg, f, nil
 }
 

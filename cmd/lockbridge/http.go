@@ -77,9 +77,13 @@ func answerJSON(w http.ResponseWriter, good bool, answer any) {
 	json.NewEncoder(w).Encode(answer) //nolint:errcheck // the reader is gone
 }
 
+// server answers questions about the process.
+func (m monitor) server() *http.Server {
+	return &http.Server{Handler: m.handler(), ReadTimeout: requestTime, WriteTimeout: requestTime, MaxHeaderBytes: 16 << 10}
+}
+
 // serve answers on l until ctx ends. Requests under way may end for a second.
-func serve(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadTimeout: requestTime, WriteTimeout: requestTime, MaxHeaderBytes: 16 << 10}
+func serve(ctx context.Context, l net.Listener, s *http.Server) error {
 	stop := context.AfterFunc(ctx, func() {
 		end, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

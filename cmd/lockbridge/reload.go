@@ -87,6 +87,7 @@ func (c *config) changes(now *config) []string {
 	note("http", c.HTTP, now.HTTP)
 	note("log", c.Log, now.Log)
 	note("journal", c.Journal, now.Journal)
+	note("media", c.Media, now.Media)
 	note("direct", c.Direct, now.Direct)
 	names := append(c.networkNames(), now.networkNames()...)
 	slices.Sort(names)

@@ -140,17 +140,21 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 		defer listener.Close()
 		log.Info("http listens", "address", listener.Addr().String())
 	}
+	files, err := c.newMedia(st, log)
+	if err != nil {
+		return err
+	}
 	status := gateway.NewStatus(c.namesHere(), log)
 	owner := newOwnership(st, st.Ping, status, time.Now, log)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newOwnerMetric(owner.states), newBacklogMetric(st.Stats, time.Now, log), newBuildMetric())
-	sides, err := c.buildSides(st, owner, registry, log)
+	sides, err := c.buildSides(st, owner, registry, carrier(files), log)
 	if err != nil {
 		return err
 	}
 	gw := gateway.New(gateway.Config{
 		Journal: st, Leases: owner, Bridges: c.bridges, Direct: c.direct, Sides: sides, Status: status, Log: log, Metrics: registry, Rand: rand.Reader, Now: time.Now,
-		MaxAge: c.Journal.MaxAge, LaneLimit: c.Journal.LaneLimit,
+		MaxAge: c.Journal.MaxAge, LaneLimit: c.Journal.LaneLimit, Media: carrier(files),
 	})
 	log.Info("lockbridge starts", "version", fullVersion(), "networks", c.namesHere(), "bridges", len(c.bridges))
 	// The store and the monitor stay until the gateway has drained, and end it when they fail.
@@ -159,9 +163,15 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 	group.Go(func() error { defer done(); return gw.Run(running) })
 	group.Go(func() error { return st.Run(behind) })
 	group.Go(func() error { r.run(running, reread, gw.SetBridges); return nil })
+	if files != nil {
+		group.Go(func() error { return files.Run(behind) })
+		if c.Media.Listen != "" {
+			group.Go(func() error { return c.serveLinks(behind, files.Handler(), log) })
+		}
+	}
 	if listener != nil {
 		m := monitor{ping: st.Ping, networks: owner.states, metrics: registry}
-		group.Go(func() error { return serve(behind, listener, m.handler()) })
+		group.Go(func() error { return serve(behind, listener, m.server()) })
 	}
 	err = group.Wait()
 	log.Info("stopped")
@@ -179,7 +189,7 @@ func (c *config) namesHere() []string {
 	return names
 }
 
-func (c *config) buildSides(st *store.Store, owner *ownership, registry prometheus.Registerer, log *slog.Logger) (map[string]gateway.Side, error) {
+func (c *config) buildSides(st *store.Store, owner *ownership, registry prometheus.Registerer, files gateway.Media, log *slog.Logger) (map[string]gateway.Side, error) {
 	sides := map[string]gateway.Side{}
 	epochs, all := &epochFile{path: c.Store.Epoch}, c.networkKinds()
 	for _, n := range c.networks {
@@ -192,7 +202,7 @@ func (c *config) buildSides(st *store.Store, owner *ownership, registry promethe
 			Direct: c.direct, Find: func(ctx context.Context, who gateway.Person) (gateway.Person, error) {
 				return owner.find(ctx, sides, all, who)
 			},
-			CatchUp: c.Journal.CatchUp,
+			CatchUp: c.Journal.CatchUp, Media: files,
 		}
 		if epochs.path != "" {
 			deps.Epoch = epochs.of(n.name)

@@ -7,6 +7,7 @@ import (
 	"os"
 
 	"lockbridge/gateway"
+	"lockbridge/gateway/media"
 	"lockbridge/ircside"
 	"lockbridge/matrixside"
 	"lockbridge/xmppside"
@@ -18,6 +19,10 @@ type kind struct {
 	encrypts bool   // its side can seal rooms end to end
 	address  string // the key of its block that says where its server is
 	parse    func(gateway.Block) (builder, []gateway.Problem)
+	// textOnly: its rooms show no files, so people there get links.
+	textOnly bool
+	// files fetches what only the network's own server gives out; nil where there is no such thing.
+	files func(gateway.Block) (media.Source, error)
 	// register writes what the network's server must know about us, unless it exists; compare reports where that file
 	// is missing, or how it differs from the block. Both nil where there is no such file.
 	register func(gateway.Block) (path string, written bool, err error)
@@ -33,8 +38,8 @@ type builder func(gateway.Deps) (gateway.Side, error)
 func kinds() map[string]kind {
 	return map[string]kind{
 		"xmpp":   {name: "xmpp", encrypts: true, address: "server", parse: reads(xmppside.Parse, xmppside.New), keys: xmppKeys},
-		"matrix": {name: "matrix", address: "homeserver", parse: reads(matrixside.Parse, matrixside.New), register: registerMatrix, compare: compareMatrix},
-		"irc":    {name: "irc", address: "server", parse: reads(ircside.Parse, ircside.New)},
+		"matrix": {name: "matrix", address: "homeserver", parse: reads(matrixside.Parse, matrixside.New), register: registerMatrix, compare: compareMatrix, files: matrixFiles},
+		"irc":    {name: "irc", textOnly: true, address: "server", parse: reads(ircside.Parse, ircside.New)},
 	}
 }
 
@@ -49,6 +54,11 @@ func reads[C any, S gateway.Side](parse func(gateway.Block) (C, []gateway.Proble
 func xmppKeys(b gateway.Block, state func(own ...string) gateway.State) (*xmppside.Operator, error) {
 	cfg, _ := xmppside.Parse(b)
 	return xmppside.NewOperator(cfg, state(xmppside.OperatorKey))
+}
+
+func matrixFiles(b gateway.Block) (media.Source, error) {
+	cfg, _ := matrixside.Parse(b)
+	return matrixside.NewFiles(cfg)
 }
 
 func registerMatrix(b gateway.Block) (path string, written bool, err error) {
