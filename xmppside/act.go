@@ -13,6 +13,8 @@ func (s *Side) act(ctx context.Context, l *link, r *room, d *gateway.Delivery) e
 		return s.tell(l, r, b)
 	case gateway.Membership:
 		return s.follow(ctx, l, r, b)
+	case gateway.RoomState:
+		return s.setTopic(ctx, l, r, d.Key, b)
 	}
 	return gateway.Dropf("an XMPP room cannot show this")
 }
@@ -31,7 +33,7 @@ func (s *Side) follow(ctx context.Context, l *link, r *room, b gateway.Membershi
 	var err error
 	switch b.Change {
 	case gateway.Leave, gateway.Kick, gateway.Ban:
-		err = s.dismiss(ctx, l, r, b.Who)
+		err = s.dismiss(ctx, l, r, b)
 	case gateway.Join:
 		if r.conf().Puppets == gateway.PuppetsAll {
 			_, err = s.voiceFor(ctx, l, r, b.Who)

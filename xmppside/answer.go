@@ -63,7 +63,7 @@ func (s *Side) reply(ctx context.Context, iq *node) []*node {
 	case payload.space == nsVersion && get:
 		return []*node{result(iq, el(nsVersion, "query").add(el(nsVersion, "name").say("Lockbridge")))}
 	case payload.space == nsVCard && get && !full && !domain:
-		return []*node{result(iq, s.vCard(bare(to)))}
+		return []*node{result(iq, s.vCard(ctx, bare(to)))}
 	case payload.space == nsPubSub && !domain: // of an occupant's full address, too: Profanity asks that one
 		return s.pubsub(ctx, iq, payload)
 	case payload.space == nsPubSubOwn && !full && !domain:
@@ -89,7 +89,7 @@ func (s *Side) nameOf(jid string) string {
 	return s.cfg.Nick
 }
 
-func (s *Side) vCard(jid string) *node {
+func (s *Side) vCard(ctx context.Context, jid string) *node {
 	name := s.nameOf(jid)
-	return el(nsVCard, "vCard").add(el(nsVCard, "FN").say(name), el(nsVCard, "NICKNAME").say(name))
+	return el(nsVCard, "vCard").add(el(nsVCard, "FN").say(name), el(nsVCard, "NICKNAME").say(name), photoCard(s.portrait(ctx, jid)))
 }

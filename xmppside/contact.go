@@ -150,7 +150,7 @@ func (s *Side) readContact(ctx context.Context, l *link, it item, p *node, b *ba
 
 // available is the presence of an address of ours.
 func (s *Side) available(own, to string) *node {
-	return el("", "presence", "from", own+"/"+resource, "to", to).add(s.statusNode(own), s.capsNode())
+	return el("", "presence", "from", own+"/"+resource, "to", to).add(s.statusNode(own), s.capsNode(), s.photoNode(own))
 }
 
 // readSubscription takes in a step of the handshake by which two addresses see each other's presence (RFC 6121, section

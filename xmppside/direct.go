@@ -57,6 +57,7 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 	}
 	if !in.content.says() {
 		s.readReceipt(m)
+		s.readDirectPassing(r, m, own, b)
 		return
 	}
 	var refusal string
@@ -145,6 +146,12 @@ func (in *incomingDirect) read(ctx context.Context) (*gateway.Event, error) {
 	if ev == nil || err != nil {
 		return nil, err
 	}
+	if !ev.Expires.IsZero() {
+		if in.with.IsZero() || in.refused(ev) {
+			return nil, nil
+		}
+		return ev, nil
+	}
 	if in.with.IsZero() {
 		in.then(func() { in.help(ev.Sealed.Protection != gateway.Plain) })
 		return nil, nil
@@ -220,7 +227,9 @@ func (in *incomingDirect) open(ctx context.Context) (*gateway.Event, error) {
 		}}, nil
 	case c.hasBody:
 		c.retracts = "" // a server could make a message vanish by it
-	case !got.proven || c.retracts == "":
+	case got.proven && c.retracts == "":
+		return s.enclosedPassing(c.tells, in.at(), in.from), nil
+	case !got.proven:
 		return nil, nil
 	}
 	return in.event(c, got.text(), got.sealing()), nil

@@ -14,7 +14,7 @@ const capsURI = "https://lockbridge.example/caps"
 // occupantFeatures is what our occupants' full JIDs understand. The +notify one asks servers for the device lists of
 // people who let us subscribe to their presence (XEP-0163, section 4.1).
 func (s *Side) occupantFeatures() []string {
-	out := []string{nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC, nsCorrect, nsReply, nsRetract, nsReceipts}
+	out := []string{nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC, nsCorrect, nsReply, nsRetract, nsReceipts, nsStates, nsMarkers}
 	for _, v := range s.versions {
 		out = append(out, v.Namespace(), listNode(v)+"+notify")
 	}

@@ -119,7 +119,7 @@ func (r *room) enter(ctx context.Context, l *link) error {
 func (r *room) joinGateway(ctx context.Context, l *link, history *node) error {
 	nick := r.side.cfg.Nick
 	r.mu.Lock()
-	r.staged, r.tellsHistory, r.told = map[string]*occupant{}, true, 0
+	r.staged, r.tellsHistory, r.toldSubject, r.told = map[string]*occupant{}, true, false, 0
 	r.mu.Unlock()
 	for {
 		err := r.join(ctx, l, r.side.self, nick, history)
@@ -140,8 +140,10 @@ func (r *room) join(ctx context.Context, l *link, who, nick string, history *nod
 	if r.conf().Password != "" {
 		x.add(el(nsMUC, "password").say(r.conf().Password))
 	}
+	r.expect([]string{nick}, true)
+	defer r.expect([]string{nick}, false)
 	return r.awaitAnswer(ctx, who, func() error {
-		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(x, r.side.capsNode()))
+		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(x, r.side.capsNode(), r.side.photoNode(who)))
 	})
 }
 

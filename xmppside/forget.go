@@ -35,7 +35,7 @@ func (s *Side) forgetPuppet(ctx context.Context, who gateway.Person) error {
 		r := s.carried().byJID[jid]
 		switch {
 		case r != nil && l != nil:
-			if err := s.dismiss(ctx, l, r, who); err != nil {
+			if err := s.dismiss(ctx, l, r, gateway.Membership{Who: who}); err != nil {
 				return err
 			}
 		case st.Granted:

@@ -160,8 +160,10 @@ func (r *room) rename(ctx context.Context, l *link, who, nick string) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, joinLimit)
 	defer cancel()
+	r.expect([]string{nick}, true)
+	defer r.expect([]string{nick}, false)
 	return r.awaitAnswer(ctx, who, func() error {
-		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(r.side.capsNode()))
+		return l.send(el("", "presence", "from", who+"/"+resource, "to", r.jid+"/"+nick).add(r.side.capsNode(), r.side.photoNode(who)))
 	})
 }
 

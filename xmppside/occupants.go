@@ -23,6 +23,7 @@ type occupant struct {
 	id          string // occupant-id (XEP-0421), "" where the room gives none
 	affiliation string
 	role        string
+	photo       string // SHA-1 of their picture, in hex, as they say (XEP-0153); "" none
 }
 
 // The status codes of XEP-0045 that mean something to us.
@@ -30,7 +31,11 @@ const (
 	statusSelf       = "110"
 	statusNonAnon    = "100"
 	statusConfigured = "104"
+	statusBanned     = "301"
 	statusRenamed    = "303"
+	statusKicked     = "307"
+	statusShutdown   = "332"
+	statusTechnical  = "333"
 )
 
 func statuses(x *node) []string {
@@ -54,8 +59,9 @@ func hasSelfStatus(raw []byte) bool {
 }
 
 // presence takes in a presence of the room. Every occupant of ours gets everybody's; those of the gateway's occupant
-// make the table, from the others only what concerns themselves matters.
-func (r *room) presence(l *link, p *node) {
+// make the table, from the others only what concerns themselves matters. It returns how those who are there by
+// themselves have changed.
+func (r *room) presence(l *link, p *node) (changes []moved) {
 	who, nick := bare(p.get("to")), resourceOf(p.get("from"))
 	x := p.child(nsMUCUser, "x")
 	codes := statuses(x)
@@ -64,50 +70,58 @@ func (r *room) presence(l *link, p *node) {
 	defer r.mu.Unlock()
 	defer r.changedLocked()
 	if p.get("type") == "error" {
+		delete(r.coming, nick)
 		r.answerJoinLocked(who, errorOf(p))
-		return
+		return nil
+	}
+	if self && p.get("type") != "unavailable" {
+		r.mine[who], r.ours[nick] = nick, who
+		delete(r.coming, nick)
 	}
 	if who == r.side.self {
-		r.noteOccupantLocked(p, x, nick)
+		changes = r.noteOccupantLocked(p, x, nick)
 	}
-	if !self {
-		return
-	}
-	if p.get("type") == "unavailable" {
+	switch {
+	case !self:
+		return changes
+	case p.get("type") == "unavailable":
 		r.selfGoneLocked(who, nick, x, codes)
-		return
-	}
-	r.mine[who], r.ours[nick] = nick, who
-	if who == r.side.self {
-		r.selfEnteredLocked(nick, x, codes)
+		return changes
+	case who == r.side.self:
+		changes = r.selfEnteredLocked(nick, x, codes)
 		r.on = l
 	}
 	r.answerJoinLocked(who, nil)
+	return changes
 }
 
 // noteOccupantLocked keeps the table of occupants and affiliations. ejabberd sends a first presence from the bare room
 // address without an item.
-func (r *room) noteOccupantLocked(p, x *node, nick string) {
+func (r *room) noteOccupantLocked(p, x *node, nick string) []moved {
 	item := x.child(nsMUCUser, "item")
 	if nick == "" || item == nil {
-		return
+		return nil
 	}
 	real := strings.Clone(normalBare(item.get("jid")))
 	if real != "" {
 		r.affiliateLocked(real, strings.Clone(item.get("affiliation")))
 	}
 	if p.get("type") == "unavailable" {
+		gone := r.occupants[nick]
 		delete(r.occupants, nick)
 		delete(r.staged, nick)
 		if nick == r.side.cfg.Nick {
 			r.poke() // it may be ours again
 		}
-		return
+		if gone == nil || r.staged != nil || !r.nativeLocked(gone) {
+			return nil
+		}
+		return r.wentLocked(gone, p, x)
 	}
 	nick = strings.Clone(nick) // which is a part of its stanza, like all that a parser returns
 	o := &occupant{
 		nick: nick, real: real, full: strings.Clone(item.get("jid")), id: strings.Clone(r.occupantIDLocked(p)),
-		affiliation: strings.Clone(item.get("affiliation")), role: strings.Clone(item.get("role")),
+		affiliation: strings.Clone(item.get("affiliation")), role: strings.Clone(item.get("role")), photo: strings.Clone(photoOf(p)),
 	}
 	if domainOf(real) == r.side.domain {
 		r.ours[nick] = real
@@ -125,6 +139,16 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) {
 	if o.id != "" && real != "" && len(r.realOf) < maxOccupants {
 		r.realOf[o.id] = real
 	}
+	if !r.nativeLocked(o) {
+		return nil
+	}
+	if o.photo != "" && r.side.faces.of(o.photo) == "" {
+		r.side.wantFace(r.jid, r.fullSelf(), r.jid+"/"+nick, o.photo)
+	}
+	if r.staged != nil {
+		return nil
+	}
+	return r.cameLocked(o)
 }
 
 // occupantIDLocked is the id that the room gave an occupant. Where the room gives none, whoever writes one forges it.
@@ -149,14 +173,16 @@ func (r *room) affiliateLocked(real, affiliation string) {
 	}
 }
 
-func (r *room) selfEnteredLocked(nick string, x *node, codes []string) {
+func (r *room) selfEnteredLocked(nick string, x *node, codes []string) (changes []moved) {
 	r.nick = nick
 	r.rank = x.child(nsMUCUser, "item").get("affiliation")
 	r.nonAnonymous = r.nonAnonymous || slices.Contains(codes, statusNonAnon)
 	if r.staged != nil {
 		r.occupants, r.staged = r.staged, nil
+		changes = r.listedLocked()
 	}
 	r.joined, r.destroyed, r.successor = true, false, ""
+	return changes
 }
 
 // enteredOn reports whether the gateway has entered the room on this connection. A server that has not noticed yet that
@@ -251,6 +277,9 @@ func (r *room) senderOf(m *message, delayed bool) sender {
 		s.ours = s.real
 	}
 	s.person = r.personLocked(s, id)
+	if o != nil && o.id == id && !(delayed && id == "") {
+		s.person.Avatar = r.side.faces.of(o.photo)
+	}
 	return s
 }
 

@@ -21,6 +21,7 @@ type puppet struct {
 	Rooms  map[string]stay `json:"rooms,omitempty"` // by room, where it is an occupant
 	Device bool            `json:"device,omitempty"`
 	Spoke  bool            `json:"spoke,omitempty"` // it has sealed something
+	Photo  photo           `json:"photo,omitzero"`
 }
 
 // stay is a puppet's presence in a room.
@@ -138,6 +139,9 @@ func (s *Side) load(ctx context.Context) error {
 		}
 		s.people.set(p)
 	}
+	if err := s.loadFaces(ctx); err != nil {
+		return err
+	}
 	if err := s.checkEpoch(ctx); err != nil {
 		return err
 	}
@@ -222,6 +226,7 @@ func (s *Side) voiceFor(ctx context.Context, l *link, r *room, person gateway.Pe
 	if _, in := p.Rooms[r.jid]; !in && len(s.people.in(r.jid)) >= r.conf().MaxPuppets {
 		return relay, nil
 	}
+	s.wear(ctx, l, person)
 	if known && r.nickIn(p.JID) != "" && (p.Device || !r.conf().Seal) && (person.Name == "" || p.Rooms[r.jid].Name == person.Name) {
 		return voice{jid: p.JID}, nil
 	}
@@ -309,6 +314,7 @@ func (s *Side) restorePuppets(ctx context.Context, l *link, r *room, which func(
 		return nil
 	}
 	var joins []*node
+	var nicks []string
 	for _, p := range s.people.in(r.jid) {
 		if p.Rooms[r.jid].Nick == "" || !which(p.JID) {
 			continue // it never came in, or is in
@@ -317,17 +323,20 @@ func (s *Side) restorePuppets(ctx context.Context, l *link, r *room, which func(
 		if r.conf().Password != "" {
 			x.add(el(nsMUC, "password").say(r.conf().Password))
 		}
-		joins = append(joins, el("", "presence", "from", p.JID+"/"+resource, "to", r.jid+"/"+p.Rooms[r.jid].Nick).add(x, s.capsNode()))
+		nicks = append(nicks, p.Rooms[r.jid].Nick)
+		joins = append(joins, el("", "presence", "from", p.JID+"/"+resource, "to", r.jid+"/"+p.Rooms[r.jid].Nick).add(x, s.capsNode(), s.photoNode(p.JID)))
 	}
 	if len(joins) == 0 {
 		return nil
 	}
+	r.expect(nicks, true)
 	return l.send(joins...)
 }
 
-// dismiss takes a person's puppet out of the room: its membership first, so that nobody seals for it any more.
-func (s *Side) dismiss(ctx context.Context, l *link, r *room, person gateway.Person) error {
-	p, known := s.people.of(person)
+// dismiss takes the puppet of somebody who left out of the room: its membership first, so that nobody seals for it any
+// more.
+func (s *Side) dismiss(ctx context.Context, l *link, r *room, b gateway.Membership) error {
+	p, known := s.people.of(b.Who)
 	st, in := p.Rooms[r.jid]
 	if !known || !in {
 		return nil
@@ -338,14 +347,32 @@ func (s *Side) dismiss(ctx context.Context, l *link, r *room, person gateway.Per
 		}
 	}
 	if nick := r.nickIn(p.JID); nick != "" {
-		if err := l.send(r.leaving(p.JID, nick)); err != nil {
+		if err := l.send(r.leaving(p.JID, nick).add(partingWord(b))); err != nil {
 			return err
 		}
 		r.lost(p.JID)
 	}
-	_, err := s.editPuppet(ctx, person, func(_ context.Context, p *puppet) error {
+	_, err := s.editPuppet(ctx, b.Who, func(_ context.Context, p *puppet) error {
 		delete(p.Rooms, r.jid)
 		return nil
 	})
 	return err
+}
+
+// partingWord says why somebody is gone; nil if that is not known.
+func partingWord(b gateway.Membership) *node {
+	word := b.Reason
+	if how := map[gateway.Change]string{gateway.Kick: "kicked", gateway.Ban: "banned"}[b.Change]; how != "" {
+		word = how
+		if !b.By.IsZero() {
+			word += " by " + gateway.CleanName(b.By.Label())
+		}
+		if b.Reason != "" {
+			word += ": " + b.Reason
+		}
+	}
+	if word == "" {
+		return nil
+	}
+	return el("", "status").say(word)
 }

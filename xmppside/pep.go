@@ -134,7 +134,11 @@ func wantsItem(wants []*node, id string) bool {
 
 // item is a node's one item, by its name and payload; nil when there is no such node.
 func (s *Side) item(ctx context.Context, own, name string) (id string, payload *node, err error) {
-	if name == nsNick {
+	switch name {
+	case nsAvatarMeta, nsAvatarData:
+		id, payload = s.avatarItem(ctx, own, name)
+		return id, payload, nil
+	case nsNick:
 		return currentItem, el(nsNick, "nick").say(s.nameOf(own)), nil
 	}
 	if !s.publishes(own) {
@@ -350,13 +354,13 @@ func (s *Side) sendLastItem(ctx context.Context, l *link, own string, p *node) {
 			return
 		}
 		for _, f := range iq.child(nsDiscoInfo, "query").all(nsDiscoInfo, "feature") {
-			if name, ok := strings.CutSuffix(f.get("var"), "+notify"); ok && (name == nodeList || name == nodeListTwo || name == nsNick) {
+			if name, ok := strings.CutSuffix(f.get("var"), "+notify"); ok && (name == nodeList || name == nodeListTwo || name == nsNick || name == nsAvatarMeta) {
 				wants = append(wants, name)
 			}
 		}
 		s.devices.setCaps(of, wants)
 	}
-	last := []string{nsNick}
+	last := []string{nsNick, nsAvatarMeta}
 	for _, v := range s.versions {
 		last = append(last, listNode(v))
 	}

@@ -76,6 +76,10 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 		close(it.passed)
 		return
 	}
+	if it.face != "" {
+		s.readFace(it.face, b)
+		return
+	}
 	if it.met != "" {
 		s.readMet(ctx, l, it.met, b)
 		return
@@ -91,7 +95,7 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	r := s.roomOf(m.get("from"))
 	switch {
 	case it.presence && r != nil:
-		r.presence(l, m.node)
+		s.readPresence(l, r, m.node, b)
 	case it.presence:
 		s.readContact(ctx, l, it, m.node, b)
 	case m.get("type") == "error":
@@ -177,10 +181,7 @@ func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 func (s *Side) take(what said, b *batch) {
 	r, m, c := what.room, what.message, what.content
 	if c.subject {
-		b.then(func() { // the subject ends a join's history
-			r.historyRead()
-			r.mendAll(what.link)
-		})
+		s.readSubject(what, b)
 		return
 	}
 	if c.delayed && m.archive == "" {
@@ -195,6 +196,9 @@ func (s *Side) take(what said, b *batch) {
 			At: r.conf().Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Old: c.delayed, Read: in.read,
 		})
 		b.then(in.finish)
+		s.saidSo(what, b)
+	} else if what.from.ours == "" {
+		s.readPassing(what, b)
 	}
 	switch {
 	case m.archive != "": // in order, like what is said live; a join's history is not, while there is an archive

@@ -35,7 +35,7 @@ func (r *room) adjust(ctx context.Context, l *link) {
 // dismissAll takes all puppets out of a room.
 func (s *Side) dismissAll(ctx context.Context, l *link, r *room) {
 	for _, p := range s.people.in(r.jid) {
-		if err := s.dismiss(ctx, l, r, p.Person); err != nil {
+		if err := s.dismiss(ctx, l, r, gateway.Membership{Who: p.Person}); err != nil {
 			if ctx.Err() == nil {
 				r.log.Warn("a puppet could not leave", "of", p.Person.ID, "err", err)
 			}

@@ -29,6 +29,8 @@ type room struct {
 	ready  bool  // and has read the history since it was last there
 	// tellsHistory: from a join on, until the subject ends it.
 	tellsHistory bool
+	toldSubject  bool   // since then
+	subject      string // as the room showed it last
 	nick         string // its nick
 	rank         string // its affiliation
 	outBy        []string
@@ -36,6 +38,8 @@ type room struct {
 	staged       map[string]*occupant // those of a join under way
 	ours         map[string]string    // nick to our bare JID
 	mine         map[string]string    // our bare JID to nick
+	coming       map[string]bool      // nicks that occupants of ours are about to take
+	present      map[string]there     // of whom others know that they are there, by Person.ID
 	realOf       map[string]string    // occupant-id to real bare JID
 	affiliated   map[string]string    // real bare JID to owner, admin, member
 	learning     map[string]string    // the same, while the lists are read anew
@@ -79,7 +83,7 @@ type room struct {
 }
 
 func newRoom(s *Side, conf gateway.Room, jid string) *room {
-	r := &room{side: s, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, authors: map[string]string{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
+	r := &room{side: s, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, coming: map[string]bool{}, present: map[string]there{}, authors: map[string]string{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
 	r.asked.Store(&conf)
 	r.forget()
 	return r

@@ -34,6 +34,8 @@ type Side struct {
 	followers followers
 	whispers  whispers
 	uploads   uploads
+	typists   typists
+	faces     faces
 
 	rooms    atomic.Pointer[carried]
 	carrying sync.Mutex // one at a time changes them
@@ -107,6 +109,9 @@ func (s *Side) Caps(room gateway.Address) gateway.Caps {
 	case gateway.PuppetsAll:
 		caps.Members = gateway.AllMembers
 	}
+	conf := r.conf()
+	s.passes(&caps, false, conf.Puppets != gateway.PuppetsNone && (!conf.Seal || conf.KeepMetadata))
+	caps.Room = conf.Topic && !conf.Seal
 	return caps
 }
 

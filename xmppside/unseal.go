@@ -284,6 +284,8 @@ func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, 
 		return in.refuse(ctx, toldDistrusted, "the key of the device that sealed it is distrusted by whoever runs this bridge")
 	case got.proven && c.retracts != "" && !c.hasBody:
 		return in.retract(author, c), nil
+	case !c.hasBody && got.proven:
+		return in.side.enclosedPassing(c.tells, r.conf().Address, author), nil
 	case !c.hasBody:
 		return nil, nil
 	}

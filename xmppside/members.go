@@ -1,0 +1,210 @@
+package xmppside
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"slices"
+	"strings"
+
+	"lockbridge/gateway"
+)
+
+// maxHere is how many people are named to those who ask who is in a room.
+const maxHere = 200
+
+// there is somebody in a room of whom other networks have been told.
+type there struct {
+	nick string
+	who  gateway.Person
+}
+
+// moved is a change of who is in a room; was is who it was before, of a Rename.
+type moved struct {
+	gateway.Membership
+	was gateway.Person
+}
+
+// nativeLocked reports whether an occupant is none of ours, not even one that is coming in just now.
+func (r *room) nativeLocked(o *occupant) bool {
+	_, ours := r.ours[o.nick]
+	return !ours && !r.coming[o.nick] && domainOf(o.real) != r.side.domain
+}
+
+// whoLocked is an occupant as other networks know them.
+func (r *room) whoLocked(o *occupant) gateway.Person {
+	p := r.personLocked(sender{nick: o.nick, real: o.real}, o.id)
+	p.Avatar = r.side.faces.of(o.photo)
+	return p
+}
+
+// expect notes that occupants of ours are about to take nicks, or are not any more: a room that hides addresses shows
+// them like anybody before it answers them.
+func (r *room) expect(nicks []string, coming bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, nick := range nicks {
+		if coming {
+			r.coming[nick] = true
+		} else {
+			delete(r.coming, nick)
+		}
+	}
+}
+
+// listedLocked tells what has changed between what others know and the list that a join brought.
+func (r *room) listedLocked() (out []moved) {
+	now := map[string]there{}
+	for _, nick := range slices.Sorted(maps.Keys(r.occupants)) {
+		o := r.occupants[nick]
+		if !r.nativeLocked(o) {
+			continue
+		}
+		t := there{nick, r.whoLocked(o)}
+		was, known := r.present[t.who.ID]
+		if known && was.nick != nick && r.isLocked(was.nick, t.who.ID) {
+			t = there{was.nick, r.whoLocked(r.occupants[was.nick])} // they are there under several nicks
+		}
+		if _, twice := now[t.who.ID]; twice {
+			continue
+		}
+		now[t.who.ID] = t
+		out = append(out, compared(was, t, true)...)
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.present)) {
+		if _, still := now[id]; !still {
+			out = append(out, moved{Membership: gateway.Membership{Who: r.present[id].who, Change: gateway.Leave, Quiet: true}})
+		}
+	}
+	r.present = now
+	return out
+}
+
+// compared tells how somebody has changed; was is nobody if they have just come.
+func compared(was, now there, quiet bool) []moved {
+	m := moved{Membership: gateway.Membership{Who: now.who, Change: gateway.Join, Quiet: quiet}}
+	if !was.who.IsZero() {
+		if was.who.Name == now.who.Name && (now.who.Avatar == "" || now.who.Avatar == was.who.Avatar) {
+			return nil
+		}
+		m.Change, m.was = gateway.Rename, was.who
+	}
+	return []moved{m}
+}
+
+// isLocked reports whether the occupant of a nick is that person.
+func (r *room) isLocked(nick, id string) bool {
+	o := r.occupants[nick]
+	return o != nil && r.personLocked(sender{nick: nick, real: o.real}, o.id).ID == id
+}
+
+// cameLocked tells of a native occupant who has come or changed.
+func (r *room) cameLocked(o *occupant) []moved {
+	now := there{o.nick, r.whoLocked(o)}
+	was := r.present[now.who.ID]
+	if was.nick != "" && was.nick != o.nick && r.isLocked(was.nick, now.who.ID) || len(r.present) >= maxOccupants && was.nick == "" {
+		return nil
+	}
+	r.present[now.who.ID] = now
+	return compared(was, now, false)
+}
+
+// wentLocked tells of a native occupant who is no longer in the table under that nick (XEP-0045, section 17.7 lists the
+// codes).
+func (r *room) wentLocked(o *occupant, p, x *node) []moved {
+	was, known := r.present[r.personLocked(sender{nick: o.nick, real: o.real}, o.id).ID]
+	if !known || was.nick != o.nick {
+		return nil
+	}
+	id, codes, item := was.who.ID, statuses(x), x.child(nsMUCUser, "item")
+	if next := item.get("nick"); slices.Contains(codes, statusRenamed) && next != "" {
+		renamed := occupant{nick: strings.Clone(next), real: o.real, id: o.id, photo: o.photo}
+		if now := r.whoLocked(&renamed); now.ID == id {
+			r.present[id] = there{renamed.nick, now}
+			return compared(was, r.present[id], false)
+		}
+	}
+	for nick, other := range r.occupants {
+		if r.isLocked(nick, id) { // they are there under another nick as well
+			r.present[id] = there{nick, r.whoLocked(other)}
+			return compared(was, r.present[id], false)
+		}
+	}
+	delete(r.present, id)
+	m := gateway.Membership{Who: was.who, Change: gateway.Leave, Reason: cleanReason(cmp.Or(item.child(nsMUCUser, "reason").said(), p.child(p.space, "status").said()))}
+	switch {
+	case slices.Contains(codes, statusBanned):
+		m.Change, m.By = gateway.Ban, r.actorLocked(item)
+	case slices.Contains(codes, statusShutdown):
+		m.Quiet = true // with everybody else
+	case slices.Contains(codes, statusKicked) && !slices.Contains(codes, statusTechnical):
+		m.Change, m.By = gateway.Kick, r.actorLocked(item)
+	}
+	return []moved{{Membership: m}}
+}
+
+// actorLocked is who put somebody out, by their nick alone: the real address that a room may show its admins beside it
+// must not leave the room.
+func (r *room) actorLocked(item *node) gateway.Person {
+	nick := item.child(nsMUCUser, "actor").get("nick")
+	if o := r.occupants[nick]; o != nil && r.nativeLocked(o) {
+		p := r.whoLocked(o)
+		p.Avatar = ""
+		return p
+	}
+	return gateway.Person{}
+}
+
+// cleanReason makes a reason fit for one line.
+func cleanReason(s string) string {
+	return gateway.Shorten(strings.Join(strings.Fields(gateway.Clean(s)), " "), gateway.MaxReason)
+}
+
+// readPresence takes in a presence of a room, and tells who came and went.
+func (s *Side) readPresence(l *link, r *room, p *node, b *batch) {
+	for _, m := range r.presence(l, p) {
+		s.tellMoved(r, m, b)
+	}
+	if r.has(&r.joined) {
+		s.seekFaces(l, r.jid)
+	}
+}
+
+func (s *Side) tellMoved(r *room, m moved, b *batch) {
+	ev := gateway.Event{Sender: m.Who, Time: s.now(), Body: m.Membership}
+	switch {
+	case !m.By.IsZero():
+		ev.Sender = m.By
+	case m.Change == gateway.Rename:
+		ev.Sender = m.was
+	}
+	at := r.conf().Address
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: at, Read: func(context.Context) (*gateway.Event, error) { return &ev, nil }})
+	switch m.Change {
+	case gateway.Leave, gateway.Kick, gateway.Ban:
+		s.pass(b, at, m.Who, gateway.Typing{})
+	}
+}
+
+// Here implements gateway.Roster.
+func (s *Side) Here(room gateway.Address) []gateway.Person {
+	r := s.carried().byName[room.ID]
+	if r == nil {
+		return nil
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.joined {
+		return nil
+	}
+	byID := map[string]gateway.Person{}
+	for _, o := range r.occupants {
+		if p := r.whoLocked(o); r.nativeLocked(o) && len(byID) < maxOccupants {
+			byID[p.ID] = p
+		}
+	}
+	out := slices.SortedFunc(maps.Values(byID), func(a, b gateway.Person) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
+	})
+	return out[:min(len(out), maxHere)]
+}
