@@ -2,8 +2,14 @@ package xmppside
 
 import (
 	"context"
+	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
 	"strconv"
 	"strings"
 
@@ -17,15 +23,6 @@ type shared struct {
 	cipher *gateway.Cipher // nil: it lies there as it is
 	sum    []byte          // SHA-256 of the file, nil where it was not seen
 	thumb  string          // where its Thumb lies; "" nowhere
-}
-
-// share brings files where those can fetch them whom they are meant for, by own, the bare JID of the address of ours that
-// says them.
-func (s *Side) share(_ context.Context, _ *link, _ string, files []gateway.File, _ bool) ([]shared, error) {
-	if len(files) > 0 {
-		return nil, gateway.Dropf("files are not carried to XMPP")
-	}
-	return nil, nil
 }
 
 // body is the text of the message that shares the file, all of it: clients show a file only then. A sealed one is named
@@ -103,4 +100,96 @@ func (f shared) data() *node {
 // escapeBlurhash writes a blurhash into a URI (RFC 2397): its alphabet has signs that mean something there.
 func escapeBlurhash(s string) string {
 	return strings.NewReplacer("%", "%25", "#", "%23", "?", "%3F", "[", "%5B", "]", "%5D", "{", "%7B", "}", "%7D", "^", "%5E", "|", "%7C").Replace(s)
+}
+
+var errNoFiles = errors.New("files are switched off")
+
+// maxThumb is the largest thumbnail that is uploaded, in bytes.
+const maxThumb = 128 << 10
+
+// share uploads files for own, a bare JID of ours, once for all who are to fetch them. With seal they are encrypted on the
+// way. Where they cannot be shared the error is Plainer: text and names still cross.
+func (s *Side) share(ctx context.Context, l *link, own string, files []gateway.File, seal bool) ([]shared, error) {
+	switch {
+	case len(files) == 0:
+		return nil, nil
+	case s.deps.Media == nil:
+		return nil, gateway.Plainer(errNoFiles)
+	}
+	out := make([]shared, len(files))
+	for i, f := range files {
+		if f.Public && !seal {
+			out[i] = shared{file: f, at: f.URL}
+			continue
+		}
+		var err error
+		if out[i], err = s.shareOne(ctx, l, own, f, seal); err != nil {
+			return nil, fmt.Errorf("share a file: %w", err)
+		}
+		if t := f.Thumb; t != nil && !seal && t.Size <= maxThumb { // a sealed one has its blurhash alone
+			if thumb, err := s.shareOne(ctx, l, own, *t, false); err == nil {
+				out[i].thumb = thumb.at
+			}
+		}
+	}
+	return out, nil
+}
+
+func (s *Side) shareOne(ctx context.Context, l *link, own string, f gateway.File, seal bool) (shared, error) {
+	blob, err := s.deps.Media.Fetch(ctx, f)
+	if gateway.IsDrop(err) {
+		return shared{}, gateway.Plainer(err)
+	} else if err != nil {
+		return shared{}, err
+	}
+	defer blob.Close()
+	f.Size, f.MIME = blob.Size(), blob.MIME()
+	out := shared{file: f}
+	name, mime := f.Name, f.MIME
+	if seal {
+		if out.cipher, err = newCipher(); err != nil {
+			return shared{}, err
+		}
+		if name, err = hiddenName(f.Name); err != nil {
+			return shared{}, err
+		}
+		mime = "application/octet-stream"
+	}
+	body, size, err := blob.Open(ctx, out.cipher)
+	if err != nil {
+		return shared{}, err
+	}
+	defer body.Close()
+	sum := sha256.New()
+	if out.at, err = s.upload(ctx, l, own, name, mime, size, io.TeeReader(body, sum)); err != nil {
+		return shared{}, err
+	}
+	if seal {
+		out.cipher.Hash = sum.Sum(nil)
+	} else {
+		out.sum = sum.Sum(nil)
+	}
+	return out, nil
+}
+
+// newCipher draws what one file is sealed with.
+func newCipher() (*gateway.Cipher, error) {
+	c := &gateway.Cipher{Name: gateway.CipherGCM256, Key: make([]byte, sealedKeySize), IV: make([]byte, sealedIVSize)}
+	for _, b := range [][]byte{c.Key, c.IV} {
+		if _, err := rand.Read(b); err != nil {
+			return nil, fmt.Errorf("draw a file's key: %w", err)
+		}
+	}
+	return c, nil
+}
+
+// hiddenName is what a sealed file is called where it lies: its name is content. The ending stays, for clients tell by it
+// how to show the file.
+func hiddenName(name string) (string, error) {
+	id, err := randomID()
+	ending := strings.ToLower(path.Ext(name))
+	if len(ending) > 6 || strings.Trim(ending, ".abcdefghijklmnopqrstuvwxyz0123456789") != "" {
+		ending = ""
+	}
+	return id + ending, err
 }
