@@ -37,6 +37,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 		return fmt.Errorf("accept %d arrivals of %s: %w", len(batch), in.network, err)
 	}
 	in.accepted.Add(float64(a.events))
+	in.g.metrics.dropped.WithLabelValues(in.network).Add(float64(a.dropped))
 	in.g.told.mark(a.told)
 	in.g.starts.mark(a.begun)
 	in.g.noteCopies(in.network, a.copies)
@@ -63,6 +64,11 @@ type acceptance struct {
 	targets map[Native]Target
 	// told are the notices and reports of this batch, with how long none like them may follow.
 	told map[any]time.Duration
+	// sets are what people think of the events that the batch refers to, as far as it reacts to any.
+	sets map[ID][]Reactions
+	// dropped counts what goes nowhere because of what it refers to.
+	dropped int
+	passing []*Event // what expires
 	// used are the direct chats that are not new, and begun the new ones that each person begins.
 	used  map[Address]bool
 	begun map[personKey]map[Address]bool
@@ -73,6 +79,7 @@ type heard struct {
 	event   *Event // nil: an echo
 	arrival *Arrival
 	echo    Echo
+	old     bool // see Arrival.Old
 }
 
 type unread struct {
@@ -98,7 +105,7 @@ func (a *acceptance) run(ctx context.Context, batch []Arrival) error {
 	for _, h := range a.heard { // in order: a reference means what came before it
 		if h.event == nil {
 			a.linkEcho(h, echoes)
-		} else if err := a.enqueue(h.event); err != nil {
+		} else if err := a.enqueue(h); err != nil {
 			return err
 		}
 	}
@@ -171,15 +178,22 @@ func (a *acceptance) read(ctx context.Context, arrival *Arrival) error {
 		a.heard = append(a.heard, heard{arrival: arrival, echo: echo})
 		return nil
 	}
-	if !ev.Expires.IsZero() { // typing and presence wait in memory only, and nothing shows them yet
+	ev.At, ev.Native, ev.Also = arrival.At, arrival.Native, arrival.Also
+	if !ev.Expires.IsZero() {
+		a.markSeen(arrival) // what was opened once does not open again
+		a.passing = append(a.passing, ev)
 		return nil
 	}
-	ev.At, ev.Native, ev.Also = arrival.At, arrival.Native, arrival.Also
-	return a.add(ev)
+	ev.limit()
+	a.router.bare(ev)
+	if !a.g.privacy.Avatars {
+		ev.withoutAvatars()
+	}
+	return a.add(ev, arrival.Old)
 }
 
 // add gives an event its id and a time that can be written down.
-func (a *acceptance) add(ev *Event) error {
+func (a *acceptance) add(ev *Event, old bool) error {
 	id, err := NewID(a.g.rand)
 	if err != nil {
 		return err
@@ -189,7 +203,7 @@ func (a *acceptance) add(ev *Event) error {
 		ev.Time = a.g.now()
 	}
 	a.events++
-	a.heard = append(a.heard, heard{event: ev})
+	a.heard = append(a.heard, heard{event: ev, old: old})
 	return nil
 }
 
@@ -223,162 +237,5 @@ func (a *acceptance) giveNotice(arrival *Arrival, err error) error {
 	if errors.As(err, &u) && u.sender.Label() != "" {
 		who = u.sender.Label()
 	}
-	return a.add(&Event{At: arrival.At, own: true, Body: Message{Style: StyleNotice, Text: Text{Plain: "A message from " + CleanName(who) + " could not be read."}}})
-}
-
-// lookUp asks the journal for all that the batch refers to, and for the deliveries that its echoes name.
-func (a *acceptance) lookUp(ctx context.Context) (echoes map[string]Target, err error) {
-	var keys []string
-	var events []*Event
-	for _, h := range a.heard {
-		if h.event == nil {
-			keys = append(keys, h.echo.Key)
-		} else {
-			events = append(events, h.event)
-			if key := h.event.bounce(); key != "" {
-				keys = append(keys, key)
-			}
-		}
-	}
-	if a.used, err = a.g.journal.Used(ctx, chatsOf(events)); err != nil {
-		return nil, err
-	}
-	a.targets = map[Native]Target{}
-	if ask := nativesOf(events); len(ask) > 0 {
-		if a.targets, err = a.g.journal.Targets(ctx, ask); err != nil {
-			return nil, err
-		}
-	}
-	if len(keys) > 0 {
-		if echoes, err = a.g.journal.Echoes(ctx, keys); err != nil {
-			return nil, err
-		}
-	}
-	for _, ev := range events {
-		if t, known := echoes[ev.bounce()]; known && t.Room == ev.At.Mirror() {
-			a.know(ev.At, ev.bounce(), nil, t)
-		}
-	}
-	return echoes, nil
-}
-
-// linkEcho ties the native ids of our own delivery to its event.
-func (a *acceptance) linkEcho(h heard, known map[string]Target) {
-	t, ok := known[h.echo.Key]
-	if !ok { // older than the journal's memory
-		a.markSeen(h.arrival)
-		return
-	}
-	if h.echo.Ends && t.Seq != 0 {
-		a.ended = append(a.ended, Finished{Seq: t.Seq, Key: h.echo.Key})
-	}
-	t.Part, t.Seq = h.echo.Part, 0
-	a.entries = append(a.entries, Entry{Links: links(h.arrival.At, h.arrival.Native, h.arrival.Also, t.Event, t.Part)})
-	a.know(h.arrival.At, h.arrival.Native, h.arrival.Also, t)
-}
-
-// links ties a native id and its aliases to a part of an event.
-func links(at Address, native string, also []string, event ID, part string) []Link {
-	var out []Link
-	if native != "" {
-		out = append(out, Link{Native: Native{at, native}, Event: event, Part: part})
-	}
-	for _, alias := range also {
-		out = append(out, Link{Native: Native{at, alias}, Event: event, Part: part, Alias: true})
-	}
-	return out
-}
-
-// may asks whether something may be told now, at most once per pause. It counts as told when the batch is committed.
-func (a *acceptance) may(key any, pause time.Duration) bool {
-	if _, now := a.told[key]; now || !a.g.told.free(key) {
-		return false
-	}
-	a.told[key] = pause
-	return true
-}
-
-// chatsOf lists the direct chats of events, as both of their networks know them.
-func chatsOf(events []*Event) []Address {
-	var chats []Address
-	for _, ev := range events {
-		if mirror := ev.At.Mirror(); mirror.ID != "" && !slices.Contains(chats, ev.At) {
-			chats = append(chats, ev.At, mirror)
-		}
-	}
-	return chats
-}
-
-// leads reports whether an event of a direct chat has anywhere to go: only words begin a chat, and only what was said to
-// somebody can come back from them. Else one could reach people without counting as one who writes to them.
-func (a *acceptance) leads(ev *Event) bool {
-	local, _, ok := ev.At.Direct()
-	switch {
-	case !ok || ev.own || carriesContent(ev.Body):
-		return true
-	case ev.bounce() != "":
-		return a.targets[Native{ev.At, ev.bounce()}].Room == ev.At.Mirror()
-	}
-	return a.used[ev.At] || a.used[ev.At.Mirror()] || a.begun[personKey{local.Network, local.ID}][ev.At]
-}
-
-// begin counts the event's direct chat if it is a new one. It returns why it must not begin.
-func (a *acceptance) begin(ev *Event) (reason string) {
-	local, _, ok := ev.At.Direct()
-	if !ok || a.used[ev.At] || a.used[ev.At.Mirror()] || !carriesContent(ev.Body) {
-		return ""
-	}
-	who := personKey{local.Network, local.ID}
-	if !a.g.starts.free(who, ev.At, a.begun[who]) {
-		return tooMany
-	}
-	if a.begun[who] == nil {
-		a.begun[who] = map[Address]bool{}
-	}
-	a.begun[who][ev.At] = true
-	return ""
-}
-
-// enqueue resolves what the event points at and writes it with one delivery for each room that it goes to.
-func (a *acceptance) enqueue(ev *Event) error {
-	resolve(ev, a.targets)
-	to, reason := a.router.route(ev)
-	switch {
-	case reason != "" || len(to) == 0:
-	case a.leads(ev):
-		reason = a.begin(ev)
-	default:
-		to = nil
-	}
-	if reason == "" && len(to) > 0 && a.isCopy(ev) {
-		a.copies, to = append(a.copies, ev), nil
-	}
-	if reason != "" {
-		if !a.may(reportKey{ev.At, ev.Sender.ID, reason}, reportPause(ev.At)) {
-			a.entries = append(a.entries, Entry{Links: links(ev.At, ev.Native, nil, ID{}, "")})
-			return nil
-		}
-		// What was said in the clear is not even kept: the journal gets the refusal in its place.
-		ev.Body, ev.own = Receipt{Target: Ref{Native: ev.Native, Author: ev.Sender}, State: Undeliverable, Reason: reason}, true
-		to, _ = a.router.route(ev)
-	}
-	if len(to) == 0 && ev.Native == "" { // goes nowhere and nothing can refer to it: who is in a room, say
-		return nil
-	}
-	if err := a.g.mintKeys(to); err != nil {
-		return err
-	}
-	t := Target{Event: ev.ID, Room: ev.At, Native: ev.Native, Author: ev.Sender, Excerpt: Excerpt(ev.Body)}
-	e, isEdit := ev.Body.(Edit)
-	isEdit = isEdit && !e.Target.ID.IsZero()
-	if isEdit { // known by its target, so that an edit of an edit, or an answer to one, finds the original
-		t = a.targets[Native{ev.At, e.Target.Native}]
-	}
-	entry := Entry{Event: ev, Links: links(ev.At, ev.Native, ev.Also, t.Event, t.Part), Deliveries: to}
-	for i := range entry.Links {
-		entry.Links[i].Alias = entry.Links[i].Alias || isEdit
-	}
-	a.know(ev.At, ev.Native, ev.Also, t)
-	a.entries = append(a.entries, entry)
-	return nil
+	return a.add(&Event{At: arrival.At, own: true, Body: Message{Style: StyleNotice, Text: Text{Plain: "A message from " + CleanName(who) + " could not be read."}}}, true)
 }

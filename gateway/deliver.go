@@ -46,8 +46,9 @@ type courier struct {
 	// problems are what the log has said of lanes that wait, and kept is how much was given up in them and is kept.
 	problems map[Address]string
 	kept     map[Address]int
-	// ended are deliveries that were lately ended by an echo, and not by us.
-	ended map[int64]bool
+	// ended are deliveries that were lately ended by an echo, and not by us; plain are those that their rooms cannot show
+	// as they are.
+	ended, plain noted
 	// changed gets a value when a lane ended with something left that falls due later.
 	changed chan struct{}
 	// woken gets a value when somebody says that there is news in the journal.
@@ -59,7 +60,7 @@ type courier struct {
 
 func newCourier(g *Gateway, network string, side Side, lease Lease, log *slog.Logger) *courier {
 	c := &courier{
-		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, problems: map[Address]string{}, kept: map[Address]int{}, ended: map[int64]bool{}, ready: g.status.readiness(network),
+		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, problems: map[Address]string{}, kept: map[Address]int{}, ready: g.status.readiness(network),
 		changed: make(chan struct{}, 1), woken: make(chan struct{}, 1), rules: make(chan struct{}, 1),
 	}
 	c.since.Store(g.now().UnixMilli())
@@ -199,7 +200,7 @@ func (c *courier) work(stop, hard context.Context, lane Address) (empty bool) {
 		if len(rows) == 0 || rows[0].Due.After(c.g.now()) {
 			return len(rows) == 0
 		}
-		ended, more, err := c.deliver(hard, lane, rows)
+		ended, more, err := c.deliver(hard, lane, rows, len(rows) == limit)
 		if err != nil {
 			c.log.Error("cannot deliver", "lane", lane.ID, "err", err)
 			rest(stop, firstRetry)
@@ -214,22 +215,22 @@ func (c *courier) work(stop, hard context.Context, lane Address) (empty bool) {
 
 // deliver hands rows to the side and records what became of them. It returns how many of them have ended; more is false
 // if the lane's head has to wait.
-func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued) (ended int, more bool, err error) {
-	run, rows, settled, err := c.prepare(ctx, lane, rows)
+func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued, full bool) (ended int, more bool, err error) {
+	p, err := c.prepare(ctx, lane, rows, full)
 	if err != nil {
 		return 0, false, err
 	}
-	s := settlement{courier: c, done: settled, ended: len(settled), more: true, times: c.ready.times.Load()}
-	if len(run) > 0 {
+	s := settlement{courier: c, done: p.settled, late: p.late, ended: p.ended(), more: true, times: c.ready.times.Load()}
+	if len(p.run) > 0 {
 		for !c.lease.Held() { // what we said now, another process might say as well
 			if rest(ctx, heldPause); ctx.Err() != nil {
 				return 0, false, ctx.Err()
 			}
 		}
-		outcomes := c.say(ctx, run)
-		for i := range rows {
+		outcomes := c.say(ctx, p.run)
+		for i := range p.rows {
 			if i < len(outcomes) {
-				s.settle(&rows[i], run[i], outcomes[i])
+				s.settle(&p.rows[i], p.run[i], outcomes[i])
 			}
 		}
 		if len(outcomes) == 0 { // nothing was attempted: not a failure, but no reason to hurry either

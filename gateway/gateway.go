@@ -63,6 +63,8 @@ type Gateway struct {
 	told    told
 	starts  starts
 	loops   *loops
+	media   Media
+	privacy Privacy
 
 	mu       sync.Mutex
 	couriers map[*courier]bool // those that run
@@ -72,7 +74,7 @@ type Gateway struct {
 func New(cfg Config) *Gateway {
 	g := &Gateway{
 		journal: cfg.Journal, leases: cfg.Leases, sides: cfg.Sides, status: cfg.Status, log: cfg.Log,
-		metrics: newMetrics(cfg.Metrics, maps.Keys(cfg.Sides)), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge, limit: cfg.LaneLimit,
+		metrics: newMetrics(cfg.Metrics, maps.Keys(cfg.Sides)), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge, limit: cfg.LaneLimit, media: cfg.Media, privacy: cfg.Privacy,
 		couriers: map[*courier]bool{}, loops: newLoops(cfg.Now),
 		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
 	}

@@ -9,7 +9,7 @@ import (
 
 // metrics are the gateway's counters, by network.
 type metrics struct {
-	accepted, unreadable, delivered, failed, retried, copies *prometheus.CounterVec
+	accepted, unreadable, delivered, failed, retried, copies, dropped *prometheus.CounterVec
 }
 
 // newMetrics begins every counter of the networks at 0: what is absent before its first count cannot be watched.
@@ -30,5 +30,6 @@ func newMetrics(reg prometheus.Registerer, networks iter.Seq[string]) *metrics {
 		failed:     counter("deliveries_failed_total", "Deliveries given up and reported to their sender."),
 		retried:    counter("deliveries_retried_total", "Attempts that failed and are tried again."),
 		copies:     counter("copies_total", "Messages that another bridge said once more and that were not carried, by the network they came from."),
+		dropped:    counter("events_dropped_total", "Reactions and retractions that went nowhere, since their target was unknown or their sender may not do so, by the network where that was noticed."),
 	}
 }

@@ -1,48 +1,164 @@
 package gateway
 
-import "context"
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// prepared is the head of a lane, made ready to be said.
+type prepared struct {
+	run     []Delivery
+	rows    []Queued // of run, one each
+	settled []Finished
+	// late are the events that retractions of the lane take back, as far as that turned out only now.
+	late map[int64]ID
+	// until is when to look at what is left of the rows again; zero: nothing is held back.
+	until time.Time
+}
+
+// finish ends a row that needs no delivery after all.
+func (p *prepared) finish(rows ...Queued) {
+	for _, row := range rows {
+		p.settled = append(p.settled, Finished{Seq: row.Seq, Key: row.Key, Retracted: p.late[row.Seq]})
+	}
+}
+
+// ended is how many rows need nothing more.
+func (p *prepared) ended() (n int) {
+	for i := range p.settled {
+		if !p.settled[i].Retry {
+			n++
+		}
+	}
+	return n
+}
 
 // prepare makes a run of the head of a lane: references in the room's own ids, bodies that the room can show. What
-// needs no delivery after all is settled here. It returns the rows that belong to the run.
-func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued) (run []Delivery, kept []Queued, settled []Finished, err error) {
-	if err := c.resolve(ctx, eventsOf(rows)); err != nil {
-		return nil, nil, nil, err
+// needs no delivery after all is settled here. full: more may wait behind the rows.
+func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued, full bool) (p prepared, err error) {
+	var nowhere, over []Queued
+	if rows, p.late, nowhere, err = c.resolve(ctx, lane, rows); err != nil {
+		return p, err
 	}
-	rows = cut(rows)
-	if err := c.localize(ctx, lane, eventsOf(rows)); err != nil {
-		return nil, nil, nil, err
-	}
+	c.g.metrics.dropped.WithLabelValues(c.network).Add(float64(len(nowhere)))
+	p.finish(nowhere...)
 	for i := range rows {
 		if rows[i].Attempt == 0 && rows[i].Seq <= c.last {
 			rows[i].Attempt = 1 // whoever had the network before may have sent it
 		}
 	}
+	caps := c.side.Caps(lane)
+	rows = c.fold(&p, lane, rows, caps, full)
+	rows, over = latest(rows)
+	p.finish(over...)
+	rows = cut(rows)
+	events := eventsOf(rows)
+	if err := c.localize(ctx, lane, events); err != nil {
+		return p, err
+	}
+	if err := c.present(ctx, lane, events); err != nil {
+		return p, err
+	}
 	known, err := c.known(ctx, lane, rows)
 	if err != nil {
-		return nil, nil, nil, err
+		return p, err
 	}
-	caps := c.side.Caps(lane)
 	for _, row := range rows {
 		if row.Event == nil {
 			c.log.Error("delivery of a kind that this version does not know is given up", "lane", lane.ID, "seq", row.Seq)
-			settled = append(settled, Finished{Seq: row.Seq, Key: row.Key, Dead: true, Reason: "unknown kind of event"})
+			p.settled = append(p.settled, Finished{Seq: row.Seq, Key: row.Key, Dead: true, Reason: "unknown kind of event"})
 			continue
 		}
-		ev := degrade(row.Event, caps)
-		if c.hasEnded(row.Seq) {
+		ev, err := c.shape(ctx, &row, caps)
+		if err != nil {
+			return p, err
+		}
+		if c.ended.has(row.Seq) {
 			c.log.Error("a delivery that an echo has ended waits still; it is not said again", "lane", lane.ID, "event", row.Event.ID)
 			ev = nil
 		}
 		if ev == nil {
-			settled = append(settled, Finished{Seq: row.Seq, Key: row.Key})
+			p.finish(row)
 			continue
 		}
 		c.remember(ev, lane)
-		run = append(run, Delivery{Key: row.Key, Room: lane, Event: ev, Seal: row.Seal, Attempt: row.Attempt, Known: known[row.Event.ID]})
-		kept = append(kept, row)
+		p.run = append(p.run, Delivery{Key: row.Key, Room: lane, Event: ev, Seal: row.Seal, Attempt: row.Attempt, Known: known[row.Event.ID]})
+		p.rows = append(p.rows, row)
 	}
-	return run, kept, settled, nil
+	return p, nil
 }
+
+// shape makes a row's event fit for its room; nil: it needs no delivery.
+func (c *courier) shape(ctx context.Context, row *Queued, caps Caps) (*Event, error) {
+	if row.Seal { // a reason is content, and rides on what cannot be sealed
+		row.Event.Body = withoutReason(row.Event.Body)
+	}
+	if c.plain.has(row.Seq) {
+		caps = Caps{Notes: true}
+	}
+	if err := c.linkFiles(ctx, row, caps); err != nil {
+		return nil, err
+	}
+	ev := degrade(row.Event, caps)
+	if ev == nil && actsOnSomething(row.Event.Body) {
+		c.g.metrics.dropped.WithLabelValues(c.network).Inc()
+	}
+	return ev, nil
+}
+
+// actsOnSomething reports whether a body is nothing without the event that it is about.
+func actsOnSomething(b Body) bool {
+	switch b.(type) {
+	case Retract, Reaction:
+		return true
+	}
+	return false
+}
+
+// linkFiles makes links to the files that the room does not take.
+func (c *courier) linkFiles(ctx context.Context, row *Queued, caps Caps) error {
+	var files []File
+	events := []ID{row.Event.ID}
+	switch b := row.Event.Body.(type) {
+	case Message:
+		files = b.Files
+	case Edit:
+		files, events = b.Files, append(events, b.Target.ID)
+	}
+	if len(files) == 0 || c.g.media == nil {
+		return nil
+	}
+	files = slices.Clone(files)
+	for i := range files {
+		f := &files[i]
+		if caps.Files && (caps.MaxFile == 0 || f.Size <= caps.MaxFile) {
+			continue
+		}
+		link, err := c.g.media.Link(ctx, Origin{Key: row.Key + "/" + strconv.Itoa(i), Events: slices.DeleteFunc(slices.Clone(events), ID.IsZero)}, *f)
+		if errors.Is(err, ErrStore) || ctx.Err() != nil {
+			return err
+		}
+		if err != nil {
+			c.log.Info("there is no link to a file", "event", row.Event.ID, "lane", row.Room.ID, "err", err)
+		}
+		f.Link = link
+	}
+	switch b := row.Event.Body.(type) {
+	case Message:
+		b.Files = files
+		row.Event.Body = b
+	case Edit:
+		b.Files = files
+		row.Event.Body = b
+	}
+	return nil
+}
+
+// fold joins quick edits with what they are about, and leaves what may still change. It returns the rows to be said.
+func (c *courier) fold(_ *prepared, _ Address, rows []Queued, _ Caps, _ bool) []Queued { return rows }
 
 // remember tells the guard against loops what a message looks like in the lane's room.
 func (c *courier) remember(ev *Event, lane Address) {
@@ -50,26 +166,6 @@ func (c *courier) remember(ev *Event, lane Address) {
 	if m, isMessage := ev.Body.(Message); bridged && isMessage {
 		c.g.loops.shown(b.Name, ev.Sender, m)
 	}
-}
-
-// maxEnded bounds how many deliveries are remembered that an echo has ended.
-const maxEnded = 4096
-
-// noteEnded remembers that an echo has ended a delivery.
-func (c *courier) noteEnded(seq int64) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.ended) >= maxEnded {
-		clear(c.ended)
-	}
-	c.ended[seq] = true
-}
-
-// hasEnded reports whether an echo has ended a delivery, whatever the journal says.
-func (c *courier) hasEnded(seq int64) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.ended[seq]
 }
 
 // known finds what earlier tries brought to the lane's room, by the links that their echoes left.

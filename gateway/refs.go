@@ -1,6 +1,9 @@
 package gateway
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // refs calls f for each reference of a body and returns the body with what f made of them.
 func refs(b Body, f func(Ref) Ref) Body {
@@ -30,6 +33,19 @@ func refs(b Body, f func(Ref) Ref) Body {
 	return b
 }
 
+// actsOn is the native id of what a body changes; "" if it changes nothing that was said before.
+func actsOn(b Body) string {
+	switch b := b.(type) {
+	case Edit:
+		return b.Target.Native
+	case Retract:
+		return b.Target.Native
+	case Reaction:
+		return b.Target.Native
+	}
+	return ""
+}
+
 // nativesOf lists the native ids of room at that the events refer to and whose event is not known yet.
 func nativesOf(events []*Event) []Native {
 	var out []Native
@@ -44,79 +60,154 @@ func nativesOf(events []*Event) []Native {
 	return out
 }
 
+// saidBy reports whether p is the author of the event.
+func (t *Target) saidBy(p Person) bool {
+	return !t.Author.IsZero() && t.Author.Network == p.Network && t.Author.ID == p.ID
+}
+
+// allows reports whether the sender of ev may do to t what ev does. Networks leave it to clients to ignore what others
+// do to somebody's words, and where the gateway speaks for all, clients could not tell.
+func (t *Target) allows(ev *Event) bool {
+	switch b := ev.Body.(type) {
+	case Edit:
+		return t.saidBy(ev.Sender) && t.Of.IsZero()
+	case Retract:
+		return t.saidBy(ev.Sender) || b.Moderated
+	case Reaction:
+		return t.Of.IsZero()
+	}
+	return true
+}
+
 // resolve gives the references of ev the shared id of their target, and what the journal knows of it. A reference to
 // something unknown keeps its native id and is looked up again at delivery: its target may be accepted meanwhile.
 //
-// An edit of somebody else's words points nowhere, and so becomes a message of whoever wrote it: networks leave it to
-// clients to ignore such edits, and where the gateway speaks for all, clients could not tell.
-func resolve(ev *Event, targets map[Native]Target) {
-	if e, ok := ev.Body.(Edit); ok && e.Target.ID.IsZero() {
-		t, ok := targets[Native{ev.At, e.Target.Native}]
-		if ok && (t.Author.Network != ev.Sender.Network || t.Author.ID != ev.Sender.ID) {
+// It returns what ev changes, zero if that is nothing or not known. An edit of somebody else's words points nowhere, and
+// so becomes a message of whoever wrote it; what else its sender may not do is not ok, and must go nowhere.
+func resolve(ev *Event, targets map[Native]Target) (on Target, ok bool) {
+	if native := actsOn(ev.Body); native != "" {
+		on = targets[Native{ev.At, native}]
+	}
+	if !on.Event.IsZero() && !on.allows(ev) {
+		e, isEdit := ev.Body.(Edit)
+		if isEdit {
 			e.Target = Ref{}
 			ev.Body = e
-			return
 		}
+		return Target{}, isEdit
 	}
 	ev.Body = refs(ev.Body, func(r Ref) Ref {
 		t, ok := targets[Native{ev.At, r.Native}]
 		if !r.ID.IsZero() || !ok {
 			return r
 		}
+		if !t.Of.IsZero() && on.Event.IsZero() { // who answers a reaction answers what it is on
+			r.ID = t.Of
+			return r
+		}
 		r.ID = t.Event
 		if !t.Author.IsZero() {
 			r.Author = t.Author // the journal's word is better than a stanza's
+			r.Author.Avatar = ""
 		}
-		if r.Excerpt == "" {
+		if r.Excerpt == "" || t.Event == on.Event { // of an edit it is the text before
 			r.Excerpt = t.Excerpt
 		}
 		return r
 	})
+	if b, isRetract := ev.Body.(Retract); isRetract && on.saidBy(ev.Sender) {
+		b.Moderated = false
+		ev.Body = b
+	}
+	return on, true
 }
 
-// resolve looks again for what was unknown when the events were accepted.
-func (c *courier) resolve(ctx context.Context, events []*Event) error {
-	unknown := nativesOf(events)
+// resolve looks again for what was unknown when the rows were accepted. It returns what was taken back by those of them
+// that turned out to be retractions of something known, and those that go nowhere.
+func (c *courier) resolve(ctx context.Context, lane Address, rows []Queued) (left []Queued, late map[int64]ID, nowhere []Queued, err error) {
+	unknown := nativesOf(eventsOf(rows))
 	if len(unknown) == 0 {
-		return nil
+		return rows, nil, nil, nil
 	}
 	targets, err := c.g.journal.Targets(ctx, unknown)
 	if err != nil {
-		return err
+		return nil, nil, nil, err
 	}
-	for _, ev := range events {
-		resolve(ev, targets)
+	late = map[int64]ID{}
+	r := c.g.router.Load()
+	for _, row := range rows {
+		if row.Event != nil {
+			on, ok := resolve(row.Event, targets)
+			b, isRetract := row.Event.Body.(Retract)
+			if isRetract && !on.Event.IsZero() {
+				ok = ok && on.Of.IsZero() && (!b.Moderated || r.moderates(lane, on.Room))
+				late[row.Seq] = on.Event
+			}
+			if !ok {
+				delete(late, row.Seq)
+				nowhere = append(nowhere, row)
+				continue
+			}
+		}
+		left = append(left, row)
 	}
-	return nil
+	return left, late, nowhere, nil
 }
 
 // localize gives the references of events the native ids that their targets have in room, and takes away those that
 // they have elsewhere.
 func (c *courier) localize(ctx context.Context, room Address, events []*Event) error {
-	var ids []ID
+	var ids, retracted []ID
 	for _, ev := range events {
+		_, isRetract := ev.Body.(Retract)
 		refs(ev.Body, func(r Ref) Ref {
 			if !r.ID.IsZero() {
 				ids = append(ids, r.ID)
+				if isRetract {
+					retracted = append(retracted, r.ID)
+				}
 			}
 			return r
 		})
 	}
-	var parts map[ID][]Part
+	var parts, changes map[ID][]Part
+	var err error
 	if len(ids) > 0 {
-		var err error
 		if parts, err = c.g.journal.Parts(ctx, room, ids); err != nil {
 			return err
 		}
 	}
+	if len(retracted) > 0 { // where a room has no edits they are messages, which go as well
+		if changes, err = c.g.journal.PartsOf(ctx, room, retracted); err != nil {
+			return err
+		}
+	}
 	for _, ev := range events {
+		_, isRetract := ev.Body.(Retract)
 		ev.Body = refs(ev.Body, func(r Ref) Ref {
-			r.Parts, r.Native = parts[r.ID], ""
+			all := parts[r.ID]
+			r.Parts, r.Native = slices.DeleteFunc(slices.Clone(all), func(p Part) bool { return p.Name == ThreadPart }), ""
+			if isRetract {
+				r.Parts = append(r.Parts, changes[r.ID]...)
+			}
 			if len(r.Parts) > 0 {
 				r.Native = r.Parts[0].Native
 			}
 			return r
 		})
+		if m, isMessage := ev.Body.(Message); isMessage && len(m.Thread.Parts) > 0 { // it alone may name a thread
+			m.Thread.Parts = append(m.Thread.Parts, threadParts(parts[m.Thread.ID])...)
+			ev.Body = m
+		}
 	}
 	return nil
+}
+
+func threadParts(parts []Part) (out []Part) {
+	for _, p := range parts {
+		if p.Name == ThreadPart {
+			out = append(out, p)
+		}
+	}
+	return out
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 )
@@ -26,6 +27,7 @@ const (
 type settlement struct {
 	*courier
 	done    []Finished
+	late    map[int64]ID // see prepared
 	reports []*Event
 	more    bool
 	told    map[any]time.Duration
@@ -36,7 +38,10 @@ type settlement struct {
 
 func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 	ev := d.Event
-	f := Finished{Seq: row.Seq, Key: row.Key}
+	f := Finished{Seq: row.Seq, Key: row.Key, Retracted: s.late[row.Seq]}
+	if IsPlainer(o.Err) && !s.makePlainer(row, d) {
+		o.Err = Drop(o.Err)
+	}
 	if o.Err != nil {
 		f.Problem = o.Err.Error()
 	}
@@ -45,16 +50,22 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 	switch wait, asked := LaterThan(o.Err); {
 	case o.Err == nil && o.Ended:
 		s.ended++
-		s.noteEnded(row.Seq)
+		s.courier.ended.add(row.Seq)
 		s.goesOn(row.Room)
 		count.WithLabelValues(s.network).Inc()
 		return
 	case o.Err == nil:
-		for _, p := range o.Parts {
+		for _, p := range append(o.Parts, noteParts(row, d)...) {
 			f.Links = append(f.Links, links(row.Room, p.Native, p.Also, ev.ID, p.Name)...)
+		}
+		for _, p := range o.Gone {
+			f.Gone = append(f.Gone, Native{row.Room, p.Native})
 		}
 	case IsDrop(o.Err):
 		f.Dead, f.Reason = true, o.Err.Error()
+	case IsPlainer(o.Err): // it comes again at once, and nothing has failed
+		s.done = append(s.done, Finished{Seq: row.Seq, Key: row.Key, Retry: true, Due: now, Attempt: d.Attempt})
+		return
 	case errors.Is(o.Err, errUnsure):
 		f.Retry, f.Due, f.Attempt = true, now, d.Attempt
 	case !now.Before(limit): // the error itself goes to the log only: it was not written for the sender
@@ -75,6 +86,7 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 		s.ended++
 		return
 	case f.Retry:
+		f.Retracted = ID{}
 		s.putOff(row.Room, ev, f)
 		count, s.more = s.g.metrics.retried, false
 	}
@@ -84,6 +96,29 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 	}
 	count.WithLabelValues(s.network).Inc()
 	s.done = append(s.done, f)
+}
+
+// makePlainer has a delivery shown in a plainer form; false where that was tried before, or where parts of it arrived.
+func (s *settlement) makePlainer(row *Queued, d Delivery) bool {
+	if len(d.Known) > 0 || s.plain.has(row.Seq) {
+		return false
+	}
+	s.plain.add(row.Seq)
+	return true
+}
+
+// noteParts are the reactions that a note has told: each is told once.
+func noteParts(row *Queued, d Delivery) (parts []Part) {
+	r, isReaction := row.Event.Body.(Reaction)
+	if _, told := d.Event.Body.(Message); !isReaction || !told {
+		return nil
+	}
+	for _, e := range r.Emoji {
+		if !slices.ContainsFunc(r.Have, func(p Part) bool { return p.Name == e }) {
+			parts = append(parts, Part{Name: e, Native: "note/" + row.Key + "/" + e})
+		}
+	}
+	return parts
 }
 
 // limit is when a delivery is given up if it fails.
@@ -156,7 +191,8 @@ func backoff(attempt int) time.Duration {
 // report tells the sender of a message that it was given up. Nobody is told about what nobody said, nor about a
 // report that failed itself.
 func (s *settlement) report(row *Queued, ev *Event, reason string) {
-	if ev.Sender.IsZero() || !carriesContent(ev.Body) {
+	act, isRetract := ev.Body.(Retract)
+	if ev.Sender.IsZero() || !carriesContent(ev.Body) && !(isRetract && act.Moderated) {
 		return
 	}
 	reason = fmt.Sprintf("not delivered to %s (%s): %s", row.Room.label(), row.Room.Network, reason)
