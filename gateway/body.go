@@ -42,6 +42,9 @@ type Message struct {
 	// (XEP-0201) its side gives Native as ThreadNative of that name.
 	Thread Ref   `json:"thread,omitzero"`
 	Style  Style `json:"style,omitempty"`
+	// Note: it tells, for Deliver only, of a reaction or of somebody who comes or goes, where that has no form of its own.
+	// A side that has to choose says it last, and may drop it if that takes long.
+	Note bool `json:"-"`
 }
 
 // ThreadPart is the name of the part under which a room knows the thread that hangs on a message, if the thread has a

@@ -1,38 +1,26 @@
 package gateway
 
-import (
-	"fmt"
-	"strings"
-)
+import "slices"
 
 // degrade makes an event fit for a room with these caps. It is pure. Nil means that the room has no way to show the
-// event and no need to.
-//
-// What a poor room gets is short and legible: a reply becomes a message that names whom it answers, an edit becomes a
-// message marked as one, a file becomes its name.
+// event and no need to. What a poor room gets is short and legible; degradetext.go has the words.
 func degrade(ev *Event, caps Caps) *Event {
 	out := *ev
 	switch b := ev.Body.(type) {
 	case Message:
-		out.Body = degradeMessage(b, caps)
+		out.Body = degradeMessage(ev.ID, b, caps)
 	case Edit:
-		out.Body = degradeEdit(b, caps)
+		out.Body = degradeEdit(ev.ID, b, caps)
 	case Retract:
-		if !caps.Retract || len(b.Target.Parts) == 0 {
-			return nil
-		}
+		return degradeRetract(ev, b, caps)
 	case Reaction:
-		if !caps.Reaction || len(b.Target.Parts) == 0 {
-			return nil
-		}
+		return degradeReaction(ev, b, caps)
 	case Receipt:
 		if b.State != Undeliverable && (!caps.Receipt || len(b.Target.Parts) == 0) {
 			return nil
 		}
 	case Membership:
-		if !caps.wants(b.Change) {
-			return nil
-		}
+		return degradeMembership(ev, b, caps)
 	case Typing:
 		if !caps.Typing {
 			return nil
@@ -60,79 +48,97 @@ func (c Caps) wants(change Change) bool {
 	return false
 }
 
-func degradeMessage(m Message, caps Caps) Message {
-	if !m.ReplyTo.IsZero() && (!caps.Reply || len(m.ReplyTo.Parts) == 0) {
-		m.Text = m.Text.prefixed(quote(m.ReplyTo))
-		m.ReplyTo = Ref{}
-	}
-	if !caps.Thread || len(m.Thread.Parts) == 0 {
+// takes reports whether the room shows a file as one. What it does not take is told in a line, with File.Link.
+func (c Caps) takes(f File) bool { return c.Files && (c.MaxFile <= 0 || f.Size <= c.MaxFile) }
+
+// degradeMessage makes m, the body of the event id, fit. A thread becomes answers to its root.
+func degradeMessage(id ID, m Message, caps Caps) Message {
+	if !m.Thread.IsZero() && (!caps.Thread || len(m.Thread.Parts) == 0) {
+		if m.ReplyTo.IsZero() {
+			m.ReplyTo = m.Thread
+			m.ReplyTo.Parts = slices.DeleteFunc(slices.Clone(m.Thread.Parts), func(p Part) bool { return p.Name == ThreadPart })
+		}
 		m.Thread = Ref{}
 	}
-	if !caps.Files {
-		m.Text.Plain = withFiles(m.Text.Plain, m.Files)
-		m.Files = nil
+	native := caps.Reply && len(m.ReplyTo.Parts) > 0
+	if !m.ReplyTo.IsZero() && (!native || caps.ReplyText) {
+		m.Text = answering(id, m)
 	}
+	if !native {
+		m.ReplyTo = Ref{}
+	}
+	m.Text, m.Files = withFiles(m.Text, m.Files, caps)
+	m.Text = m.Text.fit(caps)
 	return m
 }
 
-func degradeEdit(e Edit, caps Caps) Body {
+// fit takes marks away where the room has none.
+func (t Text) fit(caps Caps) Text {
+	if caps.Marks || len(t.Marks) == 0 {
+		return t
+	}
+	return Text{Plain: t.Flat()}
+}
+
+func degradeEdit(id ID, e Edit, caps Caps) Body {
 	if caps.Edit && len(e.Target.Parts) > 0 {
+		e.Files, e.Text = nil, e.Text.fit(caps)
 		return e
 	}
-	return degradeMessage(Message{Text: e.Text.prefixed("(edited) "), Files: e.Files}, caps)
+	m := Message{Text: prefixed(bareText("(edited) "), editText(e.Target.Excerpt, e.Text)), Files: e.Files, Style: e.Style}
+	return degradeMessage(id, m, caps)
 }
 
-// quoteLength is how many bytes of the answered message a poor room is shown.
-const quoteLength = 60
-
-// quote is what stands before a reply where the network has none.
-func quote(r Ref) string {
-	excerpt := strings.Join(strings.Fields(r.Excerpt), " ")
+// degradeRetract tells of a retraction where the room has no form for it. Of what is not known any more nothing is told.
+func degradeRetract(ev *Event, r Retract, caps Caps) *Event {
 	switch {
-	case r.Author.Label() == "" && excerpt == "":
-		return ""
-	case excerpt == "":
-		return r.Author.Label() + ": "
-	case r.Author.Label() == "":
-		return fmt.Sprintf("(re “%s”) ", Shorten(excerpt, quoteLength))
+	case caps.Retract && len(r.Target.Parts) > 0:
+		return ev
+	case !caps.Notes || r.Target.ID.IsZero():
+		return nil
 	}
-	return fmt.Sprintf("(re %s: “%s”) ", r.Author.Label(), Shorten(excerpt, quoteLength))
+	out := *ev
+	if r.Moderated && (r.Target.Author.Network != ev.Sender.Network || r.Target.Author.ID != ev.Sender.ID) {
+		out.Sender, out.Body = Person{}, Message{Style: StyleNotice, Text: removedText(ev, r).fit(caps)}
+	} else {
+		out.Body = Message{Style: StyleEmote, Text: deletedText(ev, r).fit(caps)}
+	}
+	return &out
 }
 
-// prefixed puts s before the text and moves its marks along.
-func (t Text) prefixed(s string) Text {
-	out := Text{Plain: s + t.Plain}
-	for _, m := range t.Marks {
-		m.Start += len(s)
-		m.End += len(s)
-		out.Marks = append(out.Marks, m)
+// degradeReaction tells of reactions that are new where the room has no form for them. That some are gone is told to
+// nobody.
+func degradeReaction(ev *Event, r Reaction, caps Caps) *Event {
+	if caps.Reaction && len(r.Target.Parts) > 0 {
+		return ev
 	}
-	return out
-}
-
-// withFiles names the files under the text.
-func withFiles(text string, files []File) string {
-	var b strings.Builder
-	b.WriteString(text)
-	for _, f := range files {
-		if b.Len() > 0 {
-			b.WriteByte('\n')
+	var added []string
+	for _, emoji := range r.Emoji {
+		if !slices.ContainsFunc(r.Have, func(p Part) bool { return p.Name == emoji }) {
+			added = append(added, emoji)
 		}
-		b.WriteString("[file: " + CleanName(f.Name))
-		if f.Size > 0 {
-			b.WriteString(", " + byteSize(f.Size))
-		}
-		b.WriteString(", not carried over]")
 	}
-	return b.String()
+	if !caps.ReactionNotes || len(added) == 0 {
+		return nil
+	}
+	out := *ev
+	out.Body = Message{Style: StyleEmote, Note: true, Text: reactedText(added, r.Target).fit(caps)}
+	return &out
 }
 
-func byteSize(n int64) string {
+// degradeMembership tells who comes and goes where the room wants to hear it in words.
+func degradeMembership(ev *Event, m Membership, caps Caps) *Event {
 	switch {
-	case n >= 1<<20:
-		return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
-	case n >= 1<<10:
-		return fmt.Sprintf("%d kB", n>>10)
+	case !caps.wants(m.Change):
+		return nil
+	case !caps.MemberNotes:
+		return ev
 	}
-	return fmt.Sprintf("%d bytes", n)
+	out := *ev
+	who, text, ok := memberText(ev.Sender, m)
+	if !ok {
+		return nil
+	}
+	out.Sender, out.Body = who, Message{Style: StyleEmote, Note: true, Text: text.fit(caps)}
+	return &out
 }

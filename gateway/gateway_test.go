@@ -179,7 +179,7 @@ func TestAReplyFindsItsTargetInEveryRoom(t *testing.T) {
 	if ref := got.Event.Body.(gateway.Message).ReplyTo; ref.Native != "a1" || ref.Author != person(w.a) {
 		t.Errorf("in a it answers %+v", ref)
 	}
-	w.wantNext(w.c, "(re Alice: “question”) answer")
+	w.wantNext(w.c, "Alice: answer")
 
 	// In a the answer is known by the echo that the network sent back, and by an alias.
 	echo := gateway.Arrival{At: got.Room, Native: "a2", Also: []string{"o:a2"}, Read: func(context.Context) (*gateway.Event, error) {

@@ -137,19 +137,35 @@ func Shorten(s string, limit int) string {
 	return s[:cut] + mark
 }
 
-// Excerpt is what the journal keeps of a body for quotes and corrections.
+// Excerpt is what the journal keeps of a body for quotes and corrections. What a spoiler hides is not quoted.
 func Excerpt(b Body) string {
 	var t string
 	switch b := b.(type) {
 	case Message:
-		t = b.Text.Plain
+		t = b.Text.uncovered()
 		if t == "" && len(b.Files) > 0 {
 			t = b.Files[0].Name
 		}
 	case Edit:
-		t = b.Text.Plain
+		t = b.Text.uncovered()
 	}
 	return Shorten(t, MaxExcerpt)
+}
+
+// uncovered is the text without what spoilers hide.
+func (t Text) uncovered() string {
+	if len(t.Marks) == 0 {
+		return t.Plain
+	}
+	var b strings.Builder
+	at := 0
+	for _, m := range t.Normal().Marks {
+		if m.Style == MarkSpoiler {
+			b.WriteString(t.Plain[at:m.Start] + "(spoiler)")
+			at = m.End
+		}
+	}
+	return b.String() + t.Plain[at:]
 }
 
 // Limits of what a file says of itself. What is beyond is left out.
