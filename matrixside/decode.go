@@ -152,7 +152,7 @@ func decodeMessage(ev *nativeEvent, sc scene) (gateway.Body, error) {
 	if kind == string(event.RelReplace) && !target.IsZero() {
 		if content := get[fields](ev.Content, "m.new_content"); content != nil {
 			msg, err := decodeContent(ev.Type, content, sc)
-			if err != nil || isEmpty(msg) {
+			if err != nil || msg.Text.Plain == "" { // a caption that was taken away is left as it is
 				return nil, err
 			}
 			return gateway.Edit{Target: target, Text: msg.Text, Files: msg.Files, Style: msg.Style}, nil
@@ -222,28 +222,12 @@ func decodeContent(kind string, content fields, sc scene) (gateway.Message, erro
 	case event.MsgVerificationRequest:
 		return gateway.Message{}, nil
 	case event.MsgImage, event.MsgVideo, event.MsgAudio, event.MsgFile:
-		file := decodeFile(content, text)
-		msg.Files = []gateway.File{file}
+		msg.Files = []gateway.File{decodeFile(kind, sc.at.Network, content)}
 		if name := get[string](content, "filename"); name == "" || name == get[string](content, "body") {
 			msg.Text = gateway.Text{} // the body is the file's name and no caption
 		}
 	}
 	return msg, nil
-}
-
-func decodeFile(content fields, body string) gateway.File {
-	info := get[fields](content, "info")
-	name := get[string](content, "filename")
-	if name == "" {
-		name = body
-	}
-	return gateway.File{
-		Name:   gateway.CleanName(name),
-		MIME:   gateway.Shorten(gateway.CleanName(get[string](info, "mimetype")), 100),
-		Size:   max(get[int64](info, "size"), 0),
-		Width:  max(get[int](info, "w"), 0),
-		Height: max(get[int](info, "h"), 0),
-	}
 }
 
 func isEmpty(msg gateway.Message) bool { return msg.Text.Plain == "" && len(msg.Files) == 0 }

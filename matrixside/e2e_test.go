@@ -5,12 +5,17 @@ package matrixside
 import (
 	"context"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"lockbridge/gateway"
+	"lockbridge/gateway/media"
+	"lockbridge/gateway/media/mediatest"
 	"lockbridge/gateway/sidetest"
 	"lockbridge/testbed/peers"
 )
@@ -88,15 +93,132 @@ func (m member) Count(text string) int {
 	return n
 }
 
+// own and theirs find what holds a text, by the peer itself or by others.
+func (m member) own(ctx context.Context, text string) (peers.MatrixEvent, error) {
+	return m.Await(ctx, "our own "+text, func(e peers.MatrixEvent) bool {
+		return e.Room == m.room && e.Sender == m.UserID && strings.Contains(e.Text(), text)
+	})
+}
+
+func (m member) Edit(ctx context.Context, old, text string) error {
+	e, err := m.own(ctx, old)
+	if err == nil {
+		_, err = m.Matrix.Edit(ctx, m.room, e.ID, text)
+	}
+	return err
+}
+
+func (m member) SeeEdit(ctx context.Context, old, text string) error {
+	e, err := m.AwaitText(ctx, m.room, old)
+	if err == nil {
+		_, err = m.AwaitEdit(ctx, m.room, e.ID, text)
+	}
+	return err
+}
+
+func (m member) Retract(ctx context.Context, text string) error {
+	e, err := m.own(ctx, text)
+	if err == nil {
+		err = m.Redact(ctx, m.room, e.ID, "")
+	}
+	return err
+}
+
+func (m member) SeeRetraction(ctx context.Context, text string) error {
+	e, err := m.AwaitText(ctx, m.room, text)
+	if err == nil {
+		_, err = m.AwaitRedaction(ctx, m.room, e.ID)
+	}
+	return err
+}
+
+func (m member) Reply(ctx context.Context, to, text string) error {
+	e, err := m.Await(ctx, to, func(e peers.MatrixEvent) bool { return e.Room == m.room && strings.Contains(e.Text(), to) })
+	if err == nil {
+		_, err = m.Matrix.Reply(ctx, m.room, e.ID, text)
+	}
+	return err
+}
+
+func (m member) SeeReply(ctx context.Context, to, text string) error {
+	e, err := m.own(ctx, to)
+	if err == nil {
+		_, err = m.Await(ctx, "the reply "+text, func(r peers.MatrixEvent) bool {
+			return r.Room == m.room && strings.Contains(r.Text(), text) && r.Value("m.relates_to", "m.in_reply_to", "event_id") == e.ID
+		})
+	}
+	return err
+}
+
+// reactions are those by own users that are not taken back, by their events.
+func (m member) reactions(to string, byMe bool) map[string]string {
+	standing := map[string]string{}
+	for _, e := range m.Events() {
+		switch {
+		case e.Room == m.room && e.Type == "m.reaction" && (e.Sender == m.UserID) == byMe && e.Value("m.relates_to", "event_id") == to:
+			standing[e.ID] = e.Value("m.relates_to", "key")
+		case e.Type == "m.room.redaction":
+			delete(standing, e.Redacts())
+		}
+	}
+	return standing
+}
+
+func (m member) React(ctx context.Context, to string, emoji ...string) error {
+	e, err := m.Await(ctx, to, func(e peers.MatrixEvent) bool { return e.Room == m.room && strings.Contains(e.Text(), to) })
+	if err != nil {
+		return err
+	}
+	standing := m.reactions(e.ID, true)
+	for _, key := range emoji {
+		if _, err := m.Matrix.React(ctx, m.room, e.ID, key); err != nil {
+			return err
+		}
+	}
+	for event := range standing {
+		if err := m.Redact(ctx, m.room, event, ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (m member) SeeReactions(ctx context.Context, to string, emoji ...string) error {
+	e, err := m.AwaitText(ctx, m.room, to)
+	if err != nil {
+		return err
+	}
+	_, err = m.Await(ctx, fmt.Sprintf("%q on %s", emoji, to), func(peers.MatrixEvent) bool {
+		return slices.Equal(slices.Sorted(maps.Values(m.reactions(e.ID, false))), emoji) || len(emoji) == 0 && len(m.reactions(e.ID, false)) == 0
+	})
+	return err
+}
+
+func (m member) SendFile(ctx context.Context, name, mime string, data []byte) error {
+	_, err := m.Matrix.SendFile(ctx, m.room, peers.MatrixFile{Content: peers.Content{Name: name, MIME: mime, Data: data}})
+	return err
+}
+
+func (m member) SeeFile(ctx context.Context, name string) ([]byte, error) {
+	e, err := m.AwaitFile(ctx, m.room, name)
+	if err != nil {
+		return nil, err
+	}
+	return m.Open(ctx, e)
+}
+
 func TestSide(t *testing.T) {
 	b := openBed(t)
+	files, err := NewFiles(b.cfg)
+	must(t, err)
+	carried := mediatest.New(t, mediatest.Options{Sources: map[string]media.Source{"matrix": files}})
 	sidetest.Exercise(t, func(t *testing.T) sidetest.Harness {
 		romeo := b.login(t.Context(), t, "romeo")
 		alias := peers.Unique("lobby")
 		id, err := romeo.CreateRoom(t.Context(), alias, true)
 		must(t, err)
 		return sidetest.Harness{
-			Room: b.room("#" + alias + ":" + b.Host), Peer: member{romeo, id}, Foreign: "irc", Confirms: true, MissesNothing: true,
+			Room: b.room("#" + alias + ":" + b.Host), Peer: member{romeo, id}, Foreign: "irc", Confirms: true, MissesNothing: true, Media: carried,
 			New: func(deps gateway.Deps) (gateway.Side, error) { return New(b.cfg, deps) },
 		}
 	})

@@ -168,6 +168,11 @@ func (s *Side) introduce(ctx context.Context) error {
 	if err := s.prepare(ctx, s.names.bot, gateway.Person{}, s.cfg.Nick); err != nil {
 		return err
 	}
+	if s.deps.Media != nil {
+		if _, err := s.files.Limit(ctx); err != nil { // until it is known, every file is tried
+			s.log.Warn("the homeserver does not say how large files may be", "error", err)
+		}
+	}
 	return s.ping(ctx)
 }
 

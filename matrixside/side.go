@@ -39,6 +39,7 @@ type Side struct {
 	link      link
 	doors     doors
 	unsettled unsettled
+	uploads   uploads
 
 	unsettledNow chan struct{} // a time begins in which the homeserver may leave something behind
 
@@ -123,7 +124,11 @@ func newTransport() *http.Transport {
 
 // Caps implements gateway.Side.
 func (s *Side) Caps(gateway.Address) gateway.Caps {
-	return gateway.Caps{Reply: true, Thread: true, Edit: true, Retract: true, Reaction: true, Marks: true}
+	limit, _ := s.files.known()
+	return gateway.Caps{
+		Reply: true, Thread: true, Edit: true, Retract: true, Reaction: true, Marks: true,
+		Files: s.deps.Media != nil, MaxFile: limit,
+	}
 }
 
 // Deliver implements gateway.Side.
