@@ -25,6 +25,11 @@ type Config struct {
 	Mode     string `toml:"mode"`      // "relay" is the only one
 	Pace     Pace   `toml:"pace"`      // how fast we may speak
 	MaxLines int    `toml:"max_lines"` // the most lines that one message becomes
+
+	Joins        string        `toml:"joins"`         // "on": who comes and goes is told in lines; "off"
+	Reactions    string        `toml:"reactions"`     // how those of others are shown: "tags", "text" or "off"
+	Hold         time.Duration `toml:"hold"`          // for which a message waits for its edits
+	CorrectAfter time.Duration `toml:"correct_after"` // for which an edit waits for the next one before it is said
 }
 
 // SASL is an account, for SASL PLAIN (RFC 4616).
@@ -42,6 +47,14 @@ type Pace struct {
 
 const modeRelay = "relay"
 
+// The values of Config.Joins and Config.Reactions.
+const (
+	off           = "off"
+	joinsOn       = "on"
+	reactionsTags = "tags" // TAGMSG, which most clients do not show
+	reactionsText = "text" // in a line
+)
+
 // defaults are what a block that names nothing gets. The pace stays below what ircds with the strictest flood control
 // in use bear for a client without privileges.
 func defaults() Config {
@@ -51,6 +64,8 @@ func defaults() Config {
 		Mode:     modeRelay,
 		Pace:     Pace{Burst: 4, Every: 1200 * time.Millisecond},
 		MaxLines: 10,
+
+		Joins: off, Reactions: reactionsTags, CorrectAfter: 5 * time.Second,
 	}
 }
 
@@ -118,6 +133,23 @@ func (c Config) check() []gateway.Problem {
 	}
 	if c.MaxLines < 1 || c.MaxLines > 1000 {
 		wrong("max_lines", "must be between 1 and 1000", "10 suits most channels")
+	}
+	return append(out, c.checkShown()...)
+}
+
+// checkShown finds what is wrong with what is shown of others, and when.
+func (c Config) checkShown() []gateway.Problem {
+	var out []gateway.Problem
+	if c.Joins != off && c.Joins != joinsOn {
+		out = append(out, gateway.Problem{Key: "joins", Text: fmt.Sprintf("%q is not known", c.Joins), Remedy: `"on" or "off"`})
+	}
+	if c.Reactions != reactionsTags && c.Reactions != reactionsText && c.Reactions != off {
+		out = append(out, gateway.Problem{Key: "reactions", Text: fmt.Sprintf("%q is not known", c.Reactions), Remedy: `"tags", "text" or "off"`})
+	}
+	for key, d := range map[string]time.Duration{"hold": c.Hold, "correct_after": c.CorrectAfter} {
+		if d < 0 || d > time.Minute {
+			out = append(out, gateway.Problem{Key: key, Text: "must be at most a minute", Remedy: `for example "5s"; "0s": not at all`})
+		}
 	}
 	return out
 }

@@ -33,6 +33,7 @@ func TestParseDefaults(t *testing.T) {
 	want := Config{
 		Server: "irc.example.org:6697", TLS: true, Nick: "Lock-Bridge1", User: "lockbridge", Realname: "Lockbridge", Mode: "relay",
 		Pace: Pace{Burst: 4, Every: 1200 * time.Millisecond}, MaxLines: 10,
+		Joins: "off", Reactions: "tags", CorrectAfter: 5 * time.Second,
 	}
 	if cfg != want {
 		t.Errorf("got %+v, want %+v", cfg, want)
@@ -54,6 +55,10 @@ func TestParseReportsEveryProblem(t *testing.T) {
 		"bad nick":         {func(c *Config) { good(c); c.Nick = "9 lives" }, "nick"},
 		"foreign nick":     {func(c *Config) { good(c); c.Nick = "löck" }, "nick"},
 		"injection":        {func(c *Config) { good(c); c.User, c.Realname, c.Password = "a b", "x\nQUIT", "y\r" }, "user realname password"},
+		"strange choices":  {func(c *Config) { good(c); c.Joins, c.Reactions = "yes", "emoji" }, "joins reactions"},
+		"all choices":      {func(c *Config) { good(c); c.Joins, c.Reactions, c.Hold = "on", "text", time.Minute }, ""},
+		"long waits":       {func(c *Config) { good(c); c.Hold = time.Hour }, "hold"},
+		"negative waits":   {func(c *Config) { good(c); c.CorrectAfter = -1 }, "correct_after"},
 		"sasl in clear":    {func(c *Config) { good(c); c.TLS = false; c.SASL = SASL{"u", "p"} }, "sasl"},
 		"password clear":   {func(c *Config) { good(c); c.TLS = false; c.Password = "p" }, "password"},
 		"sasl on loopback": {func(c *Config) { good(c); c.Server = "127.0.0.1:6667"; c.TLS = false; c.SASL = SASL{"u", "p"} }, ""},

@@ -36,16 +36,21 @@ type conn struct {
 	marks     map[string]mark       // how far the journal has what was said; see markKey
 	said      map[string]*utterance // the last deliveries, by key
 	saidOrder []string
-	returned  map[string][]returned // by folded channel or nick
-	told      map[string]time.Time  // until when something is not told again; see mayTell
-	sources   map[string]*source    // by user@host; see mayPair
+	returned  map[string][]returned      // by folded channel or nick
+	told      map[string]time.Time       // until when something is not told again; see mayTell
+	sources   map[string]*source         // by user@host; see mayPair
+	reacted   map[reacted]bool           // what the relay shows, as far as we know
+	topics    map[string]string          // by room, as we know them
+	chats     map[string]gateway.Address // of messages in direct chats, by msgid; see noteChat
+	typists   map[string]*typists        // by room
 }
 
 func newConn(s *Side, who gateway.Person) *conn {
 	c := &conn{
 		side: s, who: who, away: errors.New("not connected yet"), casemap: casemapRFC1459,
 		changed: make(chan struct{}), pace: s.cfg.Pace, marks: map[string]mark{}, returned: map[string][]returned{},
-		said: map[string]*utterance{}, told: map[string]time.Time{}, sources: map[string]*source{},
+		said: map[string]*utterance{}, told: map[string]time.Time{}, sources: map[string]*source{}, reacted: map[reacted]bool{},
+		topics: map[string]string{}, chats: map[string]gateway.Address{}, typists: map[string]*typists{},
 	}
 	for _, r := range s.deps.Rooms {
 		c.list = append(c.list, newRoom(r))
@@ -190,6 +195,10 @@ func (c *conn) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	topics, err := c.side.loadTopics(ctx)
+	if err != nil {
+		return err
+	}
 	sock, err := c.side.dial(ctx)
 	if err != nil {
 		return err
@@ -200,7 +209,7 @@ func (c *conn) session(ctx context.Context) error {
 
 	c.mu.Lock()
 	s := newSession(c)
-	c.sess, c.marks = s, marks
+	c.sess, c.marks, c.topics = s, marks, topics
 	s.register()
 	c.signal()
 	c.mu.Unlock()
@@ -294,6 +303,7 @@ func (s *session) read(ctx context.Context, sock net.Conn) error {
 		if err := s.handleAll(raw, in); err != nil {
 			return err
 		}
+		s.answerAsked(ctx)
 		side.inlet.hold(ctx, side.clock.after, side.timings.hold)
 	}
 }

@@ -328,6 +328,7 @@ func TestPacing(t *testing.T) {
 	l.register(labels)
 	l.join("#lobby")
 	r.isReady()
+	l.expect("MODE #lobby")
 	hand.advance(10 * time.Second)
 	got := r.deliver(delivery("k1", "one"), delivery("k2", "two"), delivery("k3", "three"), delivery("k4", "four"))
 	l.echo("m1")

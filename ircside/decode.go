@@ -47,6 +47,14 @@ func cleanID(id string) string {
 	return id
 }
 
+// clientTag returns a client-only tag, by its draft's name or its final one.
+func clientTag(e *girc.Event, name string) string {
+	if value, ok := e.Tags["+"+name]; ok {
+		return value
+	}
+	return e.Tags["+"+strings.TrimPrefix(name, "draft/")]
+}
+
 // timeOf is when the server says that something happened just now (IRCv3 server-time), else now. What is a day off says
 // more about a clock than about the event.
 func timeOf(e *girc.Event, now time.Time) time.Time {
@@ -74,10 +82,8 @@ func decodeMessage(e *girc.Event) (gateway.Message, bool) {
 		}
 		text, m.Style = action, gateway.StyleEmote
 	}
-	// Format codes are ASCII and stand between bytes of any charset, so they go first: with one of them inside a UTF-8
-	// sequence the text is not valid UTF-8, and a client that shows it strips them, too.
-	m.Text.Plain = strings.TrimRight(gateway.Clean(toUTF8(stripFormat(text))), " \t\n")
-	m.ReplyTo.Native = cleanID(e.Tags["+draft/reply"])
+	m.Text = readFormat(text)
+	m.ReplyTo.Native = cleanID(clientTag(e, tagReply))
 	return m, strings.TrimSpace(m.Text.Plain) != ""
 }
 
@@ -85,9 +91,11 @@ func decodeMessage(e *girc.Event) (gateway.Message, bool) {
 type refusal struct {
 	target  string // whom the line was for; "" if the answer does not say
 	err     error
-	absent  bool // we are not in the channel, or the person is not there
-	passing bool // the same line may pass a little later
-	muted   bool // nothing passes there for now
+	absent  bool   // we are not in the channel, or the person is not there
+	passing bool   // the same line may pass a little later
+	muted   bool   // nothing passes there for now
+	colours bool   // it may be for its formatting
+	of      string // the command that it refuses; "": one that says something
 }
 
 // decodeRefusal reads the numerics and standard replies (IRCv3) that refuse a PRIVMSG or NOTICE. With sure, a label has
@@ -101,6 +109,10 @@ func decodeRefusal(e *girc.Event, sure bool) (refusal, bool) {
 	switch e.Command {
 	case girc.ERR_CANNOTSENDTOCHAN: // +m, +n, a ban, a filter: may pass
 		r.muted = true
+		words := strings.ToLower(reason)
+		r.colours = strings.Contains(words, "color") || strings.Contains(words, "colour") || strings.Contains(words, "format")
+	case girc.ERR_CHANOPRIVSNEEDED: // we may not change the topic
+		r.of = girc.TOPIC
 	case girc.ERR_NOSUCHNICK, girc.ERR_NOSUCHCHANNEL, girc.ERR_NOTONCHANNEL:
 		r.absent = true
 	case girc.RPL_TRYAGAIN, "439", "707": // try again, targets change too fast
@@ -109,7 +121,11 @@ func decodeRefusal(e *girc.Event, sure bool) (refusal, bool) {
 	case girc.ERR_NOTEXTTOSEND, "417", "936": // no text, line too long, a censored word
 		r.err = gateway.Drop(r.err)
 	case "FAIL":
-		if param(e, 0) != girc.PRIVMSG && param(e, 0) != girc.NOTICE {
+		switch param(e, 0) {
+		case girc.PRIVMSG, girc.NOTICE:
+		case "REDACT", "TAGMSG":
+			r.of = param(e, 0)
+		default:
 			return refusal{}, false
 		}
 		r.target, r.err = param(e, 2), gateway.Drop(r.err)

@@ -35,12 +35,25 @@ func (s *session) written(e *girc.Event, nick string, at time.Time, answer bool)
 		}
 		return heard{}, false
 	}
+	if a, reason, command := s.commanded(nick, m.Text.Plain); command {
+		switch {
+		case reason != "":
+			return refuse("command", helpPause, reason)
+		case answer && len(s.asks) < maxAsks && s.c.mayTell("ask "+a.command+" "+s.c.casemap.fold(nick), helpPause):
+			s.asks = append(s.asks, a)
+		}
+		return heard{}, false
+	}
 	direct := s.c.side.deps.Direct
 	if !direct.Enabled() {
 		return refuse("disabled", nobodyPause, fmt.Sprintf("I pass on what is said in %s; direct messages are not bridged, and nobody has read yours", s.c.channels()))
 	}
 	local := s.person(nick)
 	remote, text, reason := addressed(direct, m.Text.Plain, local.Network)
+	if reply, known := s.c.chats[m.ReplyTo.Native]; reason != "" && known && s.c.fromThere(reply, local) {
+		_, remote, _ = reply.Direct() // an answer needs no address
+		text, reason = strings.TrimSpace(m.Text.Plain), ""
+	}
 	chat := gateway.DirectAddress(local, remote)
 	if reason == "" && max(len(chat.ID), len(chat.Mirror().ID)) > gateway.MaxRoom {
 		reason = "the address is too long"
@@ -54,7 +67,8 @@ func (s *session) written(e *girc.Event, nick string, at time.Time, answer bool)
 	if !s.c.mayPair(e.Source.Ident+"@"+e.Source.Host, chat) {
 		return refuse("many", helpPause, "nobody got that: you have written to many people lately; try again later")
 	}
-	m.Text.Plain = text
+	m.Text = tail(m.Text, text)
+	s.c.noteChat(chat, cleanID(e.Tags["msgid"]))
 	return arrival(gateway.Event{At: chat, Native: cleanID(e.Tags["msgid"]), Sender: local, Time: at, Body: m}), true
 }
 
@@ -71,6 +85,17 @@ func addressed(direct gateway.Direct, text, from string) (who gateway.Person, re
 		reason = "there is no text behind the address"
 	}
 	return who, rest, reason
+}
+
+// tail is the end of a text, with the marks that lie in it.
+func tail(t gateway.Text, plain string) gateway.Text {
+	out := gateway.Text{Plain: plain}
+	start := strings.LastIndex(t.Plain, plain)
+	for _, m := range t.Marks {
+		m.Start, m.End = max(m.Start-start, 0), min(m.End-start, len(plain))
+		out.Marks = append(out.Marks, m)
+	}
+	return out.Normal()
 }
 
 // answer tells nick something, once per pause and topic.
@@ -126,7 +151,7 @@ func (s *session) isAway(e *girc.Event) {
 	nick := cleanNick(param(e, 1))
 	l := s.labelledLine(e)
 	if l == nil {
-		l = s.lineTo(nick)
+		l = s.lineTo(nick, "")
 	}
 	if l == nil || !couldBeNick(nick) {
 		return
@@ -145,12 +170,23 @@ func (s *session) isAway(e *girc.Event) {
 	}))
 }
 
-// lineTo finds the oldest line to a nick or channel whose fate is not known.
-func (s *session) lineTo(target string) *line {
+// lineTo finds the oldest line to a nick or channel whose fate is not known, one of that command, or else one that says
+// something.
+func (s *session) lineTo(target, command string) *line {
 	target = s.c.casemap.fold(target)
 	for _, l := range s.inflight {
-		if l.target == target && !l.settled && !l.heard {
-			return l
+		if l.target != target || l.settled || l.heard {
+			continue
+		}
+		switch is, _, _ := strings.Cut(l.text, " "); is {
+		case "REDACT", "TAGMSG", girc.TOPIC:
+			if is == command {
+				return l
+			}
+		default:
+			if command == "" {
+				return l
+			}
 		}
 	}
 	return nil

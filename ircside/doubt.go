@@ -50,6 +50,10 @@ func cutStamp(text string) string {
 
 // spoken is what the line would be recognised by.
 func (l *line) spoken() string {
+	if l.joined != "" {
+		command, text, _ := strings.Cut(l.joined, " ")
+		return spokenAs(command, text)
+	}
 	command, rest, _ := strings.Cut(l.text, " ")
 	_, text, _ := strings.Cut(rest, " :")
 	return spokenAs(command, text)
@@ -146,6 +150,7 @@ func (s *Side) echoOf(l *line, native string, at time.Time) (h heard, ok bool) {
 		return heard{}, false
 	}
 	l.native, l.heard = native, true
+	s.relay.noteChat(l.of.at, native)
 	l.ends = l.of.whole()
 	ev := gateway.Event{At: l.of.at, Native: native, Time: at, Body: gateway.Echo{Key: l.of.key, Part: l.part, Ends: l.ends}}
 	return heard{line: l, Arrival: gateway.Arrival{At: ev.At, Native: native, Read: func(context.Context) (*gateway.Event, error) {

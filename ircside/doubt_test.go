@@ -179,7 +179,7 @@ func TestClaimOfATransactionThatBeganAnew(t *testing.T) {
 	d := delivery("k1", "yes")
 	d.Room, d.Attempt = s.c.list[0].Address, 1
 	s.c.keepReturned(d.Room.ID, "PRIVMSG", said("yes"), "m1", noon())
-	u := s.c.say([]gateway.Delivery{d})[0]
+	u := s.c.say([]brief{{Delivery: d}})[0]
 	batch, _ := s.c.side.inlet.take()
 	if len(batch) != 1 || batch[0].Native != "m1" {
 		t.Fatalf("claimed %+v", batch)

@@ -9,47 +9,71 @@ import (
 
 // outgoing is a delivery as IRC says it.
 type outgoing struct {
-	command string // PRIVMSG or NOTICE
-	target  string // a channel, or a nick
-	lines   []string
+	target string  // a channel, or a nick
+	lines  []*line // with text, tags and part
+	more   int     // lines of the text that were left out
+	// silent: nobody can refer to what it says, so its echoes are nothing for the journal.
+	silent bool
+	// gives and gone are parts of a reaction for which the room needs no line.
+	gives, gone []gateway.Part
 }
 
-// limits are what decides how a text is split.
+// limits are what the connection and the room decide about how a delivery is said.
 type limits struct {
 	payload func(command, target string) int // the bytes that a line to target has for its text
 	lines   int                              // the most lines of text
 	name    string                           // what the channel is called on the wire, where that is not its address
 	now     time.Time
+	called  func(who gateway.Person, text string) string // how a person is named; nil: so that it pings nobody
+	tags    func(tag string) bool                        // whether the server takes a client-only tag; nil: none
+	redact  bool                                         // it takes back what was said
+	multi   multiline                                    // how much it takes as one message of several lines
+	topic   int                                          // the longest topic, in bytes; 0: not known
+	about   *string                                      // the topic as it is; nil: not known
+	shown   func(target, emoji string) bool              // whether we have that reaction there already; nil: not known
+	link    string                                       // where people find the whole of a text that is cut; may be empty
 }
 
-// encode turns a delivery into lines. An error says for good that IRC cannot say it.
+func (lim limits) takes(tag string) bool { return lim.tags != nil && lim.tags(tag) }
+
+// encode turns a delivery into lines. An error says that IRC cannot say it (so).
 func encode(d gateway.Delivery, direct gateway.Direct, lim limits) (outgoing, error) {
 	if d.Seal {
 		return outgoing{}, gateway.Dropf("IRC cannot carry end-to-end encrypted messages")
 	}
-	to, out := placeOf(d.Room, direct), outgoing{}
+	to := placeOf(d.Room, direct)
 	if !to.chat && lim.name != "" {
 		to.target = lim.name
 	}
 	if to.chat && !couldBeNick(to.target) {
 		return outgoing{}, gateway.Dropf("%q cannot be a nick", gateway.CleanName(to.target))
 	}
+	if lim.called == nil {
+		lim.called = func(_ gateway.Person, text string) string { return unpingable(text) }
+	}
+	var out outgoing
+	var err error
 	switch body := d.Event.Body.(type) {
 	case gateway.Message:
-		out = encodeMessage(to, d.Event, body, lim)
-	case gateway.Receipt:
-		var err error
-		if out, err = encodeReceipt(to, d.Room.Network, body, lim); err != nil {
-			return outgoing{}, err
+		if out = encodeMessage(to, d.Event, body, lim); len(out.lines) == 0 {
+			err = gateway.Dropf("there is no text in it")
 		}
+	case gateway.Receipt:
+		out, err = encodeReceipt(to, d.Room.Network, body, lim)
+	case gateway.Reaction:
+		out, err = encodeReaction(to, d.Key, body, lim)
+	case gateway.Retract:
+		out, err = encodeRetract(to, d.Room, body, lim)
+	case gateway.RoomState:
+		out = encodeTopic(to, body, lim)
 	default:
-		return outgoing{}, gateway.Dropf("IRC has no form for a %s", d.Event.Body.Kind())
+		err = gateway.Dropf("IRC has no form for a %s", d.Event.Body.Kind())
 	}
-	if !validTarget(out.target) {
-		return outgoing{}, gateway.Dropf("%q cannot be addressed on IRC", out.target)
+	if err == nil && !validTarget(out.target) {
+		err = gateway.Dropf("%q cannot be addressed on IRC", out.target)
 	}
-	if len(out.lines) == 0 {
-		return outgoing{}, gateway.Dropf("there is no text in it")
+	if err != nil {
+		return outgoing{}, err
 	}
 	return out, nil
 }
@@ -75,11 +99,11 @@ func placeOf(room gateway.Address, direct gateway.Direct) place {
 // What is late begins with the time at which it was said.
 func encodeMessage(to place, ev *gateway.Event, m gateway.Message, lim limits) outgoing {
 	sender := ev.Sender
-	out := outgoing{command: "PRIVMSG", target: to.target}
+	out, command := outgoing{target: to.target}, "PRIVMSG"
 	if m.Style == gateway.StyleNotice {
-		out.command = "NOTICE"
+		command = "NOTICE"
 	}
-	budget := lim.payload(out.command, to.target)
+	budget := lim.payload(command, to.target)
 	prefix, late := "", stamp(ev.Time, lim.now)
 	if !sender.IsZero() {
 		name := to.name
@@ -93,7 +117,45 @@ func encodeMessage(to place, ev *gateway.Event, m gateway.Message, lim limits) o
 		}
 		prefix = late + prefix
 	}
-	out.lines = spoken(prefix, m.Text.Plain, budget, lim.lines)
+	tags, text := "", rows(m.Text, lim.called)
+	if len(m.ReplyTo.Parts) > 0 && lim.takes(tagReply) {
+		tags = tag(tagReply, m.ReplyTo.Parts[0].Native)
+	}
+	most := max(lim.lines, lim.multi.lines-1)
+	lines, more := spoken(prefix, text, budget, most)
+	if len(lines) > 1 && lim.multi.lines > 0 {
+		if l, all := lim.multi.message(command, to.target, prefix, lines, more, lim.link, budget); l != nil {
+			l.tags, out.lines, out.more = tags, []*line{l}, len(lines)+more-all
+			return out
+		}
+	}
+	if len(lines) > lim.lines {
+		lines, more = lines[:lim.lines], more+len(lines)-lim.lines
+	}
+	if out.more = more; more > 0 {
+		lines = append(lines, cutTail(prefix, more, lim.link, budget))
+	}
+	out.lines = say(command, to.target, lines)
+	if len(out.lines) > 0 {
+		out.lines[0].tags = tags
+	}
+	return out
+}
+
+// cutTail is the line that tells of those that were left out. A link is left out as well if it does not fit in.
+func cutTail(prefix string, more int, link string, budget int) string {
+	if text := prefix + leftOut(more, link); len(text) <= budget {
+		return text
+	}
+	return prefix + leftOut(more, "")
+}
+
+// say makes a line of each text.
+func say(command, target string, texts []string) []*line {
+	var out []*line
+	for i, text := range texts {
+		out = append(out, &line{text: command + " " + target + " :" + text, part: partName(i)})
+	}
 	return out
 }
 
@@ -126,7 +188,7 @@ func nameOf(p gateway.Person) string {
 // encodeReceipt tells a person, and nobody else, that what they said did not arrive. It quotes nothing.
 func encodeReceipt(to place, network string, r gateway.Receipt, lim limits) (outgoing, error) {
 	author := r.Target.Author
-	out := outgoing{command: "NOTICE", target: author.ID}
+	out := outgoing{target: author.ID, silent: true}
 	switch {
 	case r.State != gateway.Undeliverable:
 		return outgoing{}, gateway.Dropf("IRC has no form for a receipt")
@@ -143,6 +205,11 @@ func encodeReceipt(to place, network string, r gateway.Receipt, lim limits) (out
 		what = "your message to " + to.name
 	}
 	text := gateway.ReportText(what, oneLine(r.Reason))
-	out.lines = spoken("", text, lim.payload(out.command, out.target), 2)
+	const most = 2
+	lines, more := spoken("", plainRows(gateway.Clean(text)), lim.payload("NOTICE", out.target), most)
+	if more > 0 {
+		lines = append(lines, leftOut(more, ""))
+	}
+	out.lines = say("NOTICE", out.target, lines)
 	return out, nil
 }

@@ -78,7 +78,8 @@ func TestEncodeGolden(t *testing.T) {
 			fmt.Fprintf(&b, "drop %v: %v\n", gateway.IsDrop(err), err)
 		}
 		for _, l := range out.lines {
-			fmt.Fprintf(&b, "%s %s %+q\n", out.command, out.target, l)
+			command, text, _ := strings.Cut(l.text, " :")
+			fmt.Fprintf(&b, "%s %+q\n", command, text)
 		}
 	}
 	golden(t, "encode.golden", b.String())
@@ -119,8 +120,8 @@ func TestPayloadIsNeverTooSmall(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, l := range out.lines {
-		if len(l) > s.payload("PRIVMSG", channel) {
-			t.Errorf("%d bytes, the budget is %d", len(l), s.payload("PRIVMSG", channel))
+		if _, text, _ := strings.Cut(l.text, " :"); len(text) > s.payload("PRIVMSG", channel) {
+			t.Errorf("%d bytes, the budget is %d", len(text), s.payload("PRIVMSG", channel))
 		}
 	}
 }

@@ -143,6 +143,9 @@ func (l *link) expect(begin string) string {
 	l.t.Helper()
 	_ = l.conn.SetDeadline(time.Now().Add(patience))
 	text, err := l.in.ReadString('\n')
+	for err == nil && strings.HasPrefix(text, "MODE #") && !strings.HasPrefix(begin, "MODE") { // asked for once in a channel
+		text, err = l.in.ReadString('\n')
+	}
 	if err != nil {
 		l.t.Fatalf("waiting for %q: %v", begin, err)
 	}

@@ -62,7 +62,7 @@ func (c *conn) ask(nick string) (*question, error) {
 	}
 	id, now := c.casemap.fold(nick), c.side.clock.now()
 	for _, r := range c.list {
-		if who, here := r.members[id]; here && r.state == roomIn {
+		if who, here := r.here(id); here && r.state == roomIn {
 			q := &question{done: make(chan struct{}), who: who}
 			close(q.done)
 			return q, nil

@@ -61,6 +61,17 @@ func escapeTag(value string) string {
 	return strings.NewReplacer(`\`, `\\`, ";", `\:`, " ", `\s`, "\r", `\r`, "\n", `\n`, "\x00", "").Replace(value)
 }
 
+// The client-only tags (IRCv3) that we write and read. The final names are read as well.
+const (
+	tagReply   = "draft/reply"
+	tagReact   = "draft/react"
+	tagUnreact = "draft/unreact"
+	tagTyping  = "typing"
+)
+
+// tag writes a client-only tag.
+func tag(name, value string) string { return "+" + name + "=" + escapeTag(value) }
+
 func isASCIILetter(r rune) bool { return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' }
 
 // nickSpecials are the signs that RFC 2812, section 2.3.1, allows in a nick beside letters and digits.

@@ -32,6 +32,7 @@ type heard struct {
 	marks           string // of which history mark is a place; see markKey
 	mark            mark   // zero: none
 	membership      bool
+	passing         bool // who types: it is told only where there is room
 }
 
 const (
@@ -74,7 +75,10 @@ func (q *inlet) add(all ...heard) (refused []heard) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, h := range all {
-		if n := len(q.waiting); n >= maxWaiting || h.membership && n >= maxWaiting/2 {
+		if n := len(q.waiting); n >= maxWaiting || (h.membership || h.passing) && n >= maxWaiting/2 {
+			if h.passing {
+				continue
+			}
 			q.dropped++
 			q.lost.Inc()
 			refused = append(refused, h)

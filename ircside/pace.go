@@ -1,6 +1,9 @@
 package ircside
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // pacer decides which line leaves when. It holds a token bucket, one queue a lane, and serves the lanes in turn, so
 // that a loud channel does not starve the others. Without every there is no limit. Its owner guards it.
@@ -19,15 +22,39 @@ func newPacer(p Pace, now time.Time) *pacer {
 	return &pacer{burst: float64(p.Burst), every: p.Every, tokens: float64(p.Burst), at: now, lanes: map[string][]*line{}}
 }
 
-// push queues lines in a lane, behind what it has.
+// push queues lines in a lane, behind what it has; but text goes before what is low there.
 func (p *pacer) push(lane string, lines ...*line) {
 	if len(lines) == 0 {
 		return
 	}
-	if len(p.lanes[lane]) == 0 {
+	queue := p.lanes[lane]
+	if len(queue) == 0 {
 		p.turns = append(p.turns, lane)
 	}
-	p.lanes[lane] = append(p.lanes[lane], lines...)
+	for _, l := range lines {
+		at := len(queue)
+		for !l.low && at > 0 && queue[at-1].low {
+			at--
+		}
+		queue = slices.Insert(queue, at, l)
+	}
+	p.lanes[lane] = queue
+}
+
+// stale removes the lines that are not worth saying any more, and returns them.
+func (p *pacer) stale(now time.Time) (out []*line) {
+	for _, lane := range slices.Clone(p.turns) {
+		if queue := p.lanes[lane]; queue[len(queue)-1].low { // those that are low stand last
+			out = append(out, p.withdraw(lane, func(l *line) bool { return l.expires && now.After(l.until) })...)
+		}
+	}
+	return out
+}
+
+// idle reports whether nothing waits, and a line of text would leave at once even behind another line.
+func (p *pacer) idle(now time.Time) bool {
+	p.refill(now)
+	return p.head() == nil && (p.every == 0 || p.tokens >= min(2, p.burst))
 }
 
 // pushFirst queues lines that go before all lanes.
@@ -55,13 +82,13 @@ func (p *pacer) rest(now time.Time, d time.Duration) {
 func (p *pacer) take(now time.Time, size int) (out []*line, wait time.Duration) {
 	p.refill(now)
 	for l := p.head(); l != nil; l = p.head() {
-		if p.tokens < 1 && p.every > 0 {
-			return out, time.Duration((1-p.tokens)*float64(p.every)) + 1
+		if need := min(float64(l.cost()), p.burst); p.tokens < need && p.every > 0 {
+			return out, time.Duration((need-p.tokens)*float64(p.every)) + 1
 		}
 		if size -= l.size(); size < 0 {
 			return out, 0
 		}
-		p.tokens--
+		p.tokens -= float64(l.cost())
 		out = append(out, l)
 		p.shift()
 	}

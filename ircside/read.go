@@ -34,6 +34,12 @@ func (s *session) handle(e *girc.Event) error {
 	}
 	s.stirred = true
 	switch e.Command {
+	case "TAGMSG":
+		s.tagged(e)
+	case "REDACT":
+		s.redacted(e)
+	case girc.TOPIC:
+		s.topicSet(e)
 	case girc.PING:
 		const most = 256 // answers that wait for the socket
 		if len(s.now) >= most {
@@ -61,9 +67,11 @@ func (s *session) handle(e *girc.Event) error {
 			r.due = s.lastHeard
 		}
 	case girc.MODE:
-		if r := s.room(param(e, 0)); r != nil && !r.mutedUntil.IsZero() {
-			r.mutedUntil = time.Time{} // we may be allowed to speak again
-			s.c.side.notify(nil)
+		s.modeChanged(e)
+	case girc.RPL_CHANNELMODEIS:
+		if r := s.room(param(e, 1)); r != nil {
+			r.plain = false
+			r.modes(param(e, 2))
 		}
 	case girc.RPL_ENDOFMOTD, girc.ERR_NOMOTD:
 		s.askTargets()
@@ -74,6 +82,7 @@ func (s *session) handle(e *girc.Event) error {
 		s.endForward(param(e, 1))
 	case girc.RPL_TOPIC:
 		s.forwardTopic(param(e, 1), e.Last())
+		s.topicTold(e)
 	case errForwarded:
 		s.forwarded(e)
 	case girc.RPL_AWAY:
@@ -106,6 +115,8 @@ func (s *session) room(name string) *room { return s.c.rooms[s.c.casemap.fold(na
 // batch is a group of lines that belong together (IRCv3 batch).
 type batch struct {
 	label   string
+	multi   *gathered // lines that are one message
+	split   bool      // they tell of a netsplit
 	history bool
 	replay  *replay // the history that we asked for; nil: one that is not read
 	page    bool    // the batch is a page of it, not something inside of one
@@ -125,6 +136,10 @@ func (s *session) batch(e *girc.Event) {
 		case b.page && b.replay != nil && s.replayOf(b.replay.target) == b.replay:
 			s.stirred = true
 			s.pageEnds(b.replay)
+		case b.multi != nil:
+			if whole := b.multi.message(); whole != nil {
+				s.message(whole)
+			}
 		case b.targets && s.queries != nil && s.queries.now == nil:
 			s.stirred = true
 			s.nextQuery()
@@ -138,6 +153,12 @@ func (s *session) batch(e *girc.Event) {
 		switch param(e, 1) {
 		case "chathistory", capHistory:
 			b.history, b.page, b.replay = true, true, s.replayOf(param(e, 2))
+		case capMultiline:
+			if s.caps[capMultiline] {
+				b.multi = &gathered{open: e}
+			}
+		case "netsplit":
+			b.split = true
 		case "znc.in/playback":
 			b.history = true
 		case "draft/chathistory-targets", "chathistory-targets":
@@ -193,6 +214,10 @@ func (s *session) refused(e *girc.Event) {
 		return
 	}
 	l := s.labelledLine(e)
+	if e.Command == "FAIL" && param(e, 0) == "BATCH" {
+		s.refusedBatch(l, e)
+		return
+	}
 	if l == nil && s.refusedJoin(e) {
 		return
 	}
@@ -207,7 +232,7 @@ func (s *session) refused(e *girc.Event) {
 		s.foundNone(no.err)
 	}
 	if l == nil && !s.labelled() {
-		l = s.lineTo(no.target)
+		l = s.lineTo(no.target, no.of)
 	}
 	r := s.room(no.target)
 	if no.absent && r != nil && r.state == roomIn {
@@ -215,6 +240,9 @@ func (s *session) refused(e *girc.Event) {
 	}
 	switch {
 	case l == nil:
+	case s.refusedAct(l, no.err):
+	case no.muted && r != nil && no.colours && strings.ContainsAny(l.text, formatCodes):
+		s.colourless(r, l, no.err)
 	case no.absent && r != nil:
 		s.confirm(l, gateway.Later(min(r.pause, time.Minute), r.absence()))
 	case no.absent: // a person who left, or was never there
@@ -237,7 +265,14 @@ func (s *session) message(e *girc.Event) {
 	if len(e.Params) < 2 || nick == "" {
 		return
 	}
-	if b := s.batches[e.Tags["batch"]]; b.history {
+	b := s.batches[e.Tags["batch"]]
+	if b.multi != nil {
+		if whole := b.multi.gather(e); whole != nil {
+			s.message(whole)
+		}
+		return
+	}
+	if b.history {
 		if p := b.replay; p != nil && s.replayOf(p.target) == p {
 			s.replayed(p, e)
 		}

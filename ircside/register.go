@@ -18,7 +18,7 @@ func (e loginError) Error() string { return e.reason }
 
 // wantedCaps are the capabilities (IRCv3) that we ask for where they are offered.
 func wantedCaps() []string {
-	return []string{"batch", "chghost", capHistory, "echo-message", "labeled-response", "message-tags", "server-time"}
+	return []string{"batch", "chghost", capHistory, capRedact, capMultiline, "echo-message", "labeled-response", "message-tags", "server-time"}
 }
 
 // register opens the registration (RFC 2812, section 3.1; IRCv3 capability negotiation).
@@ -48,6 +48,9 @@ func (s *session) capability(e *girc.Event) error {
 		for _, c := range caps {
 			s.caps[strings.TrimLeft(c, "~=")] = true
 		}
+		if s.caps[capMultiline] {
+			s.multi = parseMultiline(s.offered[capMultiline])
+		}
 		return s.capsAnswered()
 	case girc.CAP_NAK:
 		return s.capsAnswered()
@@ -72,6 +75,10 @@ func (s *session) requestCaps() error {
 	// An echo without its label would have to be told from others by its text: better none.
 	if !slices.Contains(want, "labeled-response") || !slices.Contains(want, "batch") || !slices.Contains(want, "message-tags") {
 		want = slices.DeleteFunc(want, func(c string) bool { return c == "echo-message" })
+	}
+	// A batch is told as one message only where others know what it is.
+	if !slices.Contains(want, "batch") || !slices.Contains(want, "message-tags") {
+		want = slices.DeleteFunc(want, func(c string) bool { return c == capMultiline })
 	}
 	if len(want) > 0 {
 		s.now = append(s.now, "CAP REQ :"+strings.Join(want, " "))
@@ -229,6 +236,17 @@ func (s *session) supports(e *girc.Event) {
 				s.pageLen = pageMost
 				if n > 0 {
 					s.pageLen = min(n, pageMost)
+				}
+			}
+		case "TOPICLEN":
+			if n, err := strconv.Atoi(value); err == nil && n > 0 {
+				s.topicLen = n
+			}
+		case "CLIENTTAGDENY": // *,-typing
+			s.denied = map[string]bool{}
+			for i, tag := range strings.Split(value, ",") {
+				if name, allowed := strings.CutPrefix(tag, "-"); i < 256 {
+					s.denied[name] = !allowed
 				}
 			}
 		case "MSGREFTYPES": // msgid,timestamp

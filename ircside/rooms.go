@@ -36,14 +36,17 @@ type room struct {
 	mutedUntil time.Time
 	muted      error
 
+	plain bool // it strips or refuses formatting codes
+
 	replay *replay // the reading of its history; nil: none
 
 	members map[string]gateway.Person // by folded nick; kept over a reconnect to see who left meanwhile
+	gone    map[string]time.Time      // of them, those who left in a netsplit, until when they may come back; see splitDue
 	listed  map[string]gateway.Person // what the NAMES reply has told so far; nil: none is under way
 }
 
 func newRoom(r gateway.Room) *room {
-	return &room{Room: r, name: r.ID, members: map[string]gateway.Person{}}
+	return &room{Room: r, name: r.ID, members: map[string]gateway.Person{}, gone: map[string]time.Time{}}
 }
 
 // rename gives the room another name on the wire. The caller sees to the connection's index.
@@ -186,6 +189,7 @@ func (s *session) entered(r *room, at time.Time) {
 	r.state, r.reason, r.told, r.since = roomIn, nil, "", s.c.side.clock.now()
 	r.mute, r.mutedUntil = 0, time.Time{}
 	r.listed = map[string]gateway.Person{}
+	s.pace.push(r.folded, &line{text: "MODE " + r.name, low: true}) // does it take formatting?
 	s.catchUp(r, at)
 	s.c.signal()
 	if s.told {

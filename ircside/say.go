@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"lockbridge/gateway"
@@ -11,11 +12,22 @@ import (
 
 // line is one line on its way out. The connection's mutex guards it.
 type line struct {
-	text   string     // without label and line end; "" once it is not needed any more
+	text   string     // without tags and line end; "" once it is not needed any more
+	tags   string     // client-only ones
+	rest   []string   // lines that leave together with it, whole: those of a batch
+	joined string     // of a batch: the command and all of the text, by which it is recognised
 	target string     // folded nick or channel; "" for a command
 	label  string     // "" for what nobody waits for
 	part   string     // of the delivery
 	of     *utterance // nil: nobody waits
+
+	low         bool           // it lets text of its channel go before it
+	expires     bool           // it is not worth saying much later
+	until       time.Time      // and so not after this
+	foreign     bool           // it takes back what somebody else on this network said
+	gives, gone []gateway.Part // what it adds to and takes away of somebody's reactions
+	reacted     reacted        // what it shows of us, or shows no more
+	wrote       bool           // an earlier try of it was written
 
 	sent    time.Time // zero: not yet written
 	heard   bool      // its echo came, and is on its way into the journal
@@ -29,13 +41,30 @@ type line struct {
 }
 
 // size is how many bytes the line takes on the wire, at most.
-func (l *line) size() int { return len(l.text) + len(l.label) + len("@label= \r\n") }
+func (l *line) size() int {
+	n := len(l.text) + len(l.label) + len(l.tags) + len("@label=; \r\n")
+	for _, text := range l.rest {
+		n += len(text) + len("\r\n")
+	}
+	return n
+}
+
+// cost is how many lines it counts as.
+func (l *line) cost() int { return 1 + len(l.rest) }
+
+// reacted is a reaction of the relay's: to which message, and with what.
+type reacted struct{ target, emoji string }
+
+// maxReacted is how many of them are remembered. What is forgotten is said once more.
+const maxReacted = 4096
 
 // utterance is one delivery on its way out, over all its attempts.
 type utterance struct {
 	key, lane string
-	at        gateway.Address // where its echoes are recorded; zero for what is told to one person about another line
+	at        gateway.Address // where its echoes are recorded; zero for what nobody can refer to
 	lines     []*line
+	gives     []gateway.Part // see outgoing
+	gone      []gateway.Part
 	left      int           // lines that are not settled
 	done      chan struct{} // closed when none is left
 	ended     bool          // done is closed
@@ -52,13 +81,31 @@ func (c *conn) settle(l *line, err error) {
 	}
 	l.settled, l.err = true, err
 	if err == nil {
-		l.text = ""
+		c.noteReacted(l)
+		l.text, l.rest, l.joined = "", nil, ""
 	}
 	u.left--
 	if err != nil {
 		c.takeBack(u)
 	}
+	if gateway.IsPlainer(err) {
+		delete(c.said, u.key) // what comes under its key now is another text
+	}
 	u.end()
+}
+
+// noteReacted remembers what the relay shows of reactions.
+func (c *conn) noteReacted(l *line) {
+	switch {
+	case l.reacted.emoji == "" || l.sent.IsZero():
+	case len(l.gives) == 0:
+		delete(c.reacted, l.reacted)
+	default:
+		if len(c.reacted) >= maxReacted {
+			clear(c.reacted)
+		}
+		c.reacted[l.reacted] = true
+	}
 }
 
 // takeBack fails the lines of u that were not written yet.
@@ -88,18 +135,34 @@ func (u *utterance) end() {
 // echo, nothing is left to tell.
 func (u *utterance) outcome() gateway.Outcome {
 	if err := u.failure(); err != nil {
+		if gateway.IsPlainer(err) && u.partly() {
+			err = gateway.Drop(err)
+		}
 		return gateway.Failed(err)
 	}
 	if u.recorded {
 		return gateway.Outcome{Ended: true}
 	}
-	var parts []gateway.Part
+	out := gateway.Outcome{Parts: slices.Clone(u.gives), Gone: slices.Clone(u.gone)}
 	for _, l := range u.lines {
 		if l.native != "" {
-			parts = append(parts, gateway.Part{Name: l.part, Native: l.native})
+			out.Parts = append(out.Parts, gateway.Part{Name: l.part, Native: l.native})
+		}
+		if !l.sent.IsZero() {
+			out.Parts, out.Gone = append(out.Parts, l.gives...), append(out.Gone, l.gone...)
 		}
 	}
-	return gateway.Sent(parts...)
+	return out
+}
+
+// partly reports whether some of its lines arrived.
+func (u *utterance) partly() bool {
+	return slices.ContainsFunc(u.lines, func(l *line) bool { return l.err == nil && (l.settled || l.heard) })
+}
+
+// untouched reports whether nothing of it was ever written, and nothing waits to be.
+func (u *utterance) untouched() bool {
+	return !slices.ContainsFunc(u.lines, func(l *line) bool { return !l.settled || l.err == nil || l.wrote || !l.sent.IsZero() })
 }
 
 // failure is the first error of its lines.
@@ -120,11 +183,15 @@ func (u *utterance) failure() error {
 var errWithdrawn = errors.New("not said because something before it failed")
 
 // say queues the lines of a run. What cannot be said now ends it.
-func (c *conn) say(run []gateway.Delivery) []*utterance {
+func (c *conn) say(run []brief) []*utterance {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	out := make([]*utterance, 0, len(run))
-	for _, d := range run {
+	for i, d := range run {
+		if d.in != i {
+			out = append(out, out[d.in])
+			continue
+		}
 		u := c.prepare(d)
 		out = append(out, u)
 		if u.err != nil {
@@ -197,12 +264,12 @@ func (c *conn) nameOf(room gateway.Address) string {
 }
 
 // prepare makes the lines of a delivery, or finds those that an earlier attempt has not brought through.
-func (c *conn) prepare(d gateway.Delivery) *utterance {
-	if err := c.hindrance(d); err != nil {
+func (c *conn) prepare(d brief) *utterance {
+	if err := c.hindrance(d.Delivery); err != nil {
 		return &utterance{err: err}
 	}
 	u := c.said[d.Key]
-	if u == nil {
+	if u == nil || u.untouched() {
 		var err error
 		if u, err = c.utter(d); err != nil {
 			return &utterance{err: err}
@@ -242,25 +309,48 @@ func (c *conn) hindrance(d gateway.Delivery) error {
 	return nil
 }
 
+// limits are what the session and the room decide about how d is said.
+func (c *conn) limits(d gateway.Delivery) limits {
+	s := c.sess
+	lim := limits{
+		payload: s.payload, lines: c.side.cfg.MaxLines, name: c.nameOf(d.Room), now: c.side.clock.now(), topic: s.topicLen,
+		called: c.called(c.byID[d.Room.ID]), tags: s.takesTag, redact: s.caps[capRedact], multi: s.multi,
+		shown: func(target, emoji string) bool { return c.reacted[reacted{target, emoji}] },
+	}
+	if topic, known := c.topics[d.Room.ID]; known {
+		lim.about = &topic
+	}
+	return lim
+}
+
 // utter makes an utterance. Lines that an earlier process is known to have said are settled.
-func (c *conn) utter(d gateway.Delivery) (*utterance, error) {
-	lim := limits{payload: c.sess.payload, lines: c.side.cfg.MaxLines, name: c.nameOf(d.Room), now: c.side.clock.now()}
-	out, err := encode(d, c.side.deps.Direct, lim)
+func (c *conn) utter(d brief) (*utterance, error) {
+	lim := c.limits(d.Delivery)
+	lim.link = d.link
+	out, err := encode(d.Delivery, c.side.deps.Direct, lim)
 	if err != nil {
 		return nil, err
 	}
-	u := &utterance{key: d.Key, lane: c.casemap.fold(c.nameOf(d.Room)), at: d.Room, left: len(out.lines), done: make(chan struct{})}
-	if _, private := d.Event.Body.(gateway.Receipt); private {
+	u := &utterance{
+		key: d.Key, lane: c.casemap.fold(c.nameOf(d.Room)), at: d.Room, left: len(out.lines), done: make(chan struct{}),
+		lines: out.lines, gives: out.gives, gone: out.gone,
+	}
+	if out.silent {
 		u.at = gateway.Address{}
 	}
 	folded := c.casemap.fold(out.target)
-	for i, text := range out.lines {
-		l := &line{
-			text: out.command + " " + out.target + " :" + text, target: folded, part: partName(i), of: u,
+	for i, l := range u.lines {
+		l.target, l.of, l.label = folded, u, makeLabel(d.Key, partName(i))
+		if l.expires {
+			l.until = lim.now.Add(c.side.timings.stale)
 		}
-		l.label = makeLabel(d.Key, l.part)
-		u.lines = append(u.lines, l)
 	}
+	if m, ok := d.Event.Body.(gateway.Message); ok && m.Note {
+		for _, l := range u.lines {
+			l.low, l.expires, l.until = true, true, lim.now.Add(c.side.timings.stale)
+		}
+	}
+	u.end()
 	if d.Attempt > 0 {
 		c.know(u, d.Known)
 		c.recall(u)
@@ -276,7 +366,7 @@ func (c *conn) again(u *utterance) {
 		if !l.settled || l.err == nil {
 			continue
 		}
-		fresh := &line{text: l.text, target: l.target, label: l.label, part: l.part, of: u}
+		fresh := l.again()
 		u.lines[i] = fresh
 		if u.ended {
 			u.ended, u.done = false, make(chan struct{})
@@ -285,6 +375,15 @@ func (c *conn) again(u *utterance) {
 		if l.doubt {
 			c.claim(fresh)
 		}
+	}
+}
+
+// again is the line as it was before it was said.
+func (l *line) again() *line {
+	return &line{
+		text: l.text, tags: l.tags, rest: l.rest, joined: l.joined, target: l.target, label: l.label, part: l.part, of: l.of,
+		low: l.low, expires: l.expires, until: l.until, foreign: l.foreign, gives: l.gives, gone: l.gone, reacted: l.reacted,
+		wrote: l.wrote || !l.sent.IsZero(),
 	}
 }
 

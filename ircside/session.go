@@ -28,6 +28,9 @@ type session struct {
 	regainAt         time.Time
 	lineLen, joinMax int
 	prefixes         string
+	topicLen         int             // bytes of a topic; 0: not told
+	denied           map[string]bool // CLIENTTAGDENY: tags that the server does not pass on, "*" for all but those that are false
+	multi            multiline       // zero: it takes no messages of several lines
 
 	// What is under way.
 	lastHeard, pinged time.Time
@@ -43,6 +46,7 @@ type session struct {
 	stayed            map[string]bool      // of them, those whose topic names the channel that we asked for
 
 	// What was heard.
+	asks     []ask   // questions to us that wait for their answer
 	fresh    []heard // since the last flush
 	stirred  bool    // the writer has something to look at
 	pageLen  int     // lines in a page of history
@@ -60,6 +64,15 @@ func newSession(c *conn) *session {
 		labels: map[string]*line{}, forwards: map[string]*room{}, stayed: map[string]bool{},
 		lineLen: 512, prefixes: "~&@%+!", pageLen: pageLeast,
 	}
+}
+
+// takesTag reports whether the server passes a client-only tag on.
+func (s *session) takesTag(tag string) bool {
+	denied, named := s.denied[tag]
+	if !named {
+		denied = s.denied["*"]
+	}
+	return s.caps["message-tags"] && !denied
 }
 
 // nudge lets the writer look again.
@@ -97,16 +110,14 @@ func (s *session) next() (out string, due time.Time, err error) {
 	var lines []*line
 	var wait time.Duration
 	if s.registered {
+		for _, l := range s.pace.stale(now) {
+			s.c.settle(l, nil)
+		}
 		s.prune()
 		lines, wait = s.pace.take(now, window-s.unread)
 	}
 	for _, l := range lines {
-		if s.labelled() && l.of != nil {
-			b.WriteString("@label=" + escapeTag(l.label) + " ")
-			s.labels[l.label] = l
-		}
-		b.WriteString(l.text)
-		b.WriteString("\r\n")
+		s.put(&b, l)
 		if l.of != nil {
 			l.sent = now
 			s.inflight = append(s.inflight, l)
@@ -119,6 +130,25 @@ func (s *session) next() (out string, due time.Time, err error) {
 	}
 	s.flush()
 	return b.String(), due, nil
+}
+
+// put writes a line with its tags, and what leaves together with it.
+func (s *session) put(b *strings.Builder, l *line) {
+	var tags []string
+	if s.labelled() && l.of != nil {
+		tags = append(tags, "label="+escapeTag(l.label))
+		s.labels[l.label] = l
+	}
+	if l.tags != "" && s.caps["message-tags"] {
+		tags = append(tags, l.tags)
+	}
+	if len(tags) > 0 {
+		b.WriteString("@" + strings.Join(tags, ";") + " ")
+	}
+	b.WriteString(l.text + "\r\n")
+	for _, text := range l.rest {
+		b.WriteString(text + "\r\n")
+	}
 }
 
 // raiseBarrier asks for a sign that the server has read what was written, where echoes do not tell: the PONG to our
@@ -165,6 +195,8 @@ func (s *session) upkeep(now time.Time) (next time.Time, err error) {
 	next = earliest(next, due)
 	next = earliest(next, s.joinDue(now))
 	next = earliest(next, s.lateHistory(now))
+	next = earliest(next, s.splitDue(now))
+	next = earliest(next, s.typingDue(now))
 	if s.reread {
 		s.gapped, s.reread = false, false
 		for _, r := range s.c.list {

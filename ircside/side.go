@@ -56,6 +56,8 @@ type timings struct {
 	throttle   time.Duration // the pause after the server asked us to slow down
 	forwarded  time.Duration // before we ask again for a channel that forwards us to a stranger
 	soon       time.Duration // for which a delivery waits for a login or JOIN that is under way
+	stale      time.Duration // in the queue, after which a reaction or a note is not said any more
+	split      time.Duration // after which those who left in a netsplit and have not come back count as gone
 }
 
 func defaultTimings() timings {
@@ -65,6 +67,7 @@ func defaultTimings() timings {
 		rejoin: 5 * time.Second, knock: 10 * time.Second, rejoinMost: 5 * time.Minute, regain: time.Minute,
 		hold: 20 * time.Second, acceptMost: 10 * time.Second,
 		mute: 5 * time.Second, muteMost: 5 * time.Minute, throttle: 5 * time.Second, forwarded: 30 * time.Minute, soon: 2 * time.Second,
+		stale: 30 * time.Second, split: 10 * time.Minute,
 	}
 }
 
@@ -120,15 +123,31 @@ const maxChannel = 200
 // conn returns the connection that speaks for a person. The relay speaks for everybody.
 func (s *Side) conn(gateway.Person) *conn { return s.relay }
 
-// Caps implements gateway.Side. A run is as long as the pace lets us say in some seconds, so that one lane's run holds
-// its deliveries no longer than that.
-func (s *Side) Caps(gateway.Address) gateway.Caps {
+// Caps implements gateway.Side. What the connection decides is false while there is none. A run is as long as the pace
+// lets us say in some seconds, so that one lane's run holds its deliveries no longer than that.
+func (s *Side) Caps(room gateway.Address) gateway.Caps {
 	const seconds, most = 10 * time.Second, 256
-	pace := s.cfg.Pace
-	if pace.Every == 0 {
-		return gateway.Caps{RunLength: most}
+	caps := gateway.Caps{
+		Marks: true, Notes: true, ReplyText: true, ReactionNotes: s.cfg.Reactions == reactionsText,
+		Fold: s.cfg.CorrectAfter, Hold: s.cfg.Hold, RunLength: most,
 	}
-	return gateway.Caps{RunLength: min(pace.Burst+int(min(seconds/pace.Every, most)), most)}
+	if pace := s.cfg.Pace; pace.Every > 0 {
+		caps.RunLength = min(pace.Burst+int(min(seconds/pace.Every, most)), most)
+	}
+	c := s.relay
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.byID[room.ID]; r != nil {
+		caps.Marks, caps.Room = !r.plain, r.Topic
+		if s.cfg.Joins == joinsOn {
+			caps.Members, caps.MemberNotes = gateway.AllMembers, true
+		}
+	}
+	if c.sess != nil && c.sess.registered {
+		caps.Reply, caps.Typing, caps.Retract = c.sess.takesTag(tagReply), c.sess.takesTag(tagTyping), c.sess.caps[capRedact]
+		caps.Reaction = s.cfg.Reactions == reactionsTags && caps.Reply && c.sess.takesTag(tagReact)
+	}
+	return caps
 }
 
 // Deliver implements gateway.Side: it queues the lines of the whole run and then waits for each to be confirmed.
@@ -138,7 +157,8 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 	}
 	c := s.conn(run[0].Event.Sender)
 	c.awaitPlace(ctx, run)
-	said := c.say(run)
+	brief := s.shorten(ctx, c, run)
+	said := c.say(brief)
 	out := make([]gateway.Outcome, 0, len(said))
 	stopped := false
 	for i, u := range said {
@@ -149,6 +169,9 @@ func (s *Side) Deliver(ctx context.Context, run []gateway.Delivery) []gateway.Ou
 		if o.Err != nil && !gateway.IsDrop(o.Err) && !stopped {
 			stopped = true
 			c.withdraw(said[i+1:])
+		}
+		if brief[i].in != i && o.Err == nil {
+			o = gateway.Sent() // another one's line told of it
 		}
 		out = append(out, o)
 	}

@@ -58,13 +58,13 @@ func TestSpoken(t *testing.T) {
 		{"control characters", "\x01ACTION hi\x01\x02\x00", 100, 5, []string{"<a> ACTION hi"}},
 		{"indented", "  code", 100, 5, []string{"<a>   code"}},
 		{"at a space", long[:59], 40, 5, []string{"<a> word word word word word word word", "<a> word word word word word"}},
-		{"too many", "1\n2\n3\n4", 100, 2, []string{"<a> 1", "<a> 2", "<a> … (2 more lines)"}},
-		{"one too many", "1\n2\n3", 100, 2, []string{"<a> 1", "<a> 2", "<a> … (1 more line)"}},
+		{"a link", "look: https://example.org/a/long/path", 40, 5, []string{"<a> look:", "<a> https://example.org/a/long/path"}},
+		{"a link that fits nowhere", "see https://example.org/a/much/longer/path/", 40, 5, []string{"<a> see https://example.org/a/much/longe", "<a> r/path/"}},
 		{"no space", strings.Repeat("x", 50), 40, 5, []string{"<a> " + strings.Repeat("x", 36), "<a> " + strings.Repeat("x", 14)}},
 		{"runes", strings.Repeat("ü", 30), 41, 5, []string{"<a> " + strings.Repeat("ü", 18), "<a> " + strings.Repeat("ü", 12)}},
 		{"clusters", strings.Repeat("x", 33) + "e\u0301\u0301yz", 40, 5, []string{"<a> " + strings.Repeat("x", 33), "<a> e\u0301\u0301yz"}},
 	} {
-		got := spoken("<a> ", c.text, c.budget, c.most)
+		got, _ := spoken("<a> ", plainRows(gateway.Clean(c.text)), c.budget, c.most)
 		if strings.Join(got, "|") != strings.Join(c.want, "|") {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
@@ -72,9 +72,14 @@ func TestSpoken(t *testing.T) {
 }
 
 func TestSpokenShortensAMegabyte(t *testing.T) {
-	got := spoken("<a> ", strings.Repeat("long text ", 100_000), 400, 10)
-	if len(got) != 11 || !strings.HasSuffix(got[10], " more lines)") {
-		t.Errorf("%d lines, the last %q", len(got), got[len(got)-1])
+	got, more := spoken("<a> ", plainRows(strings.Repeat("long text ", 100_000)), 400, 10)
+	if len(got) != 10 || more < 1000 {
+		t.Errorf("%d lines and %d more", len(got), more)
+	}
+	for text, want := range map[string]string{leftOut(1, ""): "… (1 more line)", leftOut(2, ""): "… (2 more lines)", leftOut(2, "https://x/y"): "… (2 more lines: https://x/y)"} {
+		if text != want {
+			t.Errorf("told %q, want %q", text, want)
+		}
 	}
 }
 
@@ -85,7 +90,7 @@ func checkSpoken(t interface {
 	Fatalf(string, ...any)
 }, prefix, text string, budget int) {
 	t.Helper()
-	lines := spoken(prefix, text, budget, 1<<30)
+	lines, _ := spoken(prefix, plainRows(gateway.Clean(text)), budget, 1<<30)
 	var joined strings.Builder
 	for _, l := range lines {
 		if len(l) > max(budget, len(prefix)+minRoom) || !utf8.ValidString(l) || strings.ContainsAny(l, "\r\n\x00\x01") || !strings.HasPrefix(l, prefix) {
