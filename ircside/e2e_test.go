@@ -3,7 +3,6 @@
 package ircside
 
 import (
-	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -102,11 +101,8 @@ func TestLongestLine(t *testing.T) {
 	if len(out) != 1 || out[0].Err != nil || len(out[0].Parts) != 3 {
 		t.Fatalf("outcomes %+v", out)
 	}
-	if _, err := p.Hear(t.Context(), "x"); err != nil {
+	if err := p.await(t.Context(), "all of it", func([]*girc.Event) bool { return strings.Count(strings.Join(p.all(), ""), "x") >= 1000 }); err != nil {
 		t.Fatal(err)
-	}
-	if n := strings.Count(strings.Join(p.all(), ""), "x"); n != 1000 {
-		t.Errorf("%d of 1000 letters arrived", n)
 	}
 	if n := len(p.longest()); n != 512 {
 		t.Errorf("the longest line had %d bytes of 512", n)
@@ -281,131 +277,4 @@ func (w *wire) cut() {
 		c.Close()
 	}
 	w.ends = nil
-}
-
-// peer is somebody in the channel.
-type peer struct {
-	nick, channel string
-	conn          net.Conn
-	wire          *wire
-
-	mu      sync.Mutex
-	raw     []string // lines of others, as they came
-	heard   []string // their texts
-	changed chan struct{}
-}
-
-var _ sidetest.Peer = (*peer)(nil)
-
-func startPeer(t testing.TB, address string, w *wire, channel string) *peer {
-	t.Helper()
-	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := &peer{nick: "Bob[x]", channel: channel, conn: conn, wire: w, changed: make(chan struct{})}
-	in := make(chan struct{})
-	var reading sync.WaitGroup
-	reading.Go(func() { p.read(in) })
-	t.Cleanup(func() {
-		conn.Close()
-		reading.Wait()
-	})
-	p.write("NICK " + p.nick + "\r\nUSER bob 0 * :Bob")
-	select {
-	case <-in:
-	case <-time.After(patience):
-		t.Fatal("the peer does not get in")
-	}
-	return p
-}
-
-func (p *peer) write(text string) { _, _ = io.WriteString(p.conn, text+"\r\n") }
-
-func (p *peer) read(in chan struct{}) {
-	lines := bufio.NewScanner(p.conn)
-	for lines.Scan() {
-		e := girc.ParseEvent(lines.Text())
-		switch {
-		case e == nil:
-		case e.Command == girc.PING:
-			p.write("PONG :" + e.Last())
-		case e.Command == girc.RPL_WELCOME:
-			p.write("JOIN " + p.channel)
-		case e.Command == girc.RPL_ENDOFNAMES && e.Params[1] == p.channel:
-			close(in)
-		case (e.Command == girc.PRIVMSG || e.Command == girc.NOTICE) && e.Source != nil && e.Source.IsHostmask():
-			p.mu.Lock()
-			p.raw, p.heard = append(p.raw, lines.Text()), append(p.heard, e.Last())
-			close(p.changed)
-			p.changed = make(chan struct{})
-			p.mu.Unlock()
-		}
-	}
-}
-
-func (p *peer) ID() string { return casemapRFC1459.fold(p.nick) }
-
-func (p *peer) Say(_ context.Context, text string) error {
-	_, err := io.WriteString(p.conn, "PRIVMSG "+p.channel+" :"+text+"\r\n")
-	return err
-}
-
-func (p *peer) Hear(ctx context.Context, text string) (string, error) {
-	for from := 0; ; {
-		p.mu.Lock()
-		heard, changed := p.heard, p.changed
-		p.mu.Unlock()
-		for ; from < len(heard); from++ {
-			if strings.Contains(heard[from], text) {
-				return heard[from], nil
-			}
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			return "", fmt.Errorf("%q is not among the %d lines heard", text, len(heard))
-		}
-	}
-}
-
-func (p *peer) Count(text string) int {
-	n := 0
-	for _, l := range p.all() {
-		if strings.Contains(l, text) {
-			n++
-		}
-	}
-	return n
-}
-
-func (p *peer) Cut(context.Context) error {
-	p.wire.cut()
-	return nil
-}
-
-func (p *peer) all() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]string(nil), p.heard...)
-}
-
-// longest is the longest line that came, with a line end.
-func (p *peer) longest() string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	out := ""
-	for _, l := range p.raw {
-		if len(l)+2 > len(out) {
-			out = l + "\r\n"
-		}
-	}
-	return out
-}
-
-// lines are the lines of others as they came.
-func (p *peer) lines() []string {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return append([]string(nil), p.raw...)
 }
