@@ -2,11 +2,10 @@ package gateway
 
 import (
 	"hash/maphash"
+	"slices"
 	"strings"
 	"sync"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Where two bridges join the same rooms, each carries what the other one said, and nothing ever ends. Such a copy is
@@ -39,12 +38,13 @@ type loops struct {
 	now  func() time.Time
 	seed maphash.Seed
 
-	mu sync.Mutex
-	by map[string]*lately // by the bridge's name
+	mu     sync.Mutex
+	by     map[string]*lately // by the bridge's name
+	copies map[ID]bool        // events that were copies, of late
 }
 
 func newLoops(now func() time.Time) *loops {
-	return &loops{now: now, seed: maphash.MakeSeed(), by: map[string]*lately{}}
+	return &loops{now: now, seed: maphash.MakeSeed(), by: map[string]*lately{}, copies: map[ID]bool{}}
 }
 
 // lately is what was said in one bridge.
@@ -84,10 +84,26 @@ func (l *loops) keep(bridges []Bridge) {
 	l.by = kept
 }
 
-// heard takes note of a message that was said in a bridge, and reports whether it is a copy of another one by another
-// bridge.
-func (l *loops) heard(bridge, native string, who Person, m Message) (isCopy bool) {
-	if m.Text.Plain == "" || len(m.Files) > 0 {
+// words are what a message or an edit says; "" where that is not all of it, or nothing.
+func words(b Body) string {
+	switch b := b.(type) {
+	case Message:
+		if len(b.Files) == 0 {
+			return b.Text.Plain
+		}
+	case Edit:
+		if len(b.Files) == 0 {
+			return b.Text.Plain
+		}
+	}
+	return ""
+}
+
+// heard takes note of a message, or of an edit, that was said in a bridge, and reports whether it is a copy of another
+// one by another bridge.
+func (l *loops) heard(bridge, native string, who Person, b Body) (isCopy bool) {
+	text := words(b)
+	if text == "" {
 		return false
 	}
 	l.mu.Lock()
@@ -97,22 +113,47 @@ func (l *loops) heard(bridge, native string, who Person, m Message) (isCopy bool
 	if verdict, judged := s.verdicts[key]; judged && native != "" {
 		return verdict
 	}
-	isCopy = s.judge(l, who, m.Text.Plain)
+	isCopy = s.judge(l, who, text)
 	if len(s.verdicts) >= loopVerdicts {
 		clear(s.verdicts)
 	}
 	s.verdicts[key] = isCopy
 	if !isCopy { // a copy of a copy names the first speaker as well
-		s.add(l, who, m.Text.Plain)
+		s.add(l, who, text)
 	}
 	return isCopy
+}
+
+// wasCopy reports whether an event was a copy. Whoever edits it copies on, whatever the text is by now.
+func (l *loops) wasCopy(id ID) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.copies[id]
+}
+
+// noteCopy remembers a copy that is in the journal.
+func (l *loops) noteCopy(id ID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.copies) >= loopVerdicts {
+		clear(l.copies)
+	}
+	l.copies[id] = true
 }
 
 // isCopy reports whether an event is what another bridge made of one of ours.
 func (a *acceptance) isCopy(ev *Event) bool {
 	b, bridged := a.router.bridges[ev.At]
-	m, isMessage := ev.Body.(Message)
-	return bridged && isMessage && !ev.own && a.g.loops.heard(b.Name, ev.Native, ev.Sender, m)
+	if !bridged || ev.own {
+		return false
+	}
+	if e, isEdit := ev.Body.(Edit); isEdit && !e.Target.ID.IsZero() {
+		sameBatch := slices.ContainsFunc(a.copies, func(c *Event) bool { return c.ID == e.Target.ID })
+		if sameBatch || a.g.loops.wasCopy(e.Target.ID) {
+			return true
+		}
+	}
+	return a.g.loops.heard(b.Name, ev.Native, ev.Sender, ev.Body)
 }
 
 // copyPause is how long the log is spared another line about copies in the same room.
@@ -122,6 +163,7 @@ type copyKey struct{ room Address }
 
 func (g *Gateway) noteCopies(network string, copies []*Event) {
 	for _, ev := range copies {
+		g.loops.noteCopy(ev.ID)
 		g.metrics.copies.WithLabelValues(network).Inc()
 		if key := (copyKey{ev.At}); g.told.free(key) {
 			g.told.mark(map[any]time.Duration{key: copyPause})
@@ -130,14 +172,15 @@ func (g *Gateway) noteCopies(network string, copies []*Event) {
 	}
 }
 
-// shown takes note of a message as it is shown in one of the bridge's rooms, where it may look different.
-func (l *loops) shown(bridge string, who Person, m Message) {
-	if m.Text.Plain == "" || who.IsZero() {
+// shown takes note of a message, or of an edit, as it is shown in one of the bridge's rooms, where it may look different.
+func (l *loops) shown(bridge string, who Person, b Body) {
+	text := words(b)
+	if text == "" || who.IsZero() {
 		return
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.of(bridge).add(l, who, m.Text.Plain)
+	l.of(bridge).add(l, who, text)
 }
 
 func (l *loops) of(bridge string) *lately {
@@ -256,129 +299,4 @@ func (s *lately) said(l *loops, but Person, text string, fits func(name string) 
 		}
 	}
 	return false
-}
-
-// relayForm is how a text begins that a relay may have written.
-type relayForm int
-
-const (
-	unnamed   relayForm = iota
-	bracketed           // "<nick> text", "[nick] text", "(nick) text", "**nick**: text"
-	addressed           // "nick: text", as people also write to each other
-)
-
-func (f relayForm) named() bool { return f != unnamed }
-
-// cutRelay takes a name off the front of a text.
-func cutRelay(text string) (nick, rest string, form relayForm) {
-	text = strings.TrimSpace(text)
-	for _, mark := range []struct{ open, end string }{{"<", "> "}, {"[", "] "}, {"(", ") "}, {"**", "**: "}, {"**<", ">** "}} {
-		inner, ok := strings.CutPrefix(text, mark.open)
-		if !ok {
-			continue
-		}
-		if nick, rest, ok = strings.Cut(inner, mark.end); ok && isNick(nick) && strings.TrimSpace(rest) != "" {
-			return nick, rest, bracketed
-		}
-	}
-	if nick, rest, ok := strings.Cut(text, ": "); ok && isNick(nick) && strings.TrimSpace(rest) != "" {
-		return nick, rest, addressed
-	}
-	return "", text, unnamed
-}
-
-// isNick reports whether a name may be a relay's word for somebody.
-func isNick(s string) bool {
-	return s != "" && !strings.Contains(s, "\n") && utf8.RuneCountInString(s) <= 64 && strings.Count(s, " ") <= 4
-}
-
-// nameKey makes names comparable: without case, surrounding space, and the invisible characters with which relays keep
-// a name from ringing.
-func nameKey(name string) string {
-	return strings.ToLower(strings.Map(func(r rune) rune {
-		if unicode.Is(unicode.Cf, r) {
-			return -1
-		}
-		return r
-	}, CleanName(bare(name))))
-}
-
-// holds reports whether nick is name, or has it in it as a word of its own.
-func holds(nick, name string) bool {
-	for from := 0; ; {
-		i := strings.Index(nick[from:], name)
-		if i < 0 || name == "" {
-			return false
-		}
-		begin, end := from+i, from+i+len(name)
-		before, _ := utf8.DecodeLastRuneInString(nick[:begin])
-		after, _ := utf8.DecodeRuneInString(nick[end:])
-		if !isWord(before) && !isWord(after) {
-			return true
-		}
-		from = begin + 1
-	}
-}
-
-func isWord(r rune) bool { return r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r)) }
-
-// withoutMark takes away by what bridges mark their puppets; the name must be a nameKey.
-func withoutMark(name string) string {
-	for range loopDepth {
-		was := name
-		for _, mark := range []string{
-			"[m]", "[matrix]", "[x]", "[xmpp]", "[irc]", "|m", "|matrix", "|x", "|xmpp", "|irc", "-m", "-matrix", "-xmpp", "-irc",
-			"(m)", "(matrix)", "(xmpp)", "(irc)", "_",
-		} {
-			name = strings.TrimSpace(strings.TrimSuffix(name, mark))
-		}
-		if name == "" {
-			return was
-		}
-		if name == was {
-			break
-		}
-	}
-	return name
-}
-
-// bare takes IRC's formatting out of a text (modern.ircdocs.horse/formatting).
-func bare(text string) string {
-	if !strings.ContainsFunc(text, isFormat) {
-		return text
-	}
-	var b strings.Builder
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == 0x03:
-			i += colorLength(text[i+1:], 2, func(c byte) bool { return c >= '0' && c <= '9' })
-		case c == 0x04:
-			i += colorLength(text[i+1:], 6, func(c byte) bool { return strings.IndexByte("0123456789abcdefABCDEF", c) >= 0 })
-		case !isFormat(rune(c)):
-			b.WriteByte(c)
-		}
-	}
-	return b.String()
-}
-
-func isFormat(r rune) bool {
-	switch r {
-	case 0x02, 0x03, 0x04, 0x0f, 0x11, 0x16, 0x1d, 0x1e, 0x1f:
-		return true
-	}
-	return false
-}
-
-// colorLength is how many bytes name a color, and maybe a second one behind a comma.
-func colorLength(s string, digits int, digit func(byte) bool) int {
-	n := 0
-	for n < len(s) && n < digits && digit(s[n]) {
-		n++
-	}
-	if n > 0 && n+1 < len(s) && s[n] == ',' && digit(s[n+1]) {
-		n++
-		for end := n + digits; n < len(s) && n < end && digit(s[n]); n++ {
-		}
-	}
-	return n
 }

@@ -148,6 +148,35 @@ func TestLoopsKnowWhatIsShown(t *testing.T) {
 	}
 }
 
+// What an edit makes of a message is known as well, and copies of it are.
+func TestLoopsJudgeEdits(t *testing.T) {
+	edit := func(words string) Body { return Edit{Text: Text{Plain: words}} }
+	l := newLoops(time.Now)
+	say(l, "one", "Alice", "helo")
+	if l.heard("one", "", named("Alice"), edit("hello")) {
+		t.Error("her own edit is a copy")
+	}
+	if !l.heard("one", "", named("relay"), edit("<Alice> hello")) || !say(l, "one", "relay", "<Alice> hello") {
+		t.Error("a copy of what she edited is none")
+	}
+	l.shown("one", named("Alice"), edit("(edited) hello"))
+	if !l.heard("one", "", named("Alice[m]"), edit("(edited) hello")) {
+		t.Error("a copy of her edit as it was shown is none")
+	}
+	if l.heard("one", "", named("Bob"), edit("hello to you")) {
+		t.Error("an edit of somebody else is a copy")
+	}
+	if l.heard("one", "", named("relay"), Edit{Text: Text{Plain: "<Alice> hello"}, Files: []File{{}}}) {
+		t.Error("an edit that brings a file is a copy")
+	}
+	for i := range loopVerdicts + 1 {
+		l.noteCopy(ID{byte(i >> 8), byte(i)})
+	}
+	if len(l.copies) > loopVerdicts || !l.wasCopy(ID{byte(loopVerdicts >> 8), byte(loopVerdicts & 0xff)}) {
+		t.Errorf("%d copies are kept", len(l.copies))
+	}
+}
+
 func FuzzLoops(f *testing.F) {
 	f.Add("Alice", "hello", "relay", "<Alice> hello")
 	f.Add("\x03", "\x04", "_", "**: **: ")

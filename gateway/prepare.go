@@ -162,9 +162,8 @@ func (c *courier) fold(_ *prepared, _ Address, rows []Queued, _ Caps, _ bool) []
 
 // remember tells the guard against loops what a message looks like in the lane's room.
 func (c *courier) remember(ev *Event, lane Address) {
-	b, bridged := c.g.router.Load().bridges[lane]
-	if m, isMessage := ev.Body.(Message); bridged && isMessage {
-		c.g.loops.shown(b.Name, ev.Sender, m)
+	if b, bridged := c.g.router.Load().bridges[lane]; bridged {
+		c.g.loops.shown(b.Name, ev.Sender, ev.Body)
 	}
 }
 

@@ -242,6 +242,28 @@ func TestACopyByAnotherBridgeGoesNowhere(t *testing.T) {
 	}
 }
 
+// A bridge that copies edits what it copied, as soon as its original is edited: in words that nobody said here, even.
+func TestAnEditOfACopyGoesNowhere(t *testing.T) {
+	w := newWorld(t).start()
+	by := func(name, native string, b gateway.Body) gateway.Arrival {
+		return reads(w.b, native, func() (*gateway.Event, error) {
+			return &gateway.Event{Sender: gateway.Person{Network: "b", ID: name, Name: name}, Body: b}, nil
+		})
+	}
+	edit := func(of, words string) gateway.Body {
+		return gateway.Edit{Target: gateway.Ref{Native: of}, Text: gateway.Text{Plain: words}}
+	}
+	w.accept(w.a, arrival(w.a, "1", "helo"))
+	w.wantNext(w.b, "helo")
+	w.accept(w.b, by("relay", "2", message("<Alice> helo")), by("relay", "3", edit("2", "<Alice> something new")))
+	w.accept(w.b, by("relay", "4", edit("2", "<Alice> and again")), by("Bob", "5", message("wel")))
+	w.accept(w.b, by("Bob", "6", edit("5", "well")))
+	w.wantNext(w.a, "wel", "(edited) well")
+	if n := w.counted("lockbridge_copies_total", "b"); n != 3 {
+		t.Errorf("%v copies", n)
+	}
+}
+
 // The clock is set back by an hour while a delivery waits.
 func TestAClockThatIsSetBackHoldsUpNoLane(t *testing.T) {
 	w := newWorld(t)
