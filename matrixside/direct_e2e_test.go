@@ -285,7 +285,7 @@ func TestADirectRoomThatSomebodyElseEntersIsNoneAnyMore(t *testing.T) {
 	must(t, romeo.Join(ctx, other))
 	_, err = romeo.AwaitText(ctx, other, "for thee alone")
 	must(t, err)
-	if n := (member{romeo, room}).Count("no direct chat any more"); n != 1 {
+	if n := (member{Matrix: romeo, room: room}).Count("no direct chat any more"); n != 1 {
 		t.Errorf("said %d times", n)
 	}
 	if n := len(inbox.Unread()); n != 0 {
@@ -321,10 +321,10 @@ func TestAnEncryptedDirectRoomIsNotBridgedAndSaysSoOnce(t *testing.T) {
 	for _, ev := range inbox.Heard() {
 		t.Errorf("heard %+v", ev)
 	}
-	if n := (member{romeo, id}).Count("Encrypted Matrix rooms"); n != 1 {
+	if n := (member{Matrix: romeo, room: id}).Count("Encrypted Matrix rooms"); n != 1 {
 		t.Errorf("explained %d times", n)
 	}
-	if n := (member{romeo, id}).Count("not to be seen"); n != 0 {
+	if n := (member{Matrix: romeo, room: id}).Count("not to be seen"); n != 0 {
 		t.Error("it was said all the same")
 	}
 }

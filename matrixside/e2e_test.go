@@ -68,7 +68,8 @@ func (b *bed) room(id string) gateway.Room {
 // member is a peer in one room.
 type member struct {
 	*peers.Matrix
-	room string
+	room   string
+	prefix string // of ghosts
 }
 
 func (m member) ID() string                { return m.UserID }
@@ -207,6 +208,27 @@ func (m member) SeeFile(ctx context.Context, name string) ([]byte, error) {
 	return m.Open(ctx, e)
 }
 
+func (m member) Type(ctx context.Context, on bool) error { return m.Typing(ctx, m.room, on) }
+
+func (m member) SeeTyping(ctx context.Context, on bool) error {
+	_, err := m.AwaitTyping(ctx, m.before(on), m.room, m.prefix, on)
+	return err
+}
+
+// before is a mark after which typing means what is looked for: the end of it comes after the newest beginning.
+func (m member) before(on bool) int {
+	if on {
+		return 0
+	}
+	mark := 0
+	for i, e := range m.Events() {
+		if users, _ := e.Get("user_ids").([]any); e.Type == "m.typing" && len(users) > 0 {
+			mark = i
+		}
+	}
+	return mark
+}
+
 func TestSide(t *testing.T) {
 	b := openBed(t)
 	files, err := NewFiles(b.cfg)
@@ -218,7 +240,7 @@ func TestSide(t *testing.T) {
 		id, err := romeo.CreateRoom(t.Context(), alias, true)
 		must(t, err)
 		return sidetest.Harness{
-			Room: b.room("#" + alias + ":" + b.Host), Peer: member{romeo, id}, Foreign: "irc", Confirms: true, MissesNothing: true, Media: carried,
+			Room: b.room("#" + alias + ":" + b.Host), Peer: member{Matrix: romeo, room: id, prefix: b.slot.UserPrefix}, Foreign: "irc", Confirms: true, MissesNothing: true, Media: carried,
 			New: func(deps gateway.Deps) (gateway.Side, error) { return New(b.cfg, deps) },
 		}
 	})
@@ -300,7 +322,7 @@ func TestAnEncryptedRoomIsNotBridgedAndSaysSoOnce(t *testing.T) {
 	if o := side.Deliver(ctx, []gateway.Delivery{delivery(id, "plain", "mercutio", "not to be seen")}); !gateway.IsDrop(o[0].Err) {
 		t.Errorf("said in an encrypted room: %v", o)
 	}
-	if n := (member{romeo, id}).Count("Encrypted Matrix rooms"); n != 1 {
+	if n := (member{Matrix: romeo, room: id}).Count("Encrypted Matrix rooms"); n != 1 {
 		t.Errorf("explained %d times", n)
 	}
 }

@@ -121,7 +121,7 @@ func TestWhatAKilledHomeserverTookIsNotSaidAgain(t *testing.T) {
 	_, err = romeo.AwaitText(ctx, id, "number three")
 	must(t, err)
 	for _, text := range []string{"number one", "number two", "number three"} {
-		if n := (member{romeo, id}).Count(text); n != 1 {
+		if n := (member{Matrix: romeo, room: id}).Count(text); n != 1 {
 			t.Errorf("%q was said %d times", text, n)
 		}
 	}

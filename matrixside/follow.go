@@ -217,6 +217,15 @@ func (s *Side) mustExplain(ctx context.Context, l *ledger, c *chat, room id.Room
 	return err
 }
 
+// inChat is somebody as a direct chat knows them.
+func (s *Side) inChat(c *chat, mxid id.UserID) gateway.Person {
+	p := gateway.Person{Network: s.deps.Network, ID: string(mxid), Name: gateway.CleanName(mxid.Localpart())}
+	if user, _ := s.pair(c.At); mxid == user && c.Name != "" {
+		p.Name = c.Name
+	}
+	return p
+}
+
 // directArrival is what is to be accepted of a direct room's event, if anything: our own echo, or what the user said.
 func (s *Side) directArrival(c *chat, ev *nativeEvent) (a *gateway.Arrival, isEcho bool) {
 	at := gateway.Address{Network: s.deps.Network, ID: c.At}
@@ -236,16 +245,8 @@ func (s *Side) directArrival(c *chat, ev *nativeEvent) (a *gateway.Arrival, isEc
 	if ev.Sender != user || !isRead(ev.Type) {
 		return nil, false
 	}
-	sc := scene{at: at, sender: gateway.Person{Network: at.Network, ID: string(user), Name: c.Name}, encrypted: c.Encrypted}
-	if sc.sender.Name == "" {
-		sc.sender.Name = gateway.CleanName(user.Localpart())
-	}
-	sc.known = func(mxid id.UserID) gateway.Person {
-		if mxid == user {
-			return sc.sender
-		}
-		return gateway.Person{Network: at.Network, ID: string(mxid), Name: gateway.CleanName(mxid.Localpart())}
-	}
+	sc := scene{at: at, sender: s.inChat(c, user), encrypted: c.Encrypted}
+	sc.known = func(mxid id.UserID) gateway.Person { return s.inChat(c, mxid) }
 	a.Read = s.reader(ev, sc)
 	return a, false
 }

@@ -103,6 +103,13 @@ func (s *Side) possible() {
 	}
 }
 
+// isLinked reports whether the homeserver can be used, as far as we know.
+func (s *Side) isLinked() bool {
+	s.link.mu.Lock()
+	defer s.link.mu.Unlock()
+	return s.link.away == nil
+}
+
 // reachable waits a moment for the homeserver to come back, or says how long to wait for it.
 func (s *Side) reachable(ctx context.Context) error {
 	s.link.mu.Lock()

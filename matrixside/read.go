@@ -44,6 +44,9 @@ func parseTransaction(body []byte) (transaction, error) {
 		return transaction{}, errors.New("the transaction has no events")
 	}
 	t := transaction{ToDevice: get[[]json.RawMessage](f, "to_device"), Ephemeral: get[[]json.RawMessage](f, "ephemeral")}
+	if t.Ephemeral == nil {
+		t.Ephemeral = get[[]json.RawMessage](f, "de.sorunome.msc2409.ephemeral")
+	}
 	if err := json.Unmarshal(events, &t.Events); err != nil {
 		return transaction{}, fmt.Errorf("the transaction's events are no list: %w", err)
 	}
@@ -154,7 +157,11 @@ func (s *Side) accept(ctx context.Context, txn transaction, in gateway.Inbox) er
 			return err
 		}
 	}
-	return s.acceptEvents(ctx, events, in)
+	if err := s.acceptEvents(ctx, events, in); err != nil {
+		return err
+	}
+	s.acceptPassing(ctx, txn.Ephemeral, in)
+	return nil
 }
 
 // maxBatch is how many events are accepted at once. A transaction that fails in between is sent again, and what it

@@ -40,6 +40,7 @@ type Side struct {
 	doors     doors
 	unsettled unsettled
 	uploads   uploads
+	typists   typists
 
 	unsettledNow chan struct{} // a time begins in which the homeserver may leave something behind
 
@@ -127,7 +128,7 @@ func (s *Side) Caps(gateway.Address) gateway.Caps {
 	limit, _ := s.files.known()
 	return gateway.Caps{
 		Reply: true, Thread: true, Edit: true, Retract: true, Reaction: true, Marks: true,
-		Files: s.deps.Media != nil, MaxFile: limit,
+		Files: s.deps.Media != nil, MaxFile: limit, Typing: true, Receipt: true,
 	}
 }
 

@@ -54,7 +54,7 @@ func TestASecondProcessTakesTheDoorOver(t *testing.T) {
 	sameTexts(t, textsAt(inbox, id), said)
 	_, err = romeo.AwaitText(ctx, id, "said by the second")
 	must(t, err)
-	if n := (member{romeo, id}).Count("said by the first"); n != 1 {
+	if n := (member{Matrix: romeo, room: id}).Count("said by the first"); n != 1 {
 		t.Errorf("the first one's words were said %d times", n)
 	}
 	end()
