@@ -45,8 +45,7 @@ func newGuard(allow []netip.Prefix, authorities *x509.CertPool, resolver *net.Re
 			TLSHandshakeTimeout:    dialTime,
 			DisableCompression:     true,
 			MaxResponseHeaderBytes: maxHeader,
-			MaxIdleConnsPerHost:    2,
-			IdleConnTimeout:        time.Minute,
+			DisableKeepAlives:      true, // on idle connections strangers could go on talking
 		}
 	}
 	g.secure = transport(func(a netip.Addr) bool { return g.allowed(a) || isPublic(a) })
@@ -81,11 +80,6 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 		transport = g.plain
 	}
 	return transport.RoundTrip(req) //nolint:wrapcheck // the client wraps it
-}
-
-func (g *guard) close() {
-	g.secure.CloseIdleConnections()
-	g.plain.CloseIdleConnections()
 }
 
 func (g *guard) allowed(a netip.Addr) bool {

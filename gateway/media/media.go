@@ -98,10 +98,7 @@ func (m *Media) Run(ctx context.Context) error {
 }
 
 // Close empties the spool. Blobs that are open stay readable until they are closed.
-func (m *Media) Close() {
-	m.spool.close()
-	m.guard.close()
-}
+func (m *Media) Close() { m.spool.close() }
 
 // describeSize writes a number of bytes for people.
 func describeSize(n int64) string {

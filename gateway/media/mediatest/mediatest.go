@@ -3,10 +3,12 @@
 package mediatest
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/x509"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -22,6 +24,9 @@ type Options struct {
 	Spool       int64 // 0: ten files of MaxSize
 	URL         string
 	Authorities *x509.CertPool
+	Allow       []netip.Prefix // nil: 127.0.0.0/8
+	Resolver    *net.Resolver
+	Key         byte // another store's, where it differs
 	Sources     map[string]media.Source
 	Shelf       media.Shelf      // nil: a new one
 	Now         func() time.Time // nil: the clock
@@ -43,12 +48,15 @@ func New(t testing.TB, o Options) *media.Media {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Allow == nil {
+		o.Allow = []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	m, err := media.New(media.Config{
-		Dir: t.TempDir(), Spool: o.Spool, MaxSize: o.MaxSize, Links: 7 * 24 * time.Hour, URL: o.URL, Key: make([]byte, 32),
-		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Authorities: o.Authorities, Sources: o.Sources, Shelf: o.Shelf,
+		Dir: t.TempDir(), Spool: o.Spool, MaxSize: o.MaxSize, Links: 7 * 24 * time.Hour, URL: o.URL, Key: bytes.Repeat([]byte{o.Key}, 32),
+		Allow: o.Allow, Authorities: o.Authorities, Resolver: o.Resolver, Sources: o.Sources, Shelf: o.Shelf,
 		Log: o.Log, Now: o.Now, Rand: rand.Reader,
 	})
 	if err != nil {
