@@ -12,7 +12,6 @@ import (
 	"path"
 	"strings"
 	"time"
-	"unicode"
 
 	"lockbridge/gateway"
 )
@@ -99,23 +98,27 @@ func (m *Media) row(token string) (row [rowSize]byte, good bool) {
 // linkName is a file's name as links and saved files have it: no path, one line, short, its extension kept. It is there
 // for people: the route does not look at it.
 func linkName(name string) string {
-	name = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) || strings.ContainsRune(`/\<>:"|?*`, r) {
-			return '_'
-		}
-		return r
-	}, gateway.CleanName(name))
-	name = strings.TrimLeft(name, ". ")
-	if len(name) > maxLinkName {
-		extension := path.Ext(name)
-		if len(extension) > 8 {
-			extension = ""
-		}
-		stem := gateway.Shorten(strings.TrimSuffix(name, extension), maxLinkName-len(extension))
-		name = strings.TrimSuffix(stem, "…") + extension
+	extension := path.Ext(name)
+	if len(extension) > 8 {
+		extension = ""
 	}
+	name = plainName(strings.TrimSuffix(name, extension))
+	extension = plainName(extension)
+	if room := maxLinkName - len(extension); len(name) > room {
+		name = strings.TrimSuffix(gateway.Shorten(name, room), "…")
+	}
+	name = strings.TrimLeft(name+extension, ". ")
 	if name == "" {
 		return "file"
 	}
 	return name
+}
+
+func plainName(s string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`/\<>:"|?*`, r) {
+			return '_'
+		}
+		return r
+	}, gateway.CleanName(s))
 }
