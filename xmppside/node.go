@@ -37,6 +37,7 @@ const (
 	nsReply      = "urn:xmpp:reply:0"
 	nsFallback   = "urn:xmpp:fallback:0"
 	nsRetract    = "urn:xmpp:message-retract:1"
+	nsMarkup     = "urn:xmpp:markup:0"
 	nsOpenPGP    = "urn:xmpp:openpgp:0"
 	nsPGPLegacy  = "jabber:x:encrypted"
 	nsClient     = "jabber:client"
