@@ -15,6 +15,8 @@ func (s *Side) act(ctx context.Context, l *link, r *room, d *gateway.Delivery) e
 		return s.follow(ctx, l, r, b)
 	case gateway.RoomState:
 		return s.setTopic(ctx, l, r, d.Key, b)
+	case gateway.Retract:
+		return s.moderate(ctx, l, r, b)
 	}
 	return gateway.Dropf("an XMPP room cannot show this")
 }

@@ -39,7 +39,7 @@ func (a audience) nobody() string {
 // message makes the stanza of a part of a job.
 func (a audience) message(j *job, p *part, content ...*node) *node {
 	if a.room != nil {
-		return roomMessage(a.jid, j.voice.jid, p.id, content...)
+		return roomMessage(a.jid, j.by(p), p.id, content...)
 	}
 	if a.to == a.jid && j.about == nil && !p.says.act {
 		content = append(content, el(nsReceipts, "request"))

@@ -105,7 +105,7 @@ func (s *Side) directJob(to chat, d gateway.Delivery) *job {
 	d.Seal = d.Seal || to.sealed // since it was accepted the config may have changed, or how the other one writes
 	j := &job{Delivery: &d, voice: voice{jid: to.own, name: s.nameOf(to.own)}}
 	switch b := d.Event.Body.(type) {
-	case gateway.Message:
+	case gateway.Message, gateway.Edit, gateway.Retract, gateway.Reaction:
 	case gateway.Receipt:
 		event := *d.Event
 		event.Body = gateway.Message{Style: gateway.StyleNotice, Text: gateway.Text{Plain: gateway.ReportText(yourMessage, b.Reason)}}
@@ -126,7 +126,7 @@ func (s *Side) prepareDirect(ctx context.Context, l *link, to chat, jobs []*job)
 		case !j.unsaid():
 			continue
 		}
-		if err := s.compose(ctx, l, j, j.Seal); err != nil {
+		if err := s.compose(ctx, l, to.audience, j, j.Seal); err != nil {
 			return err
 		}
 		switch {

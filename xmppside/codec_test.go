@@ -13,6 +13,12 @@ import (
 var (
 	fakePerson  = gateway.Person{Network: "xmpp", ID: "juliet@test", Name: "Juliet"}
 	fakeSealing = gateway.Sealing{Protection: gateway.OMEMO}
+	fakeScene   = scene{
+		public: true, ref: func(id string) gateway.Ref { return gateway.Ref{Native: id} },
+		own: func(id string, sealed bool) gateway.Ref {
+			return gateway.Ref{Native: messageAlias(aliasKind(sealed), fakePerson.ID, id)}
+		},
+	}
 )
 
 // TestDecode: what a stanza's content means, as an event.
@@ -33,12 +39,11 @@ func TestDecode(t *testing.T) {
 			gateway.Message{Text: gateway.Text{Plain: "yes"}, ReplyTo: gateway.Ref{Native: "s9"}}},
 		{"a fallback that runs past the end", "<body>yes</body><reply xmlns='urn:xmpp:reply:0' id='s9'/><fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='9' end='5'/></fallback>",
 			gateway.Message{Text: gateway.Text{Plain: "yes"}, ReplyTo: gateway.Ref{Native: "s9"}}},
-		{"link", `<body>https://x.test/f</body><x xmlns='jabber:x:oob'><url>https://x.test/f</url></x>`, text("https://x.test/f")},
 	} {
 		m, err := parseMessage([]byte(`<message xmlns='jabber:component:accept' type='groupchat' id='1' from='r@c/Juliet'>`+c.xml+`</message>`), nil)
 		must(t, err)
 		got := decodeContent(m, "r@c")
-		if ev := got.event(fakePerson, got.body, gateway.Sealing{}, true); !reflect.DeepEqual(ev.Body, c.want) || !got.says() {
+		if ev := got.event(fakePerson, "", gateway.Sealing{}, fakeScene); !reflect.DeepEqual(ev.Body, c.want) || !got.says() {
 			t.Errorf("%s: %#v, want %#v", c.name, ev.Body, c.want)
 		}
 	}
@@ -96,7 +101,7 @@ func TestFallbackOfASealedMessage(t *testing.T) {
 		{"do not attack", 0, 7, "do not attack"},
 		{"> q\nreal", 0, 8, "> q\nreal"},
 	} {
-		if got := stripFallback(c.body, cut(c.start, c.end), true); got != c.want {
+		if got := without(gateway.Text{Plain: c.body}, fallbackOf(c.body, cut(c.start, c.end), true)).Plain; got != c.want {
 			t.Errorf("%q without %d to %d: %q, want %q", c.body, c.start, c.end, got, c.want)
 		}
 	}
@@ -115,14 +120,15 @@ func TestEncode(t *testing.T) {
 		{gateway.Message{Text: text, Style: gateway.StyleEmote}, "Alice", "* Alice a &lt;b&gt; &amp; &#39;c&#39;\uFFFD"},
 		{gateway.Message{Text: text, Style: gateway.StyleNotice}, "", "a &lt;b&gt; &amp; &#39;c&#39;\uFFFD"},
 	} {
-		got := string(roomMessage("r@c", "p@b", keyA, el("", "body").say(encodeBody(c.m, c.prefix))).bytes())
+		u := encodeMessage(c.m, phrasing{prefix: c.prefix})
+		got := string(roomMessage("r@c", "p@b", keyA, u.plain...).bytes())
 		want := "<message type='groupchat' id='" + keyA + "' from='p@b/lockbridge' to='r@c'><body>" + c.want + "</body><origin-id xmlns='urn:xmpp:sid:0' id='" + keyA + "'/></message>"
 		if got != want {
 			t.Errorf("wrote %s\nwant  %s", got, want)
 		}
 		back, err := parseNode([]byte(got))
 		must(t, err)
-		if back.child("", "body").text != strings.ReplaceAll(encodeBody(c.m, c.prefix), "\x00", "\uFFFD") {
+		if back.child("", "body").text != strings.ReplaceAll(u.legacy, "\x00", "\uFFFD") {
 			t.Errorf("read back as %q", back.child("", "body").text)
 		}
 	}

@@ -127,10 +127,12 @@ func leadingWords(run []gateway.Delivery) int {
 	return len(run)
 }
 
-func isSaid(b gateway.Body) bool {
-	switch b.(type) {
-	case gateway.Message:
+func isSaid(body gateway.Body) bool {
+	switch b := body.(type) {
+	case gateway.Message, gateway.Edit, gateway.Reaction:
 		return true
+	case gateway.Retract: // else it is for the room to take back what somebody of this network said
+		return slices.ContainsFunc(b.Target.Parts, func(p gateway.Part) bool { _, _, ours := voiceOf(p); return ours }) || !b.Moderated
 	}
 	return false
 }
@@ -191,7 +193,7 @@ func (s *Side) say(ctx context.Context, l *link, r *room, run []gateway.Delivery
 		if j.done {
 			continue
 		}
-		if j.voice, j.err = s.voiceFor(ctx, l, r, j.Event.Sender); j.err != nil {
+		if j.voice, j.err = s.voiceOfJob(ctx, l, r, j); j.err != nil {
 			jobs = jobs[:i+1]
 			break
 		}
@@ -214,7 +216,7 @@ func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error
 			j.err = gateway.Dropf("the room is not set up for end-to-end encryption")
 			continue
 		}
-		if err := s.compose(ctx, l, j, r.conf().Seal); err != nil {
+		if err := s.compose(ctx, l, meant, j, r.conf().Seal); err != nil {
 			return err
 		}
 		if j.err == nil {

@@ -126,13 +126,13 @@ func (in *incomingDirect) native() string {
 	if c.id == "" && len(m.sealed) == 0 {
 		return ""
 	}
-	return directNative(m.get("from"), c.id, append([]byte(c.body+"\x00"+c.retracts), m.sealedBytes()...), in.room == nil)
+	return directNative(m.get("from"), c.id, append([]byte(c.body+"\x00"+c.retracts+c.reactions()), m.sealedBytes()...), in.room == nil)
 }
 
 // read opens and decodes. It runs inside Accept's transaction.
 func (in *incomingDirect) read(ctx context.Context) (*gateway.Event, error) {
 	in.due = nil
-	s, c := in.side, in.content
+	s, c, direct := in.side, in.content, in.side.deps.Direct
 	var ev *gateway.Event
 	var err error
 	switch {
@@ -140,8 +140,10 @@ func (in *incomingDirect) read(ctx context.Context) (*gateway.Event, error) {
 		ev, err = in.open(ctx)
 	case c.sealed:
 		err = gateway.Unreadable(in.from, errors.New("sealed by something else than OMEMO"))
+	case c.acts() && direct.Seals(in.from.Network) && !direct.KeepsMetadata():
+		return nil, nil
 	default:
-		ev = in.event(c, c.body, gateway.Sealing{})
+		ev = c.event(in.from, "", gateway.Sealing{}, in.scene(false))
 	}
 	if ev == nil || err != nil {
 		return nil, err
@@ -164,7 +166,7 @@ func (in *incomingDirect) read(ctx context.Context) (*gateway.Event, error) {
 	}
 	return ev, s.editContact(ctx, in.own, in.from.ID, func(k *contact) {
 		k.Room = in.way()
-		if _, takesBack := ev.Body.(gateway.Retract); !takesBack { // many clients do so in the clear, whatever they took back
+		if !acts(ev.Body) { // many clients do so in the clear, whatever they take back or react to
 			k.Sealed = ev.Sealed.Protection != gateway.Plain
 		}
 	})
@@ -186,11 +188,19 @@ func (in *incomingDirect) way() string {
 	return in.room.jid
 }
 
+// acts reports whether a body has no text that would have to be sealed.
+func acts(b gateway.Body) bool {
+	switch b.(type) {
+	case gateway.Retract, gateway.Reaction:
+		return true
+	}
+	return false
+}
+
 // refused reports whether the gateway will not carry an event, and tell why.
 func (in *incomingDirect) refused(ev *gateway.Event) bool {
 	direct := in.side.deps.Direct
-	_, takesBack := ev.Body.(gateway.Retract)
-	plain := direct.Seals(in.from.Network) && ev.Sealed.Protection == gateway.Plain && !takesBack
+	plain := direct.Seals(in.from.Network) && ev.Sealed.Protection == gateway.Plain && !acts(ev.Body)
 	return plain || direct.Refuses(in.from, in.with) != ""
 }
 
@@ -198,7 +208,7 @@ func (in *incomingDirect) refused(ev *gateway.Event) bool {
 func (in *incomingDirect) open(ctx context.Context) (*gateway.Event, error) {
 	s := in.side
 	got, then, err := s.unseal(ctx, unsealing{
-		link: in.link, message: in.message, content: in.content, owns: []string{in.own}, senders: []string{in.from.ID}, to: in.own,
+		link: in.link, message: in.message, content: in.content, owns: []string{in.own}, senders: []string{in.from.ID}, to: in.own, believe: s.deps.Direct.KeepsMetadata(),
 	})
 	if errors.Is(err, gateway.ErrStore) {
 		return nil, err
@@ -225,14 +235,12 @@ func (in *incomingDirect) open(ctx context.Context) (*gateway.Event, error) {
 		return &gateway.Event{Sender: in.from, Time: c.time, Sealed: got.sealing(), Body: gateway.Message{
 			Style: gateway.StyleNotice, Text: gateway.Text{Plain: "asks for messages without encryption, which are not sent from here"},
 		}}, nil
-	case c.hasBody:
-		c.retracts = "" // a server could make a message vanish by it
-	case got.proven && c.retracts == "":
-		return s.enclosedPassing(c.tells, in.at(), in.from), nil
-	case !got.proven:
+	case !c.hasBody && !got.proven:
 		return nil, nil
+	case c.isMute():
+		return s.enclosedPassing(c.tells, in.at(), in.from), nil
 	}
-	return in.event(c, got.text(), got.sealing()), nil
+	return c.event(in.from, got.lead(), got.sealing(), in.scene(true)), nil
 }
 
 // carriesKeysOnly reports whether nothing in the message has a text.
@@ -245,20 +253,18 @@ func (m *message) carriesKeysOnly() bool {
 	return true
 }
 
-// event makes the event of a text that the sender is known to have written.
-func (in *incomingDirect) event(c content, text string, sealed gateway.Sealing) *gateway.Event {
-	kind := aliasKind(in.side.deps.Direct.Seals(in.from.Network) || sealed.Protection != gateway.Plain)
-	alias := func(id string) gateway.Ref { return gateway.Ref{Native: messageAlias(kind, in.from.ID, id)} }
-	if c.retracts != "" { // clients of the legacy version take sealed words back in the clear
-		return &gateway.Event{Sender: in.from, Time: c.time, Sealed: sealed, Body: gateway.Retract{Target: alias(c.retracts)}}
+// scene is what the chat adds to reading what the other one said in it.
+func (in *incomingDirect) scene(sealed bool) scene {
+	own := func(id string, sealed bool) gateway.Ref {
+		return gateway.Ref{Native: messageAlias(aliasKind(in.side.deps.Direct.Seals(in.from.Network) || sealed), in.from.ID, id)}
 	}
-	ev := c.event(in.from, text, sealed, true)
-	if msg, ok := ev.Body.(gateway.Message); ok && c.replyTo != "" {
-		msg.ReplyTo = alias(c.replyTo) // what they said is known by the id that they gave it, what we said by its key
-		if _, part, ours := parseOriginID(c.replyTo); ours && part == "" {
-			msg.ReplyTo.Native = c.replyTo
-		}
-		ev.Body = msg
+	return scene{
+		direct: true, public: !in.side.deps.Direct.Seals(in.from.Network), own: own,
+		ref: func(id string) gateway.Ref { // what they said is known by the id that they gave it, what we said by ours
+			if _, _, ours := parseOriginID(id); ours {
+				return gateway.Ref{Native: id}
+			}
+			return own(id, sealed)
+		},
 	}
-	return ev
 }

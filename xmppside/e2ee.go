@@ -112,8 +112,10 @@ func (s *Side) speak(ctx context.Context, voices []string) error {
 func voicesOf(jobs []*job) []string {
 	var out []string
 	for _, j := range jobs {
-		if !slices.Contains(out, j.voice.jid) {
-			out = append(out, j.voice.jid)
+		for _, p := range j.parts {
+			if own := j.by(p); !slices.Contains(out, own) {
+				out = append(out, own)
+			}
 		}
 	}
 	return out
@@ -155,11 +157,11 @@ func (s *Side) sealPart(ctx context.Context, meant audience, j *job, p *part, to
 		plain := []byte(u.legacy)
 		if v == omemo.Two {
 			var err error
-			if plain, err = s.envelope(j.voice.jid, meant.jid, u.two); err != nil {
+			if plain, err = s.envelope(j.by(p), meant.jid, u.two); err != nil {
 				return err
 			}
 		}
-		msg, report, err := s.omemo.Seal(ctx, v, j.voice.jid, to[v], bundles[v], plain)
+		msg, report, err := s.omemo.Seal(ctx, v, j.by(p), to[v], bundles[v], plain)
 		if err != nil && !errors.Is(err, omemo.ErrNoDevices) {
 			return err
 		}

@@ -130,9 +130,6 @@ func (s *Side) forgetPerson(ctx context.Context, id string) error {
 	s.devices.forget(id)
 	s.followers.forget(id)
 	s.agenda.dropThose(id)
-	for _, r := range s.carried().all {
-		r.forgetAuthor(id)
-	}
 	s.sendFarewell(s.currentLink(), farewell)
 	return nil
 }
@@ -216,16 +213,6 @@ func (a *agenda) dropThose(jid string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	maps.DeleteFunc(a.items, func(key string, _ appointment) bool { return slices.Contains(strings.Split(key, "/"), jid) })
-}
-
-func (r *room) forgetAuthor(id string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for stanzaID, who := range r.authors {
-		if who == id {
-			r.authors[stanzaID] = ""
-		}
-	}
 }
 
 // Forget takes back what operators decided about somebody's keys.

@@ -244,23 +244,42 @@ func (p *points) of(start, end string) (stretch, bool) {
 	return stretch{from, to}, ok1 && ok2 && from < to
 }
 
+// within is where a code point begins, or where the text ends that has none of that number.
+func (p *points) within(n int) int {
+	switch {
+	case p.ascii:
+		return min(n, len(p.text))
+	case n < len(p.starts):
+		return p.starts[n]
+	}
+	return len(p.text)
+}
+
+// count is how many code points there are.
+func (p *points) count() int {
+	if p.ascii {
+		return len(p.text)
+	}
+	return len(p.starts) - 1
+}
+
 // maxMarkup is how many elements of markup are read of a message.
 const maxMarkup = gateway.MaxMarks
 
-// marked reads Message Markup (XEP-0394), which counts in code points of the text.
-func marked(t gateway.Text, markup *node) gateway.Text {
+// marked reads Message Markup (XEP-0394), which counts in code points of the text. It returns what it marks, and where
+// signs stand that other clients show of it.
+func marked(text string, markup *node) (marks []gateway.Mark, cuts []stretch) {
 	if len(markup.kids) > maxMarkup {
-		return t
+		return nil, nil
 	}
-	p := pointsOf(t.Plain)
-	var cuts []stretch
+	p := pointsOf(text)
 	for _, kid := range markup.kids {
 		where, ok := p.of(kid.get("start"), kid.get("end"))
 		if !ok || kid.space != nsMarkup {
 			continue
 		}
 		add := func(style, arg string) {
-			t.Marks = append(t.Marks, gateway.Mark{Start: where.start, End: where.end, Style: style, Arg: arg})
+			marks = append(marks, gateway.Mark{Start: where.start, End: where.end, Style: style, Arg: arg})
 		}
 		switch kid.name {
 		case "span":
@@ -273,13 +292,13 @@ func marked(t gateway.Text, markup *node) gateway.Text {
 			add(gateway.MarkBlock, kid.get("language"))
 		case "bquote":
 			add(gateway.MarkQuote, "")
-			cuts = append(cuts, signsOf(t.Plain, where, ">")...)
+			cuts = append(cuts, signsOf(text, where, ">")...)
 		case "list":
-			marks, more := listed(t.Plain, p, kid, where)
-			t.Marks, cuts = append(t.Marks, marks...), append(cuts, more...)
+			items, signs := listed(text, p, kid, where)
+			marks, cuts = append(marks, items...), append(cuts, signs...)
 		}
 	}
-	return without(t, disjoint(cuts))
+	return marks, cuts
 }
 
 // listed reads the items of a list. The sign before each is what other clients show of it.

@@ -99,10 +99,15 @@ func TestMarkupIsRead(t *testing.T) {
 	} {
 		markup, err := parseNode([]byte(`<markup xmlns='urn:xmpp:markup:0'>` + c.markup + `</markup>`))
 		must(t, err)
-		if got := shown(marked(gateway.Text{Plain: c.body}, markup)); got != c.want {
+		if got := shown(markedUp(c.body, markup)); got != c.want {
 			t.Errorf("%q with %s\n got %q\nwant %q", c.body, c.markup, got, c.want)
 		}
 	}
+}
+
+func markedUp(body string, markup *node) gateway.Text {
+	marks, cuts := marked(body, markup)
+	return without(gateway.Text{Plain: body, Marks: marks}, disjoint(cuts))
 }
 
 // TestStylingIsWritten: what has a sign, and what has none.
@@ -230,7 +235,7 @@ func FuzzMarkup(f *testing.F) {
 		if err != nil {
 			return
 		}
-		back := marked(gateway.Text{Plain: gateway.Clean(body)}, n).Normal()
+		back := markedUp(gateway.Clean(body), n).Normal()
 		for _, m := range back.Marks {
 			if m.Start < 0 || m.End > len(back.Plain) || m.Start >= m.End {
 				t.Fatalf("%q: %+v", body, m)

@@ -80,6 +80,12 @@ func (r *room) readFlags(ctx context.Context, l *link) error {
 	r.archives = slices.Contains(vars, nsMAM)
 	r.givesStanzaIDs = r.archives || slices.Contains(vars, nsSID)
 	r.givesOccupantIDs = slices.Contains(vars, nsOccupantID)
+	r.moderates = ""
+	for _, ns := range []string{nsModerated0, nsModerate} {
+		if slices.Contains(vars, ns) {
+			r.moderates = ns
+		}
+	}
 	r.flagsKnown, r.reread = true, r.changes != changes // what changed meanwhile may be missing in the answer
 	r.changedLocked()
 	r.mu.Unlock()

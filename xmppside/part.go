@@ -1,6 +1,7 @@
 package xmppside
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -44,6 +45,7 @@ type utterance struct {
 	two    []*node // what OMEMO 2 seals
 	act    bool    // it has no text: where all of it cannot be sealed, it goes in the clear or not at all
 	needs  bool    // without what stands beside, it would say something else
+	by     string  // the address of ours that says it, where it is not the job's voice
 }
 
 // filePart names the part of the nth file, counted from 1.
@@ -68,6 +70,9 @@ func (j *job) say(all ...utterance) {
 		j.parts = append(j.parts, p)
 	}
 }
+
+// by is the bare JID that says a part.
+func (j *job) by(p *part) string { return cmp.Or(p.says.by, j.voice.jid) }
 
 // unsaid reports whether the stanzas of the job are still to be made.
 func (j *job) unsaid() bool { return !j.done && j.err == nil && len(j.parts) == 0 }

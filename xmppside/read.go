@@ -153,6 +153,8 @@ type said struct {
 	content content
 	from    sender
 	at      time.Time // when it was received
+	// moderation is set where the room itself says that something was taken back.
+	moderation *moderation
 }
 
 // readRoom takes in what was said in a room.
@@ -168,10 +170,13 @@ func (s *Side) readRoom(l *link, r *room, m *message, at time.Time, b *batch) {
 	if !old && !r.has(&r.tellsHistory) { // then whoever wrote this of its time was not the room
 		c.delayed, c.time = false, time.Time{}
 	}
-	if resourceOf(m.get("from")) == "" && !c.subject || c.subject && old {
+	what := said{room: r, link: l, message: m, content: c, from: r.senderOf(m, c.delayed), at: at}
+	if resourceOf(m.get("from")) == "" && r.knows() != "" {
+		what.moderation = decodeModeration(m.node)
+	}
+	if resourceOf(m.get("from")) == "" && !c.subject && what.moderation == nil || c.subject && old {
 		return // the room itself speaks, or a subject of long ago
 	}
-	what := said{room: r, link: l, message: m, content: c, from: r.senderOf(m, c.delayed), at: at}
 	if old || !r.hold(what) {
 		s.take(what, b)
 	}
@@ -187,7 +192,9 @@ func (s *Side) take(what said, b *batch) {
 	if c.delayed && m.archive == "" {
 		r.countHistory(c.time)
 	}
-	if key, part, ok := parseOriginID(c.origin); ok && s.saidByUs(what) {
+	if what.moderation != nil {
+		s.takeModeration(what, b)
+	} else if key, part, ok := parseOriginID(c.origin); ok && s.saidByUs(what) {
 		s.readEcho(what, key, part, b)
 	} else if what.from.ours == "" && c.says() {
 		in := &incoming{side: s, said: what}
@@ -280,13 +287,12 @@ func (in *incoming) read(ctx context.Context) (*gateway.Event, error) {
 		return in.open(ctx)
 	case c.sealed:
 		return nil, gateway.Unreadable(in.from.person, errors.New("sealed by something else than OMEMO"))
-	case c.retracts != "":
-		return in.retract(in.from.person, c), nil
-	case r.conf().Seal:
+	case c.acts() && !r.believes():
+		return nil, nil
+	case r.conf().Seal && !c.acts():
 		return in.refuse(ctx, toldPlain, "this room is bridged only end-to-end encrypted, and the message was not: turn on OMEMO and send it again")
 	}
-	in.due = func() { r.remember(c.stanzaID, in.from.person.ID) }
-	return c.event(in.from.person, c.body, gateway.Sealing{}, true), nil
+	return c.event(in.from.person, "", gateway.Sealing{}, r.scene(in.from.person)), nil
 }
 
 // finish does what reading found due. It runs once everything is durable.
@@ -331,48 +337,4 @@ func stamp(t time.Time) []byte { return []byte(t.UTC().Format(time.RFC3339)) }
 func stale(v []byte, now time.Time, pause time.Duration) bool {
 	t, err := time.Parse(time.RFC3339, string(v))
 	return err != nil || now.Sub(t).Abs() >= pause
-}
-
-// retract lets people take back their own words only: the id that a retraction names is the room's, and anybody can
-// write it down.
-func (in *incoming) retract(author gateway.Person, c content) *gateway.Event {
-	open := in.room.conf().KeepMetadata || !in.room.conf().Seal || len(in.message.sealed) > 0
-	if in.room.authorOf(c.retracts) != author.ID || !open {
-		return nil
-	}
-	return &gateway.Event{Sender: author, Time: c.time, Body: gateway.Retract{Target: gateway.Ref{Native: c.retracts}}}
-}
-
-// maxAuthors is how many messages of a room can be retracted.
-const maxAuthors = 2048
-
-// remember notes who said something.
-func (r *room) remember(stanzaID, person string) {
-	if stanzaID == "" {
-		return
-	}
-	stanzaID = strings.Clone(stanzaID) // which is a part of its stanza
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if _, known := r.authors[stanzaID]; !known {
-		r.authorRing = append(r.authorRing, stanzaID)
-	}
-	r.authors[stanzaID] = strings.Clone(person)
-	if len(r.authorRing) > maxAuthors {
-		delete(r.authors, r.authorRing[0])
-		r.authorRing = r.authorRing[1:]
-	}
-}
-
-func (r *room) authorOf(stanzaID string) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.authors[stanzaID]
-}
-
-// believes reports whether what stands in the clear in the room's messages counts: references of what is sealed, and acts
-// that have no text.
-func (r *room) believes() bool {
-	conf := r.conf()
-	return !conf.Seal || conf.KeepMetadata
 }

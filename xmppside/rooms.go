@@ -51,6 +51,7 @@ type room struct {
 	// Without these features such ids are whatever the sender wrote.
 	givesStanzaIDs   bool
 	givesOccupantIDs bool
+	moderates        string // the namespace of XEP-0425 that the room knows; "": none
 	destroyed        bool
 	successor        string // the room that is said to replace this one
 	asking           int    // counts what was asked for anew
@@ -61,14 +62,12 @@ type room struct {
 	first       time.Time             // when the room was first entered, ever
 	sealedBy    map[sealer]int        // of each device: its count when all keys were worked through last
 	holding     bool
-	held        []said            // while holding
-	query       string            // of the archive, now or last
-	since       time.Time         // from when on the history is asked for at the join under way; zero: nothing is
-	told        int               // messages of that history so far, in a room without archive
-	oldest      time.Time         // the first of them
-	stay        time.Time         // when State last noted up to where the room was read
-	authors     map[string]string // of the last messages, by stanza-id
-	authorRing  []string
+	held        []said    // while holding
+	query       string    // of the archive, now or last
+	since       time.Time // from when on the history is asked for at the join under way; zero: nothing is
+	told        int       // messages of that history so far, in a room without archive
+	oldest      time.Time // the first of them
+	stay        time.Time // when State last noted up to where the room was read
 	away        error     // why the room cannot be carried; nil while it is, or is being entered for the first time
 	next        time.Time // when it is entered again
 	doubtful    bool      // whether our occupants are in it is to be asked
@@ -83,7 +82,7 @@ type room struct {
 }
 
 func newRoom(s *Side, conf gateway.Room, jid string) *room {
-	r := &room{side: s, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, coming: map[string]bool{}, present: map[string]there{}, authors: map[string]string{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
+	r := &room{side: s, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, coming: map[string]bool{}, present: map[string]there{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
 	r.asked.Store(&conf)
 	r.forget()
 	return r

@@ -164,7 +164,7 @@ func FuzzParseMessage(f *testing.F) {
 		c := decodeContent(m, "r@c")
 		_ = c.native(m)
 		_ = c.aliases("somebody")
-		_ = c.event(fakePerson, c.body, fakeSealing, true)
+		_ = c.event(fakePerson, "", fakeSealing, fakeScene)
 		n, err := parseNode(raw)
 		if err != nil {
 			return

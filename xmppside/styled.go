@@ -19,6 +19,7 @@ type mention struct {
 type written struct {
 	body     string
 	mentions []mention
+	quoted   int  // how many code points at its beginning quote what it answers
 	unstyled bool // none of its signs is meant to be read (XEP-0393, section 6)
 }
 

@@ -1,66 +1,165 @@
 package xmppside
 
 import (
+	"cmp"
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"lockbridge/gateway"
 )
 
-// decodeText turns a body into text and its style. "/me " makes an emote (XEP-0245).
-func decodeText(body string) (gateway.Text, gateway.Style) {
-	body = gateway.Clean(body)
-	if rest, ok := strings.CutPrefix(body, "/me "); ok {
-		return gateway.Text{Plain: rest}, gateway.StyleEmote
+// maxMentions is how many names are looked for in a message.
+const maxMentions = 64
+
+// text turns what of a body is not there for files into text and its style. "/me " makes an emote (XEP-0245). Ranges
+// count in the body as it was sent, so they count only where nothing else was taken out of it.
+func (c content) text(rest, lead string, at scene) (gateway.Text, gateway.Style) {
+	t := gateway.Text{Plain: gateway.Clean(rest)}
+	if whole := t.Plain == c.body; whole {
+		var cuts []stretch
+		if c.markup != nil {
+			t.Marks, cuts = marked(t.Plain, c.markup)
+		}
+		if c.replyTo != "" {
+			cuts = append(cuts, fallbackOf(t.Plain, c.fallback, c.outside)...)
+		}
+		t.Marks = append(t.Marks, c.named(t.Plain, at)...)
+		t = without(t, disjoint(cuts))
 	}
-	return gateway.Text{Plain: body}, gateway.StyleText
+	style := gateway.StyleText
+	if strings.HasPrefix(t.Plain, "/me ") {
+		style, t = gateway.StyleEmote, without(t, []stretch{{0, len("/me ")}})
+	}
+	if c.markup == nil && !c.unstyled {
+		t = styled(t)
+	}
+	t = withNicks(t.Normal(), at)
+	if c.spoiler != nil {
+		t.Marks = append(t.Marks, gateway.Mark{End: len(t.Plain), Style: gateway.MarkSpoiler, Arg: c.spoiler.text})
+	}
+	if lead != "" {
+		t = led(lead, t)
+	}
+	return t.Normal(), style
 }
 
-// stripFallback takes out of a reply's body what stands there only for clients that do not know replies (XEP-0461 with
-// XEP-0428): ranges counted in code points. In a sealed message the ranges are outside of the ciphertext, where a
-// server may have written them, so only leading lines that quote may go.
-func stripFallback(body string, fallbacks []*node, sealed bool) string {
+// led puts words before a text, on a line of their own where its first line is a quote or code.
+func led(lead string, t gateway.Text) gateway.Text {
+	if ps := t.Paragraphs(); len(ps) > 0 && ps[0].Kind != "" {
+		lead = strings.TrimSpace(lead) + "\n"
+	}
+	out := gateway.Text{Plain: lead + t.Plain}
+	for _, m := range t.Marks {
+		m.Start, m.End = m.Start+len(lead), m.End+len(lead)
+		out.Marks = append(out.Marks, m)
+	}
+	return out
+}
+
+// named are the names in a text that its sender says are such (XEP-0372).
+func (c content) named(text string, at scene) (out []gateway.Mark) {
+	if at.named == nil || len(c.mentions) == 0 || len(c.mentions) > maxMentions {
+		return nil
+	}
+	p := pointsOf(text)
+	for _, ref := range c.mentions {
+		where, ok := p.of(ref.get("begin"), ref.get("end"))
+		if !ok || ref.get("type") != "mention" {
+			continue
+		}
+		if who := at.named(ref.get("uri")); !who.IsZero() {
+			out = append(out, gateway.Mark{Start: where.start, End: where.end, Style: gateway.MarkMention, Who: who})
+		}
+	}
+	return out
+}
+
+// withNicks marks the nicks of people of other networks where a text turns to them: at its beginning before a colon or a
+// comma, and anywhere behind an @. What is quoted, code, or named already stays as it is.
+func withNicks(t gateway.Text, at scene) gateway.Text {
+	if at.nicks == nil || !strings.ContainsAny(t.Plain, ":,@") {
+		return t
+	}
+	nicks := at.nicks()
+	longest := slices.SortedFunc(keysOf(nicks), func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
+	add := func(start int, nick string) {
+		m := gateway.Mark{Start: start, End: start + len(nick), Style: gateway.MarkMention, Who: nicks[nick]}
+		taken := slices.ContainsFunc(t.Marks, func(o gateway.Mark) bool {
+			return (o.Style == gateway.MarkQuote || o.Style == gateway.MarkBlock || o.Style == gateway.MarkCode || o.Style == gateway.MarkMention) && o.Start < m.End && m.Start < o.End
+		})
+		if !taken {
+			t.Marks = append(t.Marks, m)
+		}
+	}
+	for _, nick := range longest {
+		if rest, ok := strings.CutPrefix(t.Plain, nick); ok && (strings.HasPrefix(rest, ":") || strings.HasPrefix(rest, ",")) {
+			add(0, nick)
+			break
+		}
+	}
+	for i, n := 0, 0; n < maxMentions; n++ {
+		next := strings.IndexByte(t.Plain[i:], '@')
+		if next < 0 {
+			break
+		}
+		start := i + next
+		i = start + 1
+		if before, _ := utf8.DecodeLastRuneInString(t.Plain[:start]); start > 0 && inWord(before) {
+			continue
+		}
+		for _, nick := range longest {
+			rest, ok := strings.CutPrefix(t.Plain[i:], nick)
+			if after, _ := utf8.DecodeRuneInString(rest); ok && (rest == "" || !inWord(after)) {
+				add(i, nick)
+				break
+			}
+		}
+	}
+	return t
+}
+
+func keysOf(nicks map[string]gateway.Person) func(yield func(string) bool) {
+	return func(yield func(string) bool) {
+		for nick := range nicks {
+			if nick != "" && !yield(nick) {
+				return
+			}
+		}
+	}
+}
+
+func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_' }
+
+// fallbackOf is what stands in a reply's body only for clients that do not know replies (XEP-0461 with XEP-0428): a range
+// counted in code points. Where a server may have written the range, only leading lines that quote may go.
+func fallbackOf(body string, fallbacks []*node, outside bool) []stretch {
 	for _, f := range fallbacks {
 		if f.get("for") != nsReply {
 			continue
 		}
 		for _, b := range f.all(nsFallback, "body") {
 			start, end, ok := fallbackRange(b, body)
-			if !ok || (sealed && (start != 0 || !quotes(body[:end]))) {
+			if !ok || outside && (start != 0 || !quotes(body[:end])) {
 				continue
 			}
-			return body[:start] + body[end:]
+			return []stretch{{start, end}}
 		}
 	}
-	return body
+	return nil
 }
 
-// fallbackRange returns a range in bytes. Without numbers it is the whole body.
+// fallbackRange returns a range in bytes.
 func fallbackRange(b *node, body string) (start, end int, ok bool) {
 	from, err1 := strconv.Atoi(b.get("start"))
 	to, err2 := strconv.Atoi(b.get("end"))
 	if err1 != nil || err2 != nil || from < 0 || to < from {
 		return 0, 0, false
 	}
-	start, end = -1, -1
-	n := 0
-	for i := range body {
-		if n == from {
-			start = i
-		}
-		if n == to {
-			end = i
-			break
-		}
-		n++
-	}
-	if start < 0 && n == from {
-		start = len(body)
-	}
-	if end < 0 && n <= to {
-		end = len(body)
-	}
-	return start, end, start >= 0 && end >= start
+	p := pointsOf(body)
+	return p.within(from), p.within(to), from <= p.count()
 }
 
 // quotes reports whether every line of s quotes.

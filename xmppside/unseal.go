@@ -25,6 +25,7 @@ type unsealing struct {
 	senders []string // real bare JIDs
 	to      string   // where it was said, as its envelope must name it: the room, or the one of ours that it was sent to
 	room    *room    // nil: directly
+	believe bool     // what stands beside a sealed text counts
 	nick    string   // of the sender in the room
 }
 
@@ -176,7 +177,7 @@ func (s *Side) enclosed(ctx context.Context, u unsealing, got *unsealed) error {
 	got.content = u.content
 	got.content.body, got.content.hasBody = string(got.Plain), got.Plain != nil
 	if got.version == omemo.Legacy || got.Plain == nil {
-		got.content.retracts = "" // a server could have made a retraction of a message
+		got.content.relations = u.content.beside(u.believe)
 		return nil
 	}
 	e, err := omemo.ParseEnvelope(got.Plain)
@@ -236,7 +237,7 @@ func (in *incoming) open(ctx context.Context) (*gateway.Event, error) {
 	s, r := in.side, in.room
 	u := unsealing{
 		link: in.link, message: in.message, content: in.content, owns: s.ownersIn(r), all: func(v omemo.Version, sid uint32) bool { return r.countSealed(sealer{in.from.real, v, sid}) },
-		senders: []string{in.from.real}, to: r.jid, room: r, nick: in.from.nick,
+		senders: []string{in.from.real}, to: r.jid, room: r, nick: in.from.nick, believe: r.believes(),
 	}
 	if in.from.real == "" {
 		u.senders = r.realMembers()
@@ -282,23 +283,20 @@ func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, 
 	switch {
 	case got.Trust == omemo.Distrusted && got.Plain != nil:
 		return in.refuse(ctx, toldDistrusted, "the key of the device that sealed it is distrusted by whoever runs this bridge")
-	case got.proven && c.retracts != "" && !c.hasBody:
-		return in.retract(author, c), nil
-	case !c.hasBody && got.proven:
-		return in.side.enclosedPassing(c.tells, r.conf().Address, author), nil
-	case !c.hasBody:
+	case !c.hasBody && !got.proven:
 		return nil, nil
+	case c.isMute():
+		return in.side.enclosedPassing(c.tells, r.conf().Address, author), nil
 	}
-	in.dues(func() { r.remember(in.content.stanzaID, author.ID) })
-	return c.event(author, got.text(), got.sealing(), got.proven || r.conf().KeepMetadata || !r.conf().Seal), nil
+	return c.event(author, got.lead(), got.sealing(), r.scene(author)), nil
 }
 
-// text is what was said, marked where the device's key is undecided.
-func (u *unsealed) text() string {
+// lead marks what a device said whose key is undecided.
+func (u *unsealed) lead() string {
 	if u.Trust == omemo.Undecided {
-		return undecidedMark + u.content.body
+		return undecidedMark
 	}
-	return u.content.body
+	return ""
 }
 
 // ownersIn are our addresses that may have a key in a room's message: the gateway first.
