@@ -85,7 +85,7 @@ func (a audience) phrasing(s *Side, j *job) phrasing {
 		return how
 	}
 	if !m.ReplyTo.IsZero() {
-		how.answers = answer{id: a.idOf(m.ReplyTo.Parts), name: gateway.CleanName(m.ReplyTo.Author.Label()), text: m.ReplyTo.Excerpt, to: a.jid}
+		how.answers = answered{id: a.idOf(m.ReplyTo.Parts), name: gateway.CleanName(m.ReplyTo.Author.Label()), text: m.ReplyTo.Excerpt, to: a.jid}
 		if nick, _ := a.called(m.ReplyTo.Author); nick != "" {
 			how.answers.name, how.answers.to = nick, a.jid+"/"+nick
 		} else if p, ours := s.people.of(m.ReplyTo.Author); ours && a.room == nil {

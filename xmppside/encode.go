@@ -14,14 +14,14 @@ import (
 type phrasing struct {
 	prefix   string // the person whom the gateway speaks for; "" where a puppet speaks for itself
 	metadata bool   // what the legacy version cannot seal may stand beside it
-	answers  answer
+	answers  answered
 	thread   string // XEP-0201
 	// named is the nick of somebody where it is said, with the URI that means them; "" if they are not there.
 	named func(gateway.Person) (nick, uri string)
 }
 
-// answer is the message that is replied to.
-type answer struct {
+// answered is the message that is replied to.
+type answered struct {
 	id   string // "" if it is not known here: then the quote alone tells
 	to   string // whose it is: their occupant, or their bare JID
 	name string
@@ -29,7 +29,7 @@ type answer struct {
 }
 
 // quote is what of an answer clients show that know no replies.
-func (a answer) quote(t gateway.Text) string {
+func (a answered) quote(t gateway.Text) string {
 	if a.id == "" && a.name == "" && a.text == "" {
 		return ""
 	}
