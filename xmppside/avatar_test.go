@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha1" //nolint:gosec // XEP-0153 names pictures by it
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
@@ -293,6 +294,45 @@ func TestWithoutPicturesNobodyIsAsked(t *testing.T) {
 		for _, n := range f.seen {
 			if n.child(nsVCard, "vCard") != nil || n.child(nsPhoto, "x") != nil {
 				t.Errorf("sent %s", n.bytes())
+			}
+		}
+	})
+}
+
+// TestPicturesOfDirectChats: what somebody's presence announces comes with what they write, and their chat partner has one.
+func TestPicturesOfDirectChats(t *testing.T) {
+	f := newFakeServer(t)
+	data, hash := picture(t, 1)
+	f.answers["juliet@test "+nsVCard] = card(data)
+	p := startPictured(t, f, sidetest.NewState(), openDirect(gateway.EncryptionOff), fakeBridgeRoom(false, gateway.PuppetsNone))
+	must(t, p.meetAlice(t))
+	f.raw("<presence from='mallory@elsewhere/x' to='" + fakePuppet + "'>" + announces(strings.Repeat("1", 40)) + "</presence>")
+	f.raw("<presence from='juliet@test/phone' to='" + fakePuppet + "'>" + announces(hash) + "</presence>")
+	f.await("the question for her card", func(n *node) bool { return n.get("to") == "juliet@test" && n.child(nsVCard, "vCard") != nil })
+	sum := sha256.Sum256(data)
+	ref := "image:" + hex.EncodeToString(sum[:])
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for i := 0; ; i++ { // until it has been kept, which nobody is told of
+		f.directly("juliet@test/phone", fakePuppet, fmt.Sprintf("m%d", i), body(fmt.Sprintf("hello %d", i)))
+		if got := heard(t, p.inbox, fmt.Sprintf("hello %d", i)).Sender.Avatar; got == ref {
+			break
+		} else if got != "" || ctx.Err() != nil {
+			t.Fatalf("she writes as %q, want %q", got, ref)
+		}
+	}
+	d := directDelivery(keyA, saying("hello"))
+	d.Event.Sender.Avatar = ref
+	f.raw("<presence type='subscribe' from='juliet@test' to='" + fakePuppet + "'/>")
+	f.await("the answer", func(n *node) bool { return n.get("type") == "subscribed" })
+	must(t, deliver(t, p.Side, d))
+	f.await("the puppet's picture", func(n *node) bool {
+		return n.name == "presence" && n.get("to") == "juliet@test" && n.child(nsPhoto, "x").child(nsPhoto, "photo").said() == hash
+	})
+	f.set(func() {
+		for _, n := range f.seen {
+			if domainOf(n.get("to")) == "elsewhere" && n.name == "iq" {
+				t.Errorf("a stranger was asked: %s", n.bytes())
 			}
 		}
 	})

@@ -56,6 +56,7 @@ func (s *Side) deliverDirect(ctx context.Context, run []gateway.Delivery, local,
 	if err != nil {
 		return all(run[:1], err)
 	}
+	s.wear(ctx, l, run[len(run)-1].Event.Sender)
 	jobs := make([]*job, 0, len(run))
 	for i := range run {
 		jobs = append(jobs, s.directJob(to, run[i]))

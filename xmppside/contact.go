@@ -140,6 +140,11 @@ func (s *Side) readContact(ctx context.Context, l *link, it item, p *node, b *ba
 	}
 	switch kind {
 	case "":
+		if hash := photoOf(p); hash != "" && s.admits(who, own) {
+			s.faces.setOwner(who, hash)
+			s.wantFace(directFaces, own, who, hash)
+			s.seekFaces(l, directFaces)
+		}
 		l.later(func(ctx context.Context) { s.sendLastItem(ctx, l, own, p) })
 	case "probe":
 		s.sendAfter(l, b, s.available(own, from))

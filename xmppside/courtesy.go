@@ -106,18 +106,69 @@ func (in *incomingDirect) tell(text string) {
 	}
 }
 
-// help tells somebody who writes to the gateway itself what it is, sealed if they wrote sealed.
-func (in *incomingDirect) help(sealed bool) {
+// help answers somebody who writes to the gateway itself: who is in a room that they are in, if they ask for that, else
+// what the gateway is. It is sealed if they wrote sealed.
+func (in *incomingDirect) help(text string, sealed bool) {
 	s, l := in.side, in.link
-	if in.content.delayed || !s.polite.free(in.from.ID, s.now(), helpPause) {
+	command, about, _ := strings.Cut(strings.TrimPrefix(strings.ToLower(strings.TrimSpace(text)), "!"), " ")
+	pause := in.from.ID
+	if command == commandWho {
+		pause += "/" + command
+	}
+	if in.content.delayed || !s.polite.free(pause, s.now(), helpPause) {
 		return
 	}
 	to := s.chat(in.own, in.from.ID, in.way())
 	l.later(func(ctx context.Context) {
-		if err := s.note(ctx, l, to, voice{jid: in.own, name: s.cfg.Nick}, s.helpText(ctx, in.from), sealed); err != nil && ctx.Err() == nil {
+		answer := ""
+		if command == commandWho {
+			answer = s.whoText(ctx, in.from.ID, in.room, normalBare(about))
+		}
+		if answer == "" {
+			answer = s.helpText(ctx, in.from)
+		}
+		if err := s.note(ctx, l, to, voice{jid: in.own, name: s.cfg.Nick}, answer, sealed); err != nil && ctx.Err() == nil {
 			s.log.Info("help could not be given", "to", in.from.ID, "err", err)
 		}
 	})
+}
+
+// commandWho asks who is in a room, or on the other sides of it.
+const commandWho = "who"
+
+// whoText says who is on the other sides of a room: of the one through which somebody asks, the one that they name, or the
+// only one that they are in. Of a room that they are not in they learn nothing, not even that we carry it.
+func (s *Side) whoText(ctx context.Context, who string, r *room, named string) string {
+	if s.deps.Answer == nil {
+		return ""
+	}
+	var in []*room
+	for _, other := range s.carried().all {
+		if other == r || r == nil && (named == "" || named == other.jid) && other.holds(who) {
+			in = append(in, other)
+		}
+	}
+	switch {
+	case len(in) == 1:
+		return s.deps.Answer(ctx, in[0].conf().Address, commandWho)
+	case named != "":
+		return "You are in no room of that address that I join with others."
+	case len(in) == 0:
+		return "You are in none of the rooms that I join with others."
+	}
+	return "You are in several rooms that I join with others: write \"who ROOM@SERVER\"."
+}
+
+// holds reports whether somebody is in the room by their real address.
+func (r *room) holds(real string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, o := range r.occupants {
+		if o.real == real {
+			return r.joined
+		}
+	}
+	return false
 }
 
 // helpText is what the gateway says of itself.
@@ -132,6 +183,9 @@ func (s *Side) helpText(ctx context.Context, to gateway.Person) string {
 	}
 	if s.deps.Direct.Seals(s.deps.Network) {
 		b.WriteString("Turn on OMEMO: what comes in the clear is not carried.\n")
+	}
+	if s.deps.Answer != nil {
+		b.WriteString("To see who is on the other sides of a room that you are in, write \"who\", or \"who ROOM@SERVER\"; or say \"!who\" there.\n")
 	}
 	fmt.Fprintf(&b, "All keys of addresses at %s are the gateway's own: it opens what you encrypt for them, and passes it on.", s.domain)
 	if dev, err := s.device(ctx, s.self); err == nil {

@@ -1,11 +1,13 @@
 package xmppside
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
 
 	"lockbridge/gateway"
+	"lockbridge/gateway/sidetest"
 )
 
 func TestStrangersAreTurnedAway(t *testing.T) {
@@ -81,4 +83,28 @@ func TestTheGatewayHelpsOnce(t *testing.T) {
 	if answers != 2 || len(inbox.Heard()) > 0 {
 		t.Errorf("answered %d times, heard %d", answers, len(inbox.Heard()))
 	}
+}
+
+// TestTheGatewaySaysWhoIsThere to those who are in a room, and to nobody else.
+func TestTheGatewaySaysWhoIsThere(t *testing.T) {
+	f := newFakeServer(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	answer := func(_ context.Context, at gateway.Address, command string) string {
+		return fmt.Sprintf("the answer to %s about %s", command, at)
+	}
+	_, inbox, _ := startWith(ctx, t, f.config(), sidetest.NewState(), gateway.Deps{
+		Rooms: []gateway.Room{fakeBridgeRoom(false, gateway.PuppetsNone)}, Direct: openDirect(gateway.EncryptionOff), Answer: answer,
+	})
+	f.directly("juliet@test/phone", fakeSelf, "m1", body("who "+fakeRoom))
+	f.message("nothing", fakeSelf, "in no room of that address")
+	f.directly("romeo@test/phone", fakeSelf, "m2", body("who"))
+	f.message("nothing either", fakeSelf, "in none of the rooms")
+	f.enter("Benvolio", "benvolio@test/phone", "member")
+	f.juliet(body("mark"))
+	heard(t, inbox, "mark")
+	f.directly("benvolio@test/phone", fakeSelf, "m3", body("!Who"))
+	f.message("who is there", fakeSelf, "the answer to who about xmpp:"+fakeRoom)
+	f.directly("benvolio@test/phone", fakeSelf, "m4", body("help"))
+	f.message("help", fakeSelf, "who ROOM@SERVER")
 }

@@ -69,7 +69,7 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 		return
 	}
 	if in.with.IsZero() && !s.knows(in.from.ID) { // nothing is opened for strangers, or they would fill State
-		b.then(func() { in.help(false) })
+		b.then(func() { in.help("", false) })
 		return
 	}
 	if reason := in.turnsAway(); reason != "" {
@@ -155,11 +155,13 @@ func (in *incomingDirect) read(ctx context.Context) (*gateway.Event, error) {
 		return ev, nil
 	}
 	if in.with.IsZero() {
-		in.then(func() { in.help(ev.Sealed.Protection != gateway.Plain) })
+		asked, _ := ev.Body.(gateway.Message)
+		in.then(func() { in.help(asked.Text.Plain, ev.Sealed.Protection != gateway.Plain) })
 		return nil, nil
 	}
 	if !in.refused(ev) {
 		in.then(in.confirm)
+		ev.Sender.Avatar = s.faces.ofOwner(in.from.ID)
 		if ev.Sender.Name, err = in.name(ctx); err != nil {
 			return nil, err
 		}

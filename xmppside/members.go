@@ -203,8 +203,7 @@ func (s *Side) Here(room gateway.Address) []gateway.Person {
 			byID[p.ID] = p
 		}
 	}
-	out := slices.SortedFunc(maps.Values(byID), func(a, b gateway.Person) int {
-		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID))
-	})
+	out := slices.AppendSeq([]gateway.Person{}, maps.Values(byID))
+	slices.SortFunc(out, func(a, b gateway.Person) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	return out[:min(len(out), maxHere)]
 }

@@ -165,6 +165,7 @@ func (s *Side) editPuppet(ctx context.Context, person gateway.Person, edit func(
 			return puppet{}, err
 		}
 		old = puppet{JID: jid, Person: person}
+		old.Person.Avatar = "" // Photo is what of it is shown
 	}
 	was, err := json.Marshal(old)
 	if err != nil {
