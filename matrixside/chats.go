@@ -27,6 +27,7 @@ import (
 type chat struct {
 	At        string `json:"at,omitempty"`        // the ID of the chat's address, which names its two people
 	Name      string `json:"name,omitempty"`      // what the user is called
+	Picture   string `json:"picture,omitempty"`   // the mxc URL of the user's picture
 	Pending   bool   `json:"pending,omitempty"`   // the ghost was invited; what was said since is read when it has joined
 	Own       bool   `json:"own,omitempty"`       // the ghost made the room
 	Gone      bool   `json:"gone,omitempty"`      // the user is neither in the room nor invited

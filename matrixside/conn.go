@@ -58,6 +58,7 @@ func (s *Side) Run(ctx context.Context, in gateway.Inbox) error {
 	s.found()
 	tasks.Go(func() { s.keepLink(ctx) })
 	tasks.Go(func() { s.keepErrands(ctx, in) })
+	tasks.Go(func() { s.keepPictures(ctx, in) })
 	for _, rm := range rooms {
 		tasks.Go(func() { s.keep(ctx, rm, in) })
 	}

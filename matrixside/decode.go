@@ -108,6 +108,7 @@ type scene struct {
 	former    *string                        // of a membership event: the name of one who was in the room before; nil for others
 	moderates bool                           // the room's power levels let the sender take back what others said
 	encrypted bool                           // the room is
+	topic     bool                           // the room's name and topic are carried
 	reply     bool                           // the message answers another, which its HTML may quote
 	known     func(id.UserID) gateway.Person // how the room knows a user
 	who       func(id.UserID) gateway.Person // whom a user id means, a ghost's, too
@@ -131,6 +132,10 @@ func decode(ev *nativeEvent, sc scene) (*gateway.Event, error) {
 		body = decodeReaction(ev)
 	case event.StateMember.Type:
 		body = decodeMember(ev, sc)
+	case event.StateTopic.Type, event.StateRoomName.Type:
+		if sc.topic {
+			body = decodeState(ev)
+		}
 	}
 	if body == nil || err != nil {
 		return nil, err

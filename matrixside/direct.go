@@ -107,6 +107,9 @@ func (d *direct) speak(ctx context.Context, v voice, do func(mouth) error) error
 		if err != nil {
 			return err
 		}
+		if name != "" {
+			d.s.dress(ctx, d.ghost, v.person)
+		}
 		err = do(mouth{user: d.ghost, room: room})
 		if !isForbidden(err) || again || !v.fresh {
 			return err
@@ -229,7 +232,7 @@ func (d *direct) open(ctx context.Context, name string, n int) (id.RoomID, chat,
 			return err
 		}
 		if known.At == "" {
-			*known = chat{At: d.at.ID, Name: seen.name}
+			*known = chat{At: d.at.ID, Name: seen.name, Picture: seen.picture}
 		}
 		known.Own, known.Unseen, known.Encrypted = true, false, known.Encrypted || seen.encrypted
 		c = *known

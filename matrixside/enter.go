@@ -132,6 +132,7 @@ func (s *Side) learn(ctx context.Context, rm *room, in gateway.Inbox) error {
 			remember(rm.ghosts, mxid, true)
 		} else {
 			remember(rm.names, mxid, gateway.CleanName(m.DisplayName))
+			rm.setPicture(mxid, m.AvatarURL)
 		}
 	}
 	rm.mu.Unlock()

@@ -219,7 +219,7 @@ func (s *Side) adopt(ctx context.Context, e errand, at gateway.Address, seen sig
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	opened := &chat{At: at.ID, Name: seen.name, Gone: seen.gone, Encrypted: seen.encrypted}
+	opened := &chat{At: at.ID, Name: seen.name, Picture: seen.picture, Gone: seen.gone, Encrypted: seen.encrypted}
 	batch, err := s.saidSince(ctx, e, opened)
 	if err != nil {
 		return err
@@ -286,6 +286,7 @@ func (s *Side) saidSince(ctx context.Context, e errand, c *chat) ([]gateway.Arri
 type sight struct {
 	outside   bool   // the ghost is not in it, and sees nothing else
 	name      string // what the user is called
+	picture   string // see chat
 	gone      bool   // the user is neither in the room nor invited
 	others    bool   // somebody else is in the room
 	encrypted bool
@@ -308,6 +309,9 @@ func (s *Side) look(ctx context.Context, room id.RoomID, ghost, user id.UserID) 
 	}
 	if m, in := members.Joined[user]; in {
 		seen.name = gateway.CleanName(m.DisplayName)
+		if mxcURL.MatchString(m.AvatarURL) {
+			seen.picture = m.AvatarURL
+		}
 	} else {
 		membership, err := s.membership(ctx, ghost, room, user)
 		if err != nil {

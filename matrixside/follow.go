@@ -88,7 +88,10 @@ func (s *Side) followMember(ctx context.Context, l *ledger, c *chat, ev *nativeE
 	switch membership {
 	case event.MembershipJoin:
 		c.Gone = false
-		c.Name = gateway.CleanName(get[string](ev.Content, "displayname"))
+		c.Name, c.Picture = gateway.CleanName(get[string](ev.Content, "displayname")), ""
+		if url := get[string](ev.Content, "avatar_url"); mxcURL.MatchString(url) {
+			c.Picture = url
+		}
 	case event.MembershipInvite:
 		c.Gone = false
 	case event.MembershipLeave, event.MembershipBan:
@@ -247,6 +250,9 @@ func (s *Side) directArrival(c *chat, ev *nativeEvent) (a *gateway.Arrival, isEc
 	}
 	sc := scene{at: at, sender: s.inChat(c, user), encrypted: c.Encrypted}
 	sc.known = func(mxid id.UserID) gateway.Person { return s.inChat(c, mxid) }
+	if ev.Type == event.EventMessage.Type || ev.Type == event.EventSticker.Type {
+		sc.sender.Avatar = s.pictureOf(string(user), c.Picture, at, sc.sender)
+	}
 	a.Read = s.reader(ev, sc)
 	return a, false
 }

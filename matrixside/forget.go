@@ -17,6 +17,10 @@ func (s *Side) Forget(ctx context.Context, who gateway.Person) error {
 	ghost := s.names.ghost(who)
 	if own {
 		s.invitations.forget(id.UserID(who.ID))
+		s.pictures.forget(who.ID)
+		if err := s.put(ctx, pictureKey(who.ID), nil); err != nil {
+			return fmt.Errorf("forget a picture: %w", err)
+		}
 	} else if err := s.dismiss(ctx, ghost); err != nil {
 		return err
 	}
@@ -93,6 +97,9 @@ func (s *Side) dismiss(ctx context.Context, ghost id.UserID) error {
 	}
 	if err := s.as(ghost).SetDisplayName(ctx, ""); err != nil && !isForbidden(err) {
 		return fmt.Errorf("take the name of %s away: %w", ghost, err)
+	}
+	if err := s.as(ghost).SetAvatarURL(ctx, id.ContentURI{}); err != nil && !isForbidden(err) {
+		return fmt.Errorf("take the picture of %s away: %w", ghost, err)
 	}
 	if err := s.put(ctx, stateKeyOf(ghost), nil); err != nil {
 		return fmt.Errorf("delete the record of %s: %w", ghost, err)

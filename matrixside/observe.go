@@ -43,8 +43,10 @@ func (rm *room) observeMember(ev *nativeEvent, member id.UserID) {
 	switch ev.membership() {
 	case event.MembershipJoin:
 		remember(rm.names, member, gateway.CleanName(get[string](ev.Content, "displayname")))
+		rm.setPicture(member, get[string](ev.Content, "avatar_url"))
 	case event.MembershipLeave, event.MembershipBan:
 		delete(rm.names, member)
+		delete(rm.pictures, member)
 	}
 }
 

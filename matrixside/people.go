@@ -23,15 +23,17 @@ const (
 
 // user is one of ours, as the homeserver knows it. The record is kept in State under "user/<localpart>".
 type user struct {
-	mu     sync.Mutex
-	loaded bool
-	record userRecord
+	mu      sync.Mutex
+	loaded  bool
+	record  userRecord
+	refused string // a picture that could not be shown
 }
 
 type userRecord struct {
 	Registered bool           `json:"registered"`
 	Name       string         `json:"name"`
 	Person     gateway.Person `json:"person,omitzero"` // the reverse of ids that had to be cut
+	Avatar     string         `json:"avatar,omitempty"`
 }
 
 // user returns the record of one of our users. Records beyond the bound are read again from State.
@@ -175,6 +177,7 @@ func (s *Side) voice(ctx context.Context, rm *room, p gateway.Person) (speaker i
 	if err := s.prepare(ctx, mxid, p, name); err != nil {
 		return "", "", err
 	}
+	s.dress(ctx, mxid, p)
 	err = s.admit(ctx, rm, mxid)
 	if !isForbidden(err) {
 		return mxid, "", err

@@ -287,7 +287,7 @@ func (s *Side) arrival(ev *nativeEvent) (a gateway.Arrival, undo func(), ok bool
 		sc.sender = sc.member // who leaves is forgotten by now
 	}
 	_, _, sc.encrypted = rm.standing()
-	sc.known = rm.person
+	sc.known, sc.topic = rm.person, rm.carriesTopic()
 	sc.moderates = ev.Type == event.EventRedaction.Type && rm.may(ev.Sender, (*event.PowerLevelsEventContent).Redact)
 	a = gateway.Arrival{At: rm.Address, Native: string(ev.ID)}
 	if s.names.ours(ev.Sender) {
@@ -301,8 +301,22 @@ func (s *Side) arrival(ev *nativeEvent) (a gateway.Arrival, undo func(), ok bool
 	if member != "" && s.names.ours(member) {
 		return a, undo, false
 	}
+	s.lookAt(rm, ev, &sc)
 	a.Read = s.reader(ev, sc)
 	return a, undo, isRead(ev.Type)
+}
+
+// lookAt adds people's pictures to an event, as far as they are known, and has those fetched that are not: of people who
+// say something, of whom that did before, and the room's.
+func (s *Side) lookAt(rm *room, ev *nativeEvent, sc *scene) {
+	switch {
+	case ev.Type == event.EventMessage.Type || ev.Type == event.EventSticker.Type:
+		sc.sender.Avatar = s.pictureOf(string(ev.Sender), rm.pictureOf(ev.Sender), rm.Address, sc.sender)
+	case ev.Type == event.StateMember.Type && s.pictures.isKnown(sc.member.ID):
+		sc.member.Avatar = s.pictureOf(sc.member.ID, rm.pictureOf(id.UserID(sc.member.ID)), rm.Address, sc.member)
+	case ev.isState(event.StateRoomAvatar.Type) && sc.topic:
+		s.pictureOf(string(ev.Room), get[string](ev.Content, "url"), rm.Address, gateway.Person{})
+	}
 }
 
 // reader decodes an event when it is accepted.
@@ -324,7 +338,8 @@ func (s *Side) reader(ev *nativeEvent, sc scene) func(context.Context) (*gateway
 // isRead reports whether decode may make something of a type of event.
 func isRead(kind string) bool {
 	switch kind {
-	case event.EventMessage.Type, event.EventSticker.Type, event.EventReaction.Type, event.EventRedaction.Type, event.EventEncrypted.Type, event.StateMember.Type:
+	case event.EventMessage.Type, event.EventSticker.Type, event.EventReaction.Type, event.EventRedaction.Type, event.EventEncrypted.Type,
+		event.StateMember.Type, event.StateTopic.Type, event.StateRoomName.Type:
 		return true
 	}
 	return false

@@ -45,7 +45,9 @@ type room struct {
 	refusal   error     // why the homeserver let nobody speak last, and since when; nil: it did
 	refusedAt time.Time
 	levels    *event.PowerLevelsEventContent // who may do what
+	powerless bool                           // it was said that the bot may not set the room's topic
 	names     map[id.UserID]string
+	pictures  map[id.UserID]string // mxc URLs
 	ghosts    map[id.UserID]bool
 	refused   map[id.UserID]time.Time
 	invites   map[id.UserID]bool
@@ -62,7 +64,7 @@ func (s *Side) newRoom(r gateway.Room) *room {
 		resolved: make(chan struct{}), tried: make(chan struct{}), nudge: make(chan struct{}, 1),
 		native: nativeID(r.ID), since: s.now(), doubts: 1,
 		levels: &event.PowerLevelsEventContent{},
-		names:  map[id.UserID]string{}, ghosts: map[id.UserID]bool{},
+		names:  map[id.UserID]string{}, pictures: map[id.UserID]string{}, ghosts: map[id.UserID]bool{},
 		refused: map[id.UserID]time.Time{}, invites: map[id.UserID]bool{},
 	}
 }
@@ -224,6 +226,22 @@ func (rm *room) person(mxid id.UserID) gateway.Person {
 		name = gateway.CleanName(mxid.Localpart())
 	}
 	return gateway.Person{Network: rm.Network, ID: string(mxid), Name: name}
+}
+
+// setPicture notes the URL of somebody's picture. The caller holds rm.mu.
+func (rm *room) setPicture(mxid id.UserID, url string) {
+	if mxcURL.MatchString(url) {
+		remember(rm.pictures, mxid, url)
+	} else {
+		delete(rm.pictures, mxid)
+	}
+}
+
+// pictureOf is the URL of somebody's picture in the room.
+func (rm *room) pictureOf(mxid id.UserID) string {
+	rm.mu.Lock()
+	defer rm.mu.Unlock()
+	return rm.pictures[mxid]
 }
 
 // nativeRooms are the bridged rooms by their ids, and by those of the rooms before them.

@@ -41,6 +41,7 @@ type Side struct {
 	unsettled unsettled
 	uploads   uploads
 	typists   typists
+	pictures  pictures
 
 	unsettledNow chan struct{} // a time begins in which the homeserver may leave something behind
 
@@ -99,6 +100,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 	}
 	s.link.away, s.link.back = errStarting, make(chan struct{})
 	s.heard = map[id.RoomID]*heard{}
+	s.pictures.known, s.pictures.asked, s.pictures.now = map[string]picture{}, map[string]request{}, make(chan struct{}, 1)
 	s.turn <- struct{}{}
 	return s, nil
 }
@@ -124,12 +126,19 @@ func newTransport() *http.Transport {
 }
 
 // Caps implements gateway.Side.
-func (s *Side) Caps(gateway.Address) gateway.Caps {
+func (s *Side) Caps(at gateway.Address) gateway.Caps {
 	limit, _ := s.files.known()
-	return gateway.Caps{
+	caps := gateway.Caps{
 		Reply: true, Thread: true, Edit: true, Retract: true, Reaction: true, Marks: true,
 		Files: s.deps.Media != nil, MaxFile: limit, Typing: true, Receipt: true,
 	}
+	s.mu.Lock()
+	rm := s.rooms[at.ID]
+	s.mu.Unlock()
+	if rm != nil {
+		caps.Members, caps.Room = rm.members(), rm.carriesTopic()
+	}
+	return caps
 }
 
 // Deliver implements gateway.Side.
@@ -257,13 +266,27 @@ func (s *Side) mxid(p gateway.Person) id.UserID {
 // deliver implements lane.
 func (b bridged) deliver(ctx context.Context, d gateway.Delivery, have []gateway.Part) gateway.Outcome {
 	b.rm.attempts.begin(d.Key)
-	parts, gone, err := b.act(ctx, b, d, have)
+	parts, gone, err := b.perform(ctx, d, have)
 	b.rm.attempts.end(d.Key, instruction(err))
 	if err != nil {
 		return b.failed(err)
 	}
 	b.rm.accepted()
 	return gateway.Outcome{Parts: parts, Gone: gone}
+}
+
+// perform says one event, or does what has no words.
+func (b bridged) perform(ctx context.Context, d gateway.Delivery, have []gateway.Part) (parts, gone []gateway.Part, err error) {
+	switch body := d.Event.Body.(type) {
+	case gateway.Membership:
+		return nil, nil, b.follow(ctx, body)
+	case gateway.RoomState:
+		if d.Seal {
+			return nil, nil, gateway.Dropf("the Matrix room cannot be end-to-end encrypted yet")
+		}
+		return nil, nil, b.setState(ctx, d, body)
+	}
+	return b.act(ctx, b, d, have)
 }
 
 // speak implements lane. A ghost that is refused is let in anew once: somebody may have removed it meanwhile.
