@@ -25,12 +25,14 @@ func newInbox(g *Gateway, network string) *inbox {
 
 // Accept implements Inbox.
 func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
+	batch, passing := split(batch)
 	if len(batch) == 0 {
+		in.pass(ctx, passing, nil)
 		return nil
 	}
 	var a *acceptance
 	err := in.g.journal.Do(ctx, in.network, func(ctx context.Context) error {
-		a = &acceptance{g: in.g, router: in.g.router.Load(), network: in.network, told: map[any]time.Duration{}, begun: map[personKey]map[Address]bool{}}
+		a = &acceptance{g: in.g, in: in, router: in.g.router.Load(), network: in.network, told: map[any]time.Duration{}, begun: map[personKey]map[Address]bool{}}
 		return a.run(ctx, batch)
 	})
 	if err != nil {
@@ -45,12 +47,36 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 		in.g.metrics.unreadable.WithLabelValues(in.network).Inc()
 		in.g.log.Warn("message could not be read", "network", in.network, "room", bad.room.ID, "native", bad.native, "err", bad.err)
 	}
+	in.pass(ctx, passing, a.passing)
+	in.answer(ctx, a.commands)
 	return nil
+}
+
+// split parts what needs a transaction from what does not.
+func split(batch []Arrival) (durable, passing []Arrival) {
+	is := func(a Arrival) bool { return a.Passing }
+	if !slices.ContainsFunc(batch, is) {
+		return batch, nil
+	}
+	for _, a := range batch {
+		if is(a) {
+			passing = append(passing, a)
+		} else {
+			durable = append(durable, a)
+		}
+	}
+	return durable, passing
+}
+
+// keeps reports whether a room is one of the network's that can be written down.
+func (in *inbox) keeps(at Address) bool {
+	return at.Network == in.network && at.ID != "" && len(at.ID) <= MaxRoom && len(at.Mirror().ID) <= MaxRoom
 }
 
 // acceptance is one batch on its way into the journal. A rollback throws it away.
 type acceptance struct {
 	g       *Gateway
+	in      *inbox
 	router  *router
 	network string
 
@@ -67,8 +93,9 @@ type acceptance struct {
 	// sets are what people think of the events that the batch refers to, as far as it reacts to any.
 	sets map[ID][]Reactions
 	// dropped counts what goes nowhere because of what it refers to.
-	dropped int
-	passing []*Event // what expires
+	dropped  int
+	passing  []*Event     // what expires
+	commands []commandKey // to be answered
 	// used are the direct chats that are not new, and begun the new ones that each person begins.
 	used  map[Address]bool
 	begun map[personKey]map[Address]bool
@@ -123,7 +150,7 @@ func (a *acceptance) unseen(ctx context.Context, batch []Arrival) ([]*Arrival, e
 	var natives []Native
 	batch = slices.Clone(batch)
 	batch = slices.DeleteFunc(batch, func(arrival Arrival) bool {
-		bad := arrival.At.Network != a.network || arrival.At.ID == "" || len(arrival.At.ID) > MaxRoom || len(arrival.At.Mirror().ID) > MaxRoom
+		bad := !a.in.keeps(arrival.At)
 		if bad {
 			a.unread = append(a.unread, unread{Address{a.network, Shorten(arrival.At.ID, 100)}, arrival.Native, errNoRoom})
 		}

@@ -43,6 +43,8 @@ type courier struct {
 
 	mu    sync.Mutex
 	lanes map[Address]bool // running lanes; true: look again before ending
+	// held are the lanes whose head may still change, with the last delivery that was seen there; see fold.
+	held map[Address]int64
 	// problems are what the log has said of lanes that wait, and kept is how much was given up in them and is kept.
 	problems map[Address]string
 	kept     map[Address]int
@@ -60,7 +62,7 @@ type courier struct {
 
 func newCourier(g *Gateway, network string, side Side, lease Lease, log *slog.Logger) *courier {
 	c := &courier{
-		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, problems: map[Address]string{}, kept: map[Address]int{}, ready: g.status.readiness(network),
+		g: g, network: network, side: side, lease: lease, log: log, lanes: map[Address]bool{}, problems: map[Address]string{}, kept: map[Address]int{}, held: map[Address]int64{}, ready: g.status.readiness(network),
 		changed: make(chan struct{}, 1), woken: make(chan struct{}, 1), rules: make(chan struct{}, 1),
 	}
 	c.since.Store(g.now().UnixMilli())
@@ -81,6 +83,9 @@ func (c *courier) run(stop, hard context.Context) {
 		rest(stop, firstRetry)
 	}
 	c.wg.Go(func() { c.forgets(stop) })
+	if to, ok := c.side.(Passer); ok {
+		c.wg.Go(func() { c.passes(stop, to) })
+	}
 	before, began := c.g.now().Round(0), time.Now() // the wall clock, beside the time that passes
 	for stop.Err() == nil {
 		now := c.g.now().Round(0)
@@ -97,6 +102,7 @@ func (c *courier) run(stop, hard context.Context) {
 		select {
 		case <-stop.Done():
 		case <-wake:
+			c.lookBehind(stop, hard)
 			select {
 			case c.woken <- struct{}{}:
 			default:
@@ -197,7 +203,7 @@ func (c *courier) work(stop, hard context.Context, lane Address) (empty bool) {
 			rest(stop, firstRetry) // the lane is still due: without a pause the courier would spin
 			return false
 		}
-		if len(rows) == 0 || rows[0].Due.After(c.g.now()) {
+		if len(rows) == 0 || rows[0].Due.After(c.g.now()) && !c.followed(lane, rows) {
 			return len(rows) == 0
 		}
 		ended, more, err := c.deliver(hard, lane, rows, len(rows) == limit)
@@ -220,7 +226,7 @@ func (c *courier) deliver(ctx context.Context, lane Address, rows []Queued, full
 	if err != nil {
 		return 0, false, err
 	}
-	s := settlement{courier: c, done: p.settled, late: p.late, ended: p.ended(), more: true, times: c.ready.times.Load()}
+	s := settlement{courier: c, done: p.settled, late: p.late, with: p.with, ended: p.ended(), more: true, times: c.ready.times.Load()}
 	if len(p.run) > 0 {
 		for !c.lease.Held() { // what we said now, another process might say as well
 			if rest(ctx, heldPause); ctx.Err() != nil {

@@ -167,7 +167,10 @@ func (a *acceptance) enqueue(h heard) error {
 	entry.Deliveries, entry.Links = to, append(entry.Links, threads...)
 	a.entries = append(a.entries, entry)
 	a.meant(&entry, on)
-	return a.answer(h)
+	if len(to) > 0 {
+		a.command(h)
+	}
+	return nil
 }
 
 // ignore keeps an event that has no effect from being read again; lost: because of what it refers to.
@@ -253,6 +256,3 @@ func partOf(links []Link) string {
 	}
 	return links[0].Part
 }
-
-// answer is for command.go.
-func (a *acceptance) answer(heard) error { return nil }

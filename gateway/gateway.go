@@ -65,9 +65,11 @@ type Gateway struct {
 	loops   *loops
 	media   Media
 	privacy Privacy
+	passing map[string]*passing // by network
 
 	mu       sync.Mutex
 	couriers map[*courier]bool // those that run
+	used     map[Address]bool  // direct chats that are known to be in use
 }
 
 // New puts a gateway together. It starts nothing.
@@ -75,8 +77,11 @@ func New(cfg Config) *Gateway {
 	g := &Gateway{
 		journal: cfg.Journal, leases: cfg.Leases, sides: cfg.Sides, status: cfg.Status, log: cfg.Log,
 		metrics: newMetrics(cfg.Metrics, maps.Keys(cfg.Sides)), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge, limit: cfg.LaneLimit, media: cfg.Media, privacy: cfg.Privacy,
-		couriers: map[*courier]bool{}, loops: newLoops(cfg.Now),
+		couriers: map[*courier]bool{}, used: map[Address]bool{}, passing: map[string]*passing{}, loops: newLoops(cfg.Now),
 		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
+	}
+	for network := range cfg.Sides {
+		g.passing[network] = newPassing(cfg.Now)
 	}
 	if g.maxAge == 0 {
 		g.maxAge = defaultMaxAge

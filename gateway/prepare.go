@@ -3,9 +3,9 @@ package gateway
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strconv"
-	"time"
 )
 
 // prepared is the head of a lane, made ready to be said.
@@ -15,8 +15,8 @@ type prepared struct {
 	settled []Finished
 	// late are the events that retractions of the lane take back, as far as that turned out only now.
 	late map[int64]ID
-	// until is when to look at what is left of the rows again; zero: nothing is held back.
-	until time.Time
+	// with are rows whose words others of the run say, by Seq; see folding.
+	with map[int64][]Queued
 }
 
 // finish ends a row that needs no delivery after all.
@@ -134,7 +134,7 @@ func (c *courier) linkFiles(ctx context.Context, row *Queued, caps Caps) error {
 	files = slices.Clone(files)
 	for i := range files {
 		f := &files[i]
-		if caps.Files && (caps.MaxFile == 0 || f.Size <= caps.MaxFile) {
+		if caps.takes(*f) {
 			continue
 		}
 		link, err := c.g.media.Link(ctx, Origin{Key: row.Key + "/" + strconv.Itoa(i), Events: slices.DeleteFunc(slices.Clone(events), ID.IsZero)}, *f)
@@ -158,7 +158,43 @@ func (c *courier) linkFiles(ctx context.Context, row *Queued, caps Caps) error {
 }
 
 // fold joins quick edits with what they are about, and leaves what may still change. It returns the rows to be said.
-func (c *courier) fold(_ *prepared, _ Address, rows []Queued, _ Caps, _ bool) []Queued { return rows }
+func (c *courier) fold(p *prepared, lane Address, rows []Queued, caps Caps, full bool) []Queued {
+	if caps.Fold == 0 && caps.Hold == 0 && (caps.Reaction || !caps.ReactionNotes) {
+		return rows
+	}
+	f := fold(rows, caps, c.g.now(), full)
+	p.finish(f.ended...)
+	p.with = f.with
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(f.left) == 0 {
+		delete(c.held, lane)
+		return f.say
+	}
+	c.held[lane] = rows[len(rows)-1].Seq
+	if head := f.left[0]; head.Due.UnixMilli() != f.due.UnixMilli() {
+		p.settled = append(p.settled, Finished{Seq: head.Seq, Key: head.Key, Retry: true, Due: f.due, Attempt: head.Attempt})
+	}
+	return f.say
+}
+
+// followed reports whether more has come to a lane than when its head was held back.
+func (c *courier) followed(lane Address, rows []Queued) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last, held := c.held[lane]
+	return held && rows[len(rows)-1].Seq > last
+}
+
+// lookBehind looks into the lanes that are held back: what has come there may be what was waited for.
+func (c *courier) lookBehind(stop, hard context.Context) {
+	c.mu.Lock()
+	lanes := slices.Collect(maps.Keys(c.held))
+	c.mu.Unlock()
+	for _, lane := range lanes {
+		c.start(stop, hard, lane)
+	}
+}
 
 // remember tells the guard against loops what a message looks like in the lane's room.
 func (c *courier) remember(ev *Event, lane Address) {

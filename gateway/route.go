@@ -141,6 +141,10 @@ func worthQueueing(ev *Event, caps Caps) bool {
 		return caps.Room
 	case Receipt:
 		return caps.Receipt
+	case Typing:
+		return caps.Typing
+	case Presence:
+		return caps.Presence
 	}
 	return true
 }

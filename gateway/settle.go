@@ -27,7 +27,8 @@ const (
 type settlement struct {
 	*courier
 	done    []Finished
-	late    map[int64]ID // see prepared
+	late    map[int64]ID       // see prepared
+	with    map[int64][]Queued // see prepared
 	reports []*Event
 	more    bool
 	told    map[any]time.Duration
@@ -52,6 +53,7 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 		s.ended++
 		s.courier.ended.add(row.Seq)
 		s.goesOn(row.Room)
+		s.endWith(row)
 		count.WithLabelValues(s.network).Inc()
 		return
 	case o.Err == nil:
@@ -93,9 +95,18 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 	if !f.Retry {
 		s.ended++
 		s.goesOn(row.Room)
+		s.endWith(row)
 	}
 	count.WithLabelValues(s.network).Inc()
 	s.done = append(s.done, f)
+}
+
+// endWith ends the rows whose words were said by another one.
+func (s *settlement) endWith(row *Queued) {
+	for _, said := range s.with[row.Seq] {
+		s.ended++
+		s.done = append(s.done, Finished{Seq: said.Seq, Key: said.Key, Retracted: s.late[said.Seq]})
+	}
 }
 
 // makePlainer has a delivery shown in a plainer form; false where that was tried before, or where parts of it arrived.

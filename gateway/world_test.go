@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,8 +131,10 @@ type world struct {
 	log      syncBuffer
 	rooms    gateway.Bridge
 
-	direct gateway.Direct
-	wrap   func(gateway.Journal) gateway.Journal // nil: the store itself
+	direct  gateway.Direct
+	privacy gateway.Privacy
+	sides   map[string]gateway.Side               // instead of the mouths
+	wrap    func(gateway.Journal) gateway.Journal // nil: the store itself
 }
 
 func newWorld(t *testing.T) *world {
@@ -174,8 +177,10 @@ func (w *world) start() *world {
 	if w.wrap != nil {
 		journal = w.wrap(st)
 	}
+	sides := map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c}
+	maps.Copy(sides, w.sides)
 	g := gateway.New(gateway.Config{
-		Journal: journal, Leases: st, Bridges: []gateway.Bridge{w.rooms, w.second()}, Direct: w.direct, Sides: map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c},
+		Journal: journal, Leases: st, Bridges: []gateway.Bridge{w.rooms, w.second()}, Direct: w.direct, Privacy: w.privacy, Sides: sides,
 		Status: w.status, Log: log, Metrics: w.reg, Rand: rand.Reader, Now: w.now, MaxAge: w.age, LaneLimit: w.limit,
 	})
 	w.g = g
@@ -207,6 +212,27 @@ func (w *world) second() gateway.Bridge {
 	other := w.rooms
 	other.Name, other.Rooms = "two", map[string]gateway.BridgeRoom{"a": {ID: "room2"}, "b": {ID: "room2"}}
 	return other
+}
+
+// linked lists the native ids of a room.
+func (w *world) linked(room gateway.Address) (natives []string) {
+	w.t.Helper()
+	rows, err := w.st.DB().Query(w.t.Context(), "SELECT native FROM link WHERE network = $1 AND room = $2 ORDER BY seq", room.Network, []byte(room.ID))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var native []byte
+		if err := rows.Scan(&native); err != nil {
+			w.t.Fatal(err)
+		}
+		natives = append(natives, string(native))
+	}
+	if err := rows.Err(); err != nil {
+		w.t.Fatal(err)
+	}
+	return natives
 }
 
 // counted is the value of a counter for a network.

@@ -27,6 +27,7 @@ type config struct {
 	Journal  journalBlock              `toml:"journal"`
 	Media    mediaBlock                `toml:"media"`
 	Direct   map[string]any            `toml:"direct"`
+	Privacy  map[string]any            `toml:"privacy"`
 	Networks map[string]map[string]any `toml:"network"`
 	Bridges  []map[string]any          `toml:"bridge"`
 
@@ -36,6 +37,7 @@ type config struct {
 	networks []network
 	bridges  []gateway.Bridge
 	direct   gateway.Direct
+	privacy  gateway.Privacy
 
 	allow       []netip.Prefix // [media] allow
 	authorities *x509.CertPool // [media] tls_ca; nil: the system's
@@ -107,6 +109,7 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 	cfg.checkJournal(f)
 	cfg.readNetworks(f, kinds)
 	cfg.readDirect(f)
+	cfg.readPrivacy(f)
 	cfg.readBridges(f)
 	cfg.checkMedia(f)
 	return cfg, f, nil
@@ -230,6 +233,12 @@ func (c *config) readDirect(f *findings) {
 				remedy: fmt.Sprintf("if you want them, add %q", n.name), warning: true})
 		}
 	}
+}
+
+func (c *config) readPrivacy(f *findings) {
+	privacy, problems := gateway.ParsePrivacy(block(c.Privacy))
+	f.problems("privacy", problems)
+	c.privacy = privacy
 }
 
 func (c *config) networkNames() []string {

@@ -181,7 +181,7 @@ network.other = { kind = "irc", server = "127.0.0.1:1", nick = "lockbridge" }
 	status := gateway.NewStatus(cfg.networkNames(), log)
 	owner, registry := newOwnership(st, st.Ping, status, time.Now, log), prometheus.NewPedanticRegistry()
 	registry.MustRegister(newOwnerMetric(owner.states), newBuildMetric())
-	sides, err := cfg.buildSides(st, owner, registry, nil, log)
+	sides, err := cfg.buildSides(st, owner, registry, nil, nil, log)
 	if err != nil {
 		t.Fatal(err)
 	}

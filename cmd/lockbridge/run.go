@@ -148,13 +148,15 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 	owner := newOwnership(st, st.Ping, status, time.Now, log)
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newOwnerMetric(owner.states), newBacklogMetric(st.Stats, time.Now, log), newBuildMetric())
-	sides, err := c.buildSides(st, owner, registry, carrier(files), log)
+	var gw *gateway.Gateway
+	answer := func(ctx context.Context, at gateway.Address, command string) string { return gw.Answer(ctx, at, command) }
+	sides, err := c.buildSides(st, owner, registry, carrier(files), answer, log)
 	if err != nil {
 		return err
 	}
-	gw := gateway.New(gateway.Config{
+	gw = gateway.New(gateway.Config{
 		Journal: st, Leases: owner, Bridges: c.bridges, Direct: c.direct, Sides: sides, Status: status, Log: log, Metrics: registry, Rand: rand.Reader, Now: time.Now,
-		MaxAge: c.Journal.MaxAge, LaneLimit: c.Journal.LaneLimit, Media: carrier(files),
+		MaxAge: c.Journal.MaxAge, LaneLimit: c.Journal.LaneLimit, Media: carrier(files), Privacy: c.privacy,
 	})
 	log.Info("lockbridge starts", "version", fullVersion(), "networks", c.namesHere(), "bridges", len(c.bridges))
 	// The store and the monitor stay until the gateway has drained, and end it when they fail.
@@ -189,7 +191,10 @@ func (c *config) namesHere() []string {
 	return names
 }
 
-func (c *config) buildSides(st *store.Store, owner *ownership, registry prometheus.Registerer, files gateway.Media, log *slog.Logger) (map[string]gateway.Side, error) {
+// buildSides makes the sides of the networks that run here. answer is for what people ask them once they run.
+func (c *config) buildSides(st *store.Store, owner *ownership, registry prometheus.Registerer, files gateway.Media,
+	answer func(ctx context.Context, at gateway.Address, command string) string, log *slog.Logger,
+) (map[string]gateway.Side, error) {
 	sides := map[string]gateway.Side{}
 	epochs, all := &epochFile{path: c.Store.Epoch}, c.networkKinds()
 	for _, n := range c.networks {
@@ -202,7 +207,7 @@ func (c *config) buildSides(st *store.Store, owner *ownership, registry promethe
 			Direct: c.direct, Find: func(ctx context.Context, who gateway.Person) (gateway.Person, error) {
 				return owner.find(ctx, sides, all, who)
 			},
-			CatchUp: c.Journal.CatchUp, Media: files,
+			CatchUp: c.Journal.CatchUp, Media: files, Privacy: c.privacy, Answer: answer,
 		}
 		if epochs.path != "" {
 			deps.Epoch = epochs.of(n.name)
