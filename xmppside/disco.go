@@ -14,7 +14,8 @@ const capsURI = "https://lockbridge.example/caps"
 // occupantFeatures is what our occupants' full JIDs understand. The +notify one asks servers for the device lists of
 // people who let us subscribe to their presence (XEP-0163, section 4.1).
 func (s *Side) occupantFeatures() []string {
-	out := []string{nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC, nsCorrect, nsReply, nsRetract, nsReceipts, nsStates, nsMarkers}
+	out := []string{nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC, nsReceipts, nsStates, nsMarkers,
+		nsCorrect, nsReply, nsFallback, nsRetract, nsModerate, nsReactions, nsStyling, nsMarkup, nsSpoiler, nsReference}
 	for _, v := range s.versions {
 		out = append(out, v.Namespace(), listNode(v)+"+notify")
 	}

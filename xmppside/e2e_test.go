@@ -114,7 +114,7 @@ func exercise(t *testing.T, sealed bool, puppets gateway.Puppets) {
 		room := b.room(ctx, t, juliet, sealed, puppets)
 		must(t, juliet.Configure(ctx, room.ID, map[string]any{"whois": "anyone"}))
 		return sidetest.Harness{
-			Room: room, Peer: member{juliet, b, room.ID, sealed}, Confirms: true, MissesNothing: true, Foreign: "matrix", Media: b.media(t),
+			Room: room, Peer: newTalker(member{juliet, b, room.ID, sealed}), Confirms: true, MissesNothing: true, Foreign: "matrix", Media: b.media(t),
 			New: func(deps gateway.Deps) (gateway.Side, error) { return New(b.cfg, deps) },
 		}
 	})

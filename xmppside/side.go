@@ -98,11 +98,16 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 
 // Caps implements gateway.Side.
 func (s *Side) Caps(room gateway.Address) gateway.Caps {
+	if local, _, ok := room.Direct(); ok {
+		return s.directCaps(local)
+	}
 	r := s.carried().byName[room.ID]
 	if r == nil {
 		return gateway.Caps{}
 	}
-	caps := gateway.Caps{RunLength: runLength}
+	ids := r.is(func() bool { return !r.flagsKnown || r.givesStanzaIDs }) // before that is known, as nearly all do
+	caps := converses(r.believes() || r.allAreTwo(), ids)
+	caps.RunLength = runLength
 	switch r.conf().Puppets {
 	case gateway.PuppetsActive:
 		caps.Members = gateway.Leavers
@@ -112,6 +117,22 @@ func (s *Side) Caps(room gateway.Address) gateway.Caps {
 	conf := r.conf()
 	s.passes(&caps, false, conf.Puppets != gateway.PuppetsNone && (!conf.Seal || conf.KeepMetadata))
 	caps.Room = conf.Topic && !conf.Seal
+	return caps
+}
+
+// converses are the caps of a place where what refers to other messages may be said, in the clear or sealed, if open is
+// set, and where every message has an id that all know if ids is. What may not is told in words.
+func converses(open, ids bool) gateway.Caps {
+	return gateway.Caps{Marks: true, Notes: true, Edit: open, Thread: open, Reply: open && ids, Retract: open && ids, Reaction: open && ids}
+}
+
+// directCaps are those of the chats of somebody of this network.
+func (s *Side) directCaps(local gateway.Person) gateway.Caps {
+	direct := s.deps.Direct
+	open := direct.KeepsMetadata() || !direct.Seals(s.deps.Network)
+	caps := converses(open || s.allTwo.are(local.ID), true)
+	caps.Thread = false
+	s.passes(&caps, true, open)
 	return caps
 }
 
