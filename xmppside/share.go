@@ -102,6 +102,17 @@ func escapeBlurhash(s string) string {
 	return strings.NewReplacer("%", "%25", "#", "%23", "?", "%3F", "[", "%5B", "]", "%5D", "{", "%7B", "}", "%7D", "^", "%5E", "|", "%7C").Replace(s)
 }
 
+// tagSize is how much longer a sealed file is (AES-GCM).
+const tagSize = 16
+
+// shares fills in which files can be shown.
+func (s *Side) shares(caps *gateway.Caps, sealed bool) {
+	caps.MaxFile, caps.Files = s.maxUpload()
+	if sealed && caps.MaxFile > tagSize {
+		caps.MaxFile -= tagSize
+	}
+}
+
 var errNoFiles = errors.New("files are switched off")
 
 // maxThumb is the largest thumbnail that is uploaded, in bytes.

@@ -116,6 +116,7 @@ func (s *Side) Caps(room gateway.Address) gateway.Caps {
 	}
 	conf := r.conf()
 	s.passes(&caps, false, conf.Puppets != gateway.PuppetsNone && (!conf.Seal || conf.KeepMetadata))
+	s.shares(&caps, conf.Seal)
 	caps.Room = conf.Topic && !conf.Seal
 	return caps
 }
