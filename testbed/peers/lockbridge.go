@@ -330,6 +330,9 @@ func (l *Lockbridge) Kill() error {
 // Signal sends the process a signal: SIGSTOP and SIGCONT freeze it for a while.
 func (l *Lockbridge) Signal(s os.Signal) error { return l.cmd.Process.Signal(s) }
 
+// PID is the process's number, once it was started.
+func (l *Lockbridge) PID() int { return l.cmd.Process.Pid }
+
 // Running says whether the process has been started and has not ended.
 func (l *Lockbridge) Running() bool {
 	if l.exited == nil {
