@@ -19,7 +19,7 @@ BENCH_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27000} PG_FSYNC=on
 RELAY_BED := TESTBED_PORT_BASE=$${TESTBED_PORT_BASE:-27500} PG_FSYNC=on
 POSTGRES  := $$(. testbed/lib.sh && echo "postgres://postgres@$$TESTBED_IP:$$PORT_POSTGRES/postgres?sslmode=disable")
 
-.PHONY: help demo test setup test-unit test-e2e test-desktop test-faults fuzz bench bench-omemo bench-relay build lint fmt clean
+.PHONY: help demo test setup test-unit test-e2e test-desktop test-faults fuzz bench bench-omemo bench-relay bench-media build lint fmt clean
 
 help: ## this list
 	@echo 'Lockbridge: make TARGET'; echo
@@ -88,6 +88,10 @@ bench-relay: setup build ## Lockbridge beside Matterbridge and beside the server
 	@mkdir -p bin/bench; cd testbed/relay/matterbridge && go build -tags '$(MATTERBRIDGE_TAGS)' -o $(CURDIR)/bin/bench/matterbridge github.com/42wim/matterbridge
 	@go build -tags goolm -o bin/bench/relay ./testbed/relay
 	@export $(RELAY_BED); trap 'testbed/relay/servers.sh down' EXIT; testbed/relay/servers.sh up | bin/bench/relay $(ARGS)
+
+bench-media: setup build ## a 50 MB encrypted file from Matrix to XMPP and back: what it costs in memory, which is limited to 30 MB (ARGS='-size 100')
+	@mkdir -p bin/bench; go build -tags goolm -o bin/bench/media ./testbed/media
+	@export $(BENCH_BED); trap testbed/down.sh EXIT; testbed/up.sh; bin/bench/media $(ARGS)
 
 build: ## one static binary: bin/lockbridge
 	@go build -tags goolm -o bin/lockbridge ./cmd/lockbridge

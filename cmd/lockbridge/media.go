@@ -184,13 +184,14 @@ func carrier(m *media.Media) gateway.Media {
 	return m
 }
 
-// serveLinks answers the links until ctx ends. Where another process does so, at the same address, it stands by.
-func (c *config) serveLinks(ctx context.Context, handler http.Handler, log *slog.Logger) error {
+// serveLinks answers the links until ctx ends. Where another process does so, at the same address, it stands by and tries
+// again after each pause.
+func (m mediaBlock) serveLinks(ctx context.Context, handler http.Handler, pause time.Duration, log *slog.Logger) error {
 	told := false
 	for {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", c.Media.Listen)
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", m.Listen)
 		if err == nil {
-			log.Info("links are served", "address", l.Addr().String(), "url", c.Media.URL)
+			log.Info("links are served", "address", l.Addr().String(), "url", m.URL)
 			return serve(ctx, l, &http.Server{Handler: handler, ReadTimeout: requestTime, WriteTimeout: linkTime, MaxHeaderBytes: 16 << 10})
 		}
 		if ctx.Err() != nil {
@@ -200,10 +201,10 @@ func (c *config) serveLinks(ctx context.Context, handler http.Handler, log *slog
 			return fmt.Errorf("media: %w", err)
 		}
 		if !told {
-			log.Warn("standing by for the links: something listens at their address, another lockbridge most likely", "address", c.Media.Listen)
+			log.Warn("standing by for the links: something listens at their address, another lockbridge most likely", "address", m.Listen)
 			told = true
 		}
-		again := time.NewTimer(doorPause)
+		again := time.NewTimer(pause)
 		select {
 		case <-ctx.Done():
 		case <-again.C:

@@ -168,7 +168,7 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 	if files != nil {
 		group.Go(func() error { return files.Run(behind) })
 		if c.Media.Listen != "" {
-			group.Go(func() error { return c.serveLinks(behind, files.Handler(), log) })
+			group.Go(func() error { return c.Media.serveLinks(behind, files.Handler(), doorPause, log) })
 		}
 	}
 	if listener != nil {
