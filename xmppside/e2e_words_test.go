@@ -21,22 +21,22 @@ type talker struct {
 
 func newTalker(m member) talker { return talker{m, &sync.Map{}} }
 
-// send says words in the room, sealed where that is due.
-func (m talker) send(ctx context.Context, w peers.Words) error {
+// send says words in the room, sealed where that is due. name is what they are known by later.
+func (m talker) send(ctx context.Context, name string, w peers.Words) error {
 	say := m.Send
 	if m.seal && w.Text != "" {
 		say = m.SendSealed
 	}
 	id, err := say(ctx, m.room, w)
-	if err == nil && w.Text != "" {
-		m.sent.Store(w.Text, id)
+	if err == nil && name != "" {
+		m.sent.Store(name, id)
 	}
 	return err
 }
 
 // Say implements sidetest.Peer.
 func (m talker) Say(ctx context.Context, text string) error {
-	return m.send(ctx, peers.Words{Text: text})
+	return m.send(ctx, text, peers.Words{Text: text})
 }
 
 // own is the room's reflection of the member's own message that holds text.
@@ -65,7 +65,7 @@ func (m talker) Edit(ctx context.Context, old, text string) error {
 	if err != nil {
 		return err
 	}
-	return m.send(ctx, peers.Words{Text: text, Beside: []string{peers.Replace(e.ID)}})
+	return m.send(ctx, text, peers.Words{Text: text, Beside: []string{peers.Replace(e.ID)}})
 }
 
 // SeeEdit implements sidetest.Editor.
@@ -91,7 +91,7 @@ func (m talker) Retract(ctx context.Context, text string) error {
 	if err != nil {
 		return err
 	}
-	return m.send(ctx, peers.Words{Beside: []string{peers.Retract(e.StanzaID)}})
+	return m.send(ctx, "", peers.Words{Beside: []string{peers.Retract(e.StanzaID)}})
 }
 
 // SeeRetraction implements sidetest.Retractor.
@@ -114,7 +114,7 @@ func (m talker) Reply(ctx context.Context, to, text string) error {
 		return err
 	}
 	quote := "> " + to + "\n"
-	return m.send(ctx, peers.Words{Text: quote + text, Beside: peers.Reply(e.From, e.StanzaID, utf8.RuneCountInString(quote))})
+	return m.send(ctx, text, peers.Words{Text: quote + text, Beside: peers.Reply(e.From, e.StanzaID, utf8.RuneCountInString(quote))})
 }
 
 // SeeReply implements sidetest.Replier.
@@ -149,7 +149,7 @@ func (m talker) React(ctx context.Context, to string, emoji ...string) error {
 	if err != nil {
 		return err
 	}
-	return m.send(ctx, peers.Words{Beside: []string{peers.React(e.StanzaID, emoji...)}})
+	return m.send(ctx, "", peers.Words{Beside: []string{peers.React(e.StanzaID, emoji...)}})
 }
 
 // SeeReactions implements sidetest.Reactor.
