@@ -53,6 +53,7 @@ func (c Caps) takes(f File) bool { return c.Files && (c.MaxFile <= 0 || f.Size <
 
 // degradeMessage makes m, the body of the event id, fit. A thread becomes answers to its root.
 func degradeMessage(id ID, m Message, caps Caps) Message {
+	m.Text = m.Text.Normal()
 	if !m.Thread.IsZero() && (!caps.Thread || len(m.Thread.Parts) == 0) {
 		if m.ReplyTo.IsZero() {
 			m.ReplyTo = m.Thread
@@ -85,7 +86,7 @@ func degradeEdit(id ID, e Edit, caps Caps) Body {
 		e.Files, e.Text = nil, e.Text.fit(caps)
 		return e
 	}
-	m := Message{Text: prefixed(bareText("(edited) "), editText(e.Target.Excerpt, e.Text)), Files: e.Files, Style: e.Style}
+	m := Message{Text: prefixed(bareText("(edited) "), editText(e.Target.Excerpt, e.Text.Normal())), Files: e.Files, Style: e.Style}
 	return degradeMessage(id, m, caps)
 }
 

@@ -220,7 +220,7 @@ func TestDegradedMarks(t *testing.T) {
 	}{
 		"a reply":           {Message{Text: Text{"yes", bold}, ReplyTo: Ref{Native: "n", Author: bob}}, []Mark{{0, 3, MarkMention, "", bob}, {5, 8, MarkBold, "", Person{}}}},
 		"an edit":           {Edit{Text: Text{"yes", bold}}, []Mark{{9, 12, MarkBold, "", Person{}}}},
-		"a part of an edit": {Edit{Target: Ref{Excerpt: "a b c d e f g h"}, Text: Text{"a b c d e f g X", []Mark{{0, 1, MarkBold, "", Person{}}, {12, 15, MarkItalic, "", Person{}}, {8, 13, MarkMention, "", bob}}}}, []Mark{{14, 17, MarkItalic, "", Person{}}}},
+		"a part of an edit": {Edit{Target: Ref{Excerpt: "a b c d e f g h"}, Text: Text{"a b c d e f g X", []Mark{{0, 1, MarkBold, "", Person{}}, {12, 15, MarkItalic, "", Person{}}, {8, 13, MarkMention, "", bob}}}}, []Mark{{16, 17, MarkItalic, "", Person{}}}},
 		"a file":            {Message{Text: Text{"yes", bold}, Files: []File{{Name: "f"}}}, bold},
 	} {
 		got := degrade(&Event{Body: c.body}, Caps{Marks: true}).Body.(Message)

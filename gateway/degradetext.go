@@ -49,10 +49,10 @@ func concat(texts ...Text) Text {
 	return out
 }
 
-// prefixed puts words before a text: in a line of their own where the text begins with a quote, a block or an item,
+// prefixed puts words before a normal text: in a line of their own where the text begins with a quote, a block or an item,
 // which they are no part of.
 func prefixed(words, t Text) Text {
-	if slices.ContainsFunc(t.Marks, Mark.wholeLines) && t.Paragraphs()[0].Kind != "" {
+	if slices.ContainsFunc(t.Marks, func(m Mark) bool { return m.wholeLines() && m.Start == 0 }) {
 		words = concat(words.cut(0, len(strings.TrimRight(words.Plain, " "))), bareText("\n"))
 	}
 	return concat(words, t)

@@ -33,11 +33,8 @@ func (t Text) normal() (Text, []stretch) {
 	if len(t.Marks) == 0 || len(t.Marks) > MaxMarks || !utf8.ValidString(t.Plain) {
 		return unmarked(t.Plain)
 	}
-	var lines, inline []Mark
+	var lines, inline, code []Mark
 	for _, m := range t.Marks {
-		if len(inline) > 2*MaxMarks { // code of many lines
-			return unmarked(t.Plain)
-		}
 		m, ok := legal(m)
 		m.Start, m.End = runeBorders(t.Plain, m.Start, m.End)
 		switch {
@@ -45,9 +42,14 @@ func (t Text) normal() (Text, []stretch) {
 		case m.wholeLines():
 			lines = append(lines, m)
 		case m.Style == MarkCode:
-			inline = append(inline, byLine(t.Plain, m)...)
+			code = append(code, m)
 		case m.Style != MarkMention || !strings.Contains(t.Plain[m.Start:m.End], "\n"):
 			inline = append(inline, m)
+		}
+	}
+	for _, m := range merge(t.Plain, code) {
+		if inline = append(inline, byLine(t.Plain, m)...); len(inline) > 3*MaxMarks {
+			return unmarked(t.Plain)
 		}
 	}
 	if inline = merge(t.Plain, inline); len(inline) > MaxMarks {
@@ -138,23 +140,42 @@ func runeBorders(s string, start, end int) (int, int) {
 	return start, end
 }
 
-// byLine cuts a mark at the ends of lines. Of one that covers too many lines nothing is left: too many marks.
+// byLine cuts a mark at the ends of lines, one more time than there are marks at most.
 func byLine(s string, m Mark) (out []Mark) {
 	for line := range strings.SplitSeq(s[m.Start:m.End], "\n") {
 		if m.End = m.Start + len(line); line != "" {
 			out = append(out, m)
 		}
 		if m.Start = m.End + 1; len(out) > MaxMarks {
-			return nil
+			break
 		}
 	}
 	return out
 }
 
+// maxBlank is how many white characters are taken off each end of a mark. One with more marks hardly anything, and is none.
+const maxBlank = 1024
+
 // trimmed takes white space off the ends of a mark.
 func (m Mark) trimmed(s string) Mark {
-	m.End = m.Start + len(strings.TrimRightFunc(s[m.Start:m.End], unicode.IsSpace))
-	m.Start = m.End - len(strings.TrimLeftFunc(s[m.Start:m.End], unicode.IsSpace))
+	for budget := maxBlank; m.Start < m.End; budget-- {
+		r, n := utf8.DecodeRuneInString(s[m.Start:m.End])
+		if !unicode.IsSpace(r) {
+			break
+		}
+		if m.Start += n; budget == 0 {
+			m.Start = m.End
+		}
+	}
+	for budget := maxBlank; m.Start < m.End; budget-- {
+		r, n := utf8.DecodeLastRuneInString(s[m.Start:m.End])
+		if !unicode.IsSpace(r) {
+			break
+		}
+		if m.End -= n; budget == 0 {
+			m.End = m.Start
+		}
+	}
 	return m
 }
 
