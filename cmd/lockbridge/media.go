@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -126,7 +127,7 @@ func (c *config) warnOfNoLinks(f *findings) {
 		kinds[n.name] = n.kind
 	}
 	for _, b := range c.bridges {
-		for network := range b.Rooms {
+		for _, network := range slices.Sorted(maps.Keys(b.Rooms)) {
 			if kinds[network].textOnly {
 				f.add(finding{key: "media.listen", text: fmt.Sprintf("nothing makes links: of a file people on %q are told its name", network),
 					remedy: "set media.listen and media.url", warning: true})
