@@ -189,7 +189,7 @@ func (s *Side) retract(ctx context.Context, l lane, d gateway.Delivery, r gatewa
 func (s *Side) redact(ctx context.Context, m mouth, target id.EventID, key, reason string) error {
 	_, err := s.as(m.user).RedactEvent(ctx, m.room, target, mautrix.ReqRedact{
 		Reason: gateway.Shorten(gateway.Clean(reason), gateway.MaxReason),
-		TxnID:  key + "/" + shortHash(string(target)),
+		TxnID:  key + "." + shortHash(string(target)),
 	})
 	if errors.Is(err, mautrix.MNotFound) {
 		return nil

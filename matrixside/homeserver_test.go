@@ -31,6 +31,7 @@ type fakeHomeserver struct {
 	scripted map[string][]reply // by "METHOD /path/after/v3"; the first one answers next
 	calls    []string           // "user METHOD /path"
 	sent     []sentEvent
+	acts     []act // reactions, redactions, states
 	changed  chan struct{}
 	ts       string // of the request at hand
 	botOut   bool   // the bot was taken out of the room
@@ -50,6 +51,16 @@ type sentEvent struct {
 	Time    string // the ts that was asked for
 	Content json.RawMessage
 }
+
+// act is something that was done without words.
+type act struct {
+	User, Kind, Target string
+	Key                string // of a reaction
+	Content            json.RawMessage
+	gone               bool
+}
+
+func (a act) String() string { return a.User + " " + a.Kind + " " + a.Target + " " + a.Key }
 
 const testRoom = "!room:example.org"
 
@@ -104,6 +115,11 @@ func (hs *fakeHomeserver) serve(w http.ResponseWriter, r *http.Request) {
 	key := r.Method + " " + path
 	if at := strings.LastIndex(key, "/send/m.room.message/"); at >= 0 {
 		key = key[:at] + "/send"
+	} else if at := strings.LastIndex(key, "/send/m.reaction/"); at >= 0 {
+		key = key[:at] + "/react"
+	} else if before, after, ok := strings.Cut(key, "/redact/"); ok {
+		event, _, _ := strings.Cut(after, "/")
+		key = before + "/redact/" + event
 	}
 	if r.URL.Query().Get("dir") == "f" {
 		key += "?dir=f"
@@ -112,10 +128,10 @@ func (hs *fakeHomeserver) serve(w http.ResponseWriter, r *http.Request) {
 	if queue := hs.scripted[key]; len(queue) > 0 {
 		answer, hs.scripted[key] = queue[0], queue[1:]
 	} else {
-		answer.body = hs.ordinary(user, path, body)
+		answer.body = hs.ordinary(user, r.Method, path, body)
 	}
 	if answer.cut {
-		hs.ordinary(user, path, body)
+		hs.ordinary(user, r.Method, path, body)
 	}
 	hs.mu.Unlock()
 	if answer.cut {
@@ -129,7 +145,7 @@ func (hs *fakeHomeserver) serve(w http.ResponseWriter, r *http.Request) {
 }
 
 // ordinary is what happens when nothing is scripted. The caller holds hs.mu.
-func (hs *fakeHomeserver) ordinary(user, path string, body json.RawMessage) string {
+func (hs *fakeHomeserver) ordinary(user, method, path string, body json.RawMessage) string {
 	switch {
 	case path == "/account/whoami":
 		return `{"user_id":"@lockbridge:example.org"}`
@@ -144,6 +160,10 @@ func (hs *fakeHomeserver) ordinary(user, path string, body json.RawMessage) stri
 		return fmt.Sprintf(`{"event_id":"$sent%d"}`, len(hs.sent))
 	case strings.HasSuffix(path, "/messages"):
 		return hs.history()
+	case strings.Contains(path, "/send/m.reaction/"), strings.Contains(path, "/redact/"), method == http.MethodPut && strings.Contains(path, "/state/"):
+		return hs.done(user, path, body)
+	case strings.Contains(path, "/relations/"):
+		return hs.relations(path)
 	case strings.HasSuffix(path, "/state/m.room.member/@lockbridge:example.org"):
 		if hs.botOut {
 			return `{"membership":"leave"}`
@@ -153,6 +173,52 @@ func (hs *fakeHomeserver) ordinary(user, path string, body json.RawMessage) stri
 		return ""
 	}
 	return `{}`
+}
+
+// done notes an act. The caller holds hs.mu.
+func (hs *fakeHomeserver) done(user, path string, body json.RawMessage) string {
+	var c struct {
+		Relates struct {
+			Event string `json:"event_id"`
+			Key   string `json:"key"`
+		} `json:"m.relates_to"`
+	}
+	_ = json.Unmarshal(body, &c)
+	a := act{User: user, Kind: "reaction", Target: c.Relates.Event, Key: c.Relates.Key, Content: body}
+	if _, rest, ok := strings.Cut(path, "/redact/"); ok {
+		a.Kind = "redaction"
+		a.Target, _, _ = strings.Cut(rest, "/")
+		for i := range hs.acts {
+			hs.acts[i].gone = hs.acts[i].gone || fmt.Sprintf("$act%d", i+1) == a.Target
+		}
+	} else if _, rest, ok := strings.Cut(path, "/state/"); ok {
+		a.Kind, a.Target = "state", rest
+	}
+	hs.acts = append(hs.acts, a)
+	return fmt.Sprintf(`{"event_id":"$act%d"}`, len(hs.acts))
+}
+
+// relations are the reactions that are not taken back. The caller holds hs.mu.
+func (hs *fakeHomeserver) relations(path string) string {
+	_, target, _ := strings.Cut(path, "/relations/")
+	target, _, _ = strings.Cut(target, "/")
+	var chunk []string
+	for i, a := range hs.acts {
+		if a.Kind == "reaction" && a.Target == target && !a.gone {
+			chunk = append(chunk, fmt.Sprintf(`{"event_id":"$act%d","type":"m.reaction","sender":%q,"content":%s}`, i+1, a.User, a.Content))
+		}
+	}
+	return `{"chunk":[` + strings.Join(chunk, ",") + `]}`
+}
+
+// did is what was done so far, in words.
+func (hs *fakeHomeserver) did() (out []string) {
+	hs.mu.Lock()
+	defer hs.mu.Unlock()
+	for _, a := range hs.acts {
+		out = append(out, strings.TrimSpace(a.String()))
+	}
+	return out
 }
 
 func (hs *fakeHomeserver) history() string {

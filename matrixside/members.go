@@ -93,7 +93,9 @@ func (s *Side) Here(at gateway.Address) []gateway.Person {
 	rm.mu.Lock()
 	users := make([]id.UserID, 0, len(rm.names))
 	for mxid := range rm.names {
-		users = append(users, mxid)
+		if !s.names.ours(mxid) {
+			users = append(users, mxid)
+		}
 	}
 	rm.mu.Unlock()
 	people := make([]gateway.Person, 0, len(users))

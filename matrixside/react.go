@@ -101,7 +101,7 @@ func (s *Side) annotate(ctx context.Context, m mouth, target id.EventID, emoji, 
 		return "", err
 	}
 	resp, err := s.as(m.user).SendMessageEvent(ctx, m.room, event.EventReaction, body,
-		mautrix.ReqSendEvent{TransactionID: key + "/" + shortHash(emoji), DontEncrypt: true})
+		mautrix.ReqSendEvent{TransactionID: key + "." + shortHash(emoji), DontEncrypt: true})
 	if errcode(err) == "M_DUPLICATE_ANNOTATION" {
 		return "", nil
 	}

@@ -1,0 +1,322 @@
+package matrixside
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"lockbridge/gateway"
+	"lockbridge/gateway/sidetest"
+)
+
+const (
+	theBot    = "@lockbridge:example.org"
+	reactPath = "PUT /rooms/" + testRoom + "/react"
+)
+
+var target = gateway.Ref{Author: romeo, Parts: []gateway.Part{{Native: "$target"}}}
+
+// does is a delivery of what somebody on IRC does.
+func does(key, nick string, body gateway.Body) gateway.Delivery {
+	d := delivery(testRoom, key, nick, "")
+	d.Event.Body = body
+	return d
+}
+
+// reacts is somebody's set on target, in a room that shows have of it.
+func reacts(key, nick string, have []gateway.Part, emoji ...string) gateway.Delivery {
+	d := does(key, nick, nil)
+	d.Event.Body = gateway.Reaction{
+		Target: target, Op: gateway.ReactionSet, Emoji: emoji, Have: have,
+		Sets: []gateway.Reactions{{Who: d.Event.Sender, Emoji: emoji}},
+	}
+	return d
+}
+
+func wantDone(t *testing.T, hs *fakeHomeserver, want ...string) {
+	t.Helper()
+	if got := hs.did(); !slices.Equal(got, want) {
+		t.Errorf("done:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+func shutOut(hs *fakeHomeserver) {
+	for range 10 {
+		hs.script(joinPath, refusal(403, "M_FORBIDDEN"))
+		hs.script("POST /rooms/"+testRoom+"/invite", refusal(403, "M_FORBIDDEN"))
+	}
+}
+
+func TestReactionsBecomeWhatTheyAreToBe(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	first := sendAll(ctx, t, side, reacts("1", "mercutio", nil, "👍", "🎉"))[0]
+	if len(first.Parts) != 2 || first.Parts[0].Name != "👍" || first.Parts[1].Native != "$act2" {
+		t.Fatalf("outcome %+v", first)
+	}
+	second := sendAll(ctx, t, side, reacts("2", "mercutio", first.Parts, "🎉", "❤️"))[0]
+	if len(second.Parts) != 1 || second.Parts[0].Name != "❤️" || len(second.Gone) != 1 || second.Gone[0].Native != "$act1" {
+		t.Fatalf("outcome %+v", second)
+	}
+	third := sendAll(ctx, t, side, reacts("3", "mercutio", []gateway.Part{first.Parts[1], second.Parts[0]}))[0]
+	if len(third.Parts) != 0 || len(third.Gone) != 2 {
+		t.Fatalf("outcome %+v", third)
+	}
+	wantDone(t, hs, mercutio+" reaction $target 👍", mercutio+" reaction $target 🎉", mercutio+" redaction $act1",
+		mercutio+" reaction $target ❤️", mercutio+" redaction $act2", mercutio+" redaction $act4")
+}
+
+func TestReactionsAreComparedAfterALostAnswer(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), quick, lobby(testRoom))
+	hs.script(reactPath, reply{cut: true})
+	d := reacts("1", "mercutio", nil, "👍", "🎉")
+	if err := deliverOne(t, side, d); err == nil || gateway.IsDrop(err) {
+		t.Fatalf("outcome of a broken connection: %v", err)
+	}
+	deliverUntilSaid(ctx, t, side, again(d))
+	wantDone(t, hs, mercutio+" reaction $target 👍", mercutio+" reaction $target 🎉")
+	// And the set that changed meanwhile: what was added without anybody knowing is taken away.
+	deliverUntilSaid(ctx, t, side, again(reacts("2", "mercutio", nil, "🎉")))
+	wantDone(t, hs, mercutio+" reaction $target 👍", mercutio+" reaction $target 🎉", mercutio+" redaction $act1")
+}
+
+func TestAReactionThatIsThereAlreadyIsFine(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	hs.script(reactPath, refusal(400, "M_DUPLICATE_ANNOTATION"))
+	if out := sendAll(ctx, t, side, reacts("1", "mercutio", nil, "👍")); len(out[0].Parts) != 0 {
+		t.Errorf("outcome %+v", out[0])
+	}
+}
+
+func TestTheBotShowsWhatAnyOfThoseThinksForWhomItSpeaks(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	sendAll(ctx, t, side, delivery(testRoom, "0", "benvolio", "I have a ghost"))
+	shutOut(hs)
+	sendAll(ctx, t, side, delivery(testRoom, "1", "mercutio", "I have none"), delivery(testRoom, "2", "tybalt", "nor I"))
+	sets := func(mercutio, tybalt []string) []gateway.Reactions {
+		person := func(nick string) gateway.Person { return gateway.Person{Network: "irc", ID: nick} }
+		return []gateway.Reactions{{Who: person("mercutio"), Emoji: mercutio}, {Who: person("tybalt"), Emoji: tybalt}, {Who: person("benvolio"), Emoji: []string{"❤️"}}}
+	}
+	all := func(key, nick string, have []gateway.Part, emoji []string, s []gateway.Reactions) gateway.Outcome {
+		return sendAll(ctx, t, side, does(key, nick, gateway.Reaction{Target: target, Emoji: emoji, Have: have, Sets: s}))[0]
+	}
+	up, party := []string{"👍"}, []string{"👍", "🎉"}
+	first := all("3", "mercutio", nil, up, sets(up, nil))
+	all("4", "tybalt", nil, party, sets(up, party))
+	all("5", "mercutio", first.Parts, nil, sets(nil, party))
+	wantDone(t, hs, theBot+" reaction $target 👍", theBot+" reaction $target 🎉")
+	if last := all("6", "tybalt", nil, nil, sets(nil, nil)); len(last.Gone) != 2 {
+		t.Errorf("gone: %+v", last.Gone)
+	}
+	wantDone(t, hs, theBot+" reaction $target 👍", theBot+" reaction $target 🎉", theBot+" redaction $act1", theBot+" redaction $act2")
+}
+
+func TestAReactionThatTheRoomRefusesHoldsNobodyUp(t *testing.T) {
+	hs := newHomeserver(t)
+	side, _, _ := start(deadline(t), t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	hs.script(reactPath, refusal(403, "M_FORBIDDEN"), refusal(403, "M_FORBIDDEN"))
+	if err := deliverOne(t, side, reacts("1", "mercutio", nil, "👍")); !gateway.IsDrop(err) {
+		t.Errorf("outcome %v", err)
+	}
+	sendAll(deadline(t), t, side, delivery(testRoom, "2", "mercutio", "words"))
+}
+
+func TestWhatWasSaidIsChangedInItsVoice(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	own := sendAll(ctx, t, side, delivery(testRoom, "1", "mercutio", "by the ghost"))[0].Parts
+	shutOut(hs)
+	bots := sendAll(ctx, t, side, delivery(testRoom, "2", "tybalt", "by the bot"))[0].Parts
+	if !is(bots[0], saidByBot) || is(own[0], saidByBot) {
+		t.Fatalf("parts %+v and %+v", own, bots)
+	}
+	edit := func(key, nick string, parts []gateway.Part) gateway.Delivery {
+		return does(key, nick, gateway.Edit{Target: gateway.Ref{Parts: parts}, Text: plain("anew")})
+	}
+	sendAll(ctx, t, side, edit("3", "mercutio", own), edit("4", "tybalt", bots))
+	for i, want := range []string{mercutio + " anew $sent1", theBot + " <tybalt> anew $sent2"} {
+		var c content
+		sent := hs.said()[2+i]
+		must(t, json.Unmarshal(sent.Content, &c))
+		if got := sent.User + " " + c.New.Body + " " + string(c.Relates.EventID); got != want {
+			t.Errorf("edited: %s, want %s", got, want)
+		}
+	}
+	// What a ghost said that is shut out by now cannot be edited by the bot.
+	sendAll(ctx, t, side, does("5", "tybalt", gateway.Retract{Target: gateway.Ref{Author: gateway.Person{Network: "irc", ID: "tybalt"}, Parts: bots}}))
+	gone := []gateway.Part{{Native: "$earlier"}}
+	if err := deliverOne(t, side, edit("6", "tybalt", gone)); !gateway.IsPlainer(err) {
+		t.Errorf("outcome of an edit in a voice that is gone: %v", err)
+	}
+	for key, parts := range map[string][]gateway.Part{
+		"7": {{Name: "f1", Native: "$file"}}, "8": {{Native: "$caption", Also: []string{isCaption + "$caption"}}}, "9": nil,
+	} {
+		if err := deliverOne(t, side, edit(key, "mercutio", parts)); !gateway.IsPlainer(err) {
+			t.Errorf("outcome of an edit of %v: %v", parts, err)
+		}
+	}
+	wantDone(t, hs, theBot+" redaction $sent2")
+}
+
+func TestARetractionTakesAllPartsBack(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	author := gateway.Person{Network: "irc", ID: "mercutio", Name: "mercutio"}
+	parts := []gateway.Part{{Native: "$text"}, {Name: "f2", Native: "$file"}, {Name: gateway.ThreadPart, Native: "thread:x"}}
+	hs.script("PUT /rooms/"+testRoom+"/redact/$text", refusal(404, "M_NOT_FOUND"))
+	// A moderator elsewhere took it back: its own ghost does, which needs no power.
+	sendAll(ctx, t, side, does("1", "escalus", gateway.Retract{Target: gateway.Ref{Author: author, Parts: parts}, Moderated: true, Reason: "rude"}))
+	wantDone(t, hs, mercutio+" redaction $file")
+}
+
+func TestTheBotRemovesWhatWasSaidOnMatrixIfItMay(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	r := gateway.Retract{Target: target, Moderated: true}
+	sendAll(ctx, t, side, does("1", "escalus", r))
+	wantDone(t, hs, theBot+" redaction $target")
+	hs.script("PUT /rooms/"+testRoom+"/redact/$target", refusal(403, "M_FORBIDDEN"))
+	if err := deliverOne(t, side, does("2", "escalus", r)); !gateway.IsDrop(err) || !strings.Contains(err.Error(), "may not remove") {
+		t.Errorf("outcome %v", err)
+	}
+}
+
+// power is a room's power levels as the homeserver pushes them.
+const power = `{"event_id":"$power","room_id":"` + testRoom + `","type":"m.room.power_levels","sender":"@escalus:example.org","state_key":"","content":{"users":{"@escalus:example.org":100,"@romeo:example.org":49,"@lockbridge:example.org":50},"redact":50,"events":{"m.room.topic":50,"m.room.name":51}}}`
+
+func TestOnlyPowerMakesARedactionAModerators(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	_, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	redaction := func(id, sender string) string {
+		return `{"event_id":"` + id + `","room_id":"` + testRoom + `","type":"m.room.redaction","sender":"` + sender + `","content":{"redacts":"$target"}}`
+	}
+	hs.push(ctx, redaction("$1", "@escalus:example.org"), power, redaction("$2", "@escalus:example.org"), redaction("$3", "@romeo:example.org"),
+		strings.NewReplacer(`"redact":50`, `"redact":"50"`, `"$power"`, `"$broken"`).Replace(power), redaction("$4", "@escalus:example.org"))
+	var got []bool
+	for _, ev := range inbox.Heard() {
+		if r, ok := ev.Body.(gateway.Retract); ok {
+			got = append(got, r.Moderated)
+		}
+	}
+	if !slices.Equal(got, []bool{false, true, false, false}) {
+		t.Errorf("moderated: %v", got)
+	}
+}
+
+func TestNamesAndTopicsOfRooms(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	room := lobby(testRoom)
+	room.Topic = true
+	side, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, room)
+	if !side.Caps(room.Address).Room {
+		t.Error("the room does not say that it has a topic")
+	}
+	topic := func(id, sender, content string) string {
+		return `{"event_id":"` + id + `","room_id":"` + testRoom + `","type":"m.room.topic","sender":"` + sender + `","state_key":"","content":` + content + `,"unsigned":{"prev_content":{"topic":"old"}}}`
+	}
+	hs.push(ctx, power, topic("$1", romeoUser, `{"topic":"new\u0000\u202e"}`), topic("$2", romeoUser, `{"topic":"old"}`), topic("$3", romeoUser, `{}`),
+		topic("$4", theBot, `{"topic":"ours","org.lockbridge.key":{"key":"k","part":"topic"}}`))
+	var got []string
+	for _, ev := range inbox.Heard() {
+		switch b := ev.Body.(type) {
+		case gateway.RoomState:
+			got = append(got, *b.Topic)
+		case gateway.Echo:
+			got = append(got, "echo "+b.Part)
+		}
+	}
+	if !slices.Equal(got, []string{"new\u202e", "", "echo topic"}) {
+		t.Errorf("heard %q", got)
+	}
+	about, name := "swords", "Verona"
+	hs.script("GET /rooms/"+testRoom+"/state/m.room.topic/", reply{200, `{"topic":"swords"}`, false})
+	sendAll(ctx, t, side, does("1", "mercutio", gateway.RoomState{Topic: &about, Name: &name}), does("2", "mercutio", gateway.RoomState{Topic: &about}))
+	wantDone(t, hs, theBot+" state m.room.topic/") // once: it was so before; and the name takes more power
+}
+
+func TestATopicIsCarriedOnlyWhereItIsAskedFor(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	hs.push(ctx, `{"event_id":"$1","room_id":"`+testRoom+`","type":"m.room.topic","sender":"@romeo:example.org","state_key":"","content":{"topic":"new"}}`, message("$2", "after"))
+	awaitText(ctx, t, inbox, "after")
+	for _, ev := range inbox.Heard() {
+		if _, ok := ev.Body.(gateway.RoomState); ok {
+			t.Error("a topic was carried")
+		}
+	}
+	if side.Caps(lobby(testRoom).Address).Room {
+		t.Error("the room takes topics")
+	}
+}
+
+func TestGhostsComeAndGoWithTheirPeople(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	room := lobby(testRoom)
+	room.Puppets, room.MaxPuppets = gateway.PuppetsAll, 1
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, room)
+	member := func(key, nick, name string, change gateway.Change) gateway.Delivery {
+		who := gateway.Person{Network: "irc", ID: nick, Name: name}
+		return does(key, nick, gateway.Membership{Who: who, Change: change, By: gateway.Person{Network: "irc", ID: "escalus"}, Reason: "duel"})
+	}
+	sendAll(ctx, t, side, member("1", "mercutio", "mercutio", gateway.Join), member("2", "tybalt", "tybalt", gateway.Join),
+		member("3", "mercutio", "Queen Mab", gateway.Rename), member("4", "tybalt", "Prince", gateway.Rename),
+		member("5", "tybalt", "tybalt", gateway.Leave), member("6", "mercutio", "Queen Mab", gateway.Kick), member("7", "mercutio", "Queen Mab", gateway.Leave))
+	for call, want := range map[string]int{
+		mercutio + " " + joinPath: 1, "@lb_irc_tybalt:example.org " + joinPath: 0,
+		mercutio + " PUT /profile/" + mercutio + "/displayname": 2, mercutio + " POST /rooms/" + testRoom + "/leave": 1,
+		"@lb_irc_tybalt:example.org POST /rooms/" + testRoom + "/leave": 0,
+	} {
+		if n := hs.count(call); n != want {
+			t.Errorf("%s: %d times, want %d", call, n, want)
+		}
+	}
+	if got := leaving(gateway.Membership{Change: gateway.Kick, By: romeo, Reason: "rude"}); got != "kicked by Romeo: rude" {
+		t.Errorf("%q", got)
+	}
+	if got := leaving(gateway.Membership{Change: gateway.Leave, Reason: "bye"}); got != "bye" {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestWhatARoomHearsOfMembers(t *testing.T) {
+	for puppets, want := range map[gateway.Puppets]gateway.Members{
+		gateway.PuppetsAll: gateway.AllMembers, gateway.PuppetsActive: gateway.Leavers, gateway.PuppetsNone: gateway.NoMembers,
+	} {
+		rm := &room{asked: gateway.Room{Puppets: puppets}}
+		if got := rm.members(); got != want {
+			t.Errorf("%s: %v", puppets, got)
+		}
+	}
+}
+
+func TestWhoIsHere(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	hs.push(ctx, memberEvent("$1", testRoom, "@juliet:example.org", "@juliet:example.org", "join"), memberEvent("$2", testRoom, mercutio, mercutio, "join"))
+	var got []string
+	for _, p := range side.Here(lobby(testRoom).Address) {
+		got = append(got, p.Name)
+	}
+	if !slices.Equal(got, []string{"juliet", "Romeo"}) {
+		t.Errorf("here are %q", got)
+	}
+	if side.Here(gateway.Address{Network: "matrix", ID: "!elsewhere:example.org"}) != nil {
+		t.Error("it is known who is in a strange room")
+	}
+}

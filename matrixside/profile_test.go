@@ -1,0 +1,155 @@
+package matrixside
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"image"
+	"image/color"
+	"image/png"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"lockbridge/gateway"
+	"lockbridge/gateway/media/mediatest"
+	"lockbridge/gateway/sidetest"
+)
+
+// portrait is a small picture of one colour.
+func portrait(t *testing.T, shade uint8) []byte {
+	t.Helper()
+	img := image.NewGray(image.Rect(0, 0, 4, 4))
+	for i := range 16 {
+		img.SetGray(i%4, i/4, color.Gray{Y: shade})
+	}
+	var b bytes.Buffer
+	must(t, png.Encode(&b, img))
+	return b.Bytes()
+}
+
+// withMedia gives a side files and pictures.
+func withMedia(t *testing.T) func(*Side) {
+	return func(s *Side) {
+		watchful(s)
+		s.deps.Media = mediatest.New(t, mediatest.Options{})
+	}
+}
+
+const (
+	thumbnail = "GET /v1/media/thumbnail/example.org/"
+	uploading = "POST /_matrix/media/v3/upload"
+)
+
+func pictured(id, url string) string {
+	return `{"event_id":"` + id + `","room_id":"` + testRoom + `","type":"m.room.member","sender":"` + romeoUser + `","state_key":"` + romeoUser +
+		`","content":{"membership":"join","displayname":"Romeo","avatar_url":"` + url + `"},"unsigned":{"prev_content":{"membership":"join","displayname":"Romeo"}}}`
+}
+
+// awaitPicture waits for news of a picture, and returns it.
+func awaitPicture(ctx context.Context, t *testing.T, inbox *sidetest.Inbox, not string) string {
+	t.Helper()
+	ev, err := inbox.Await(ctx, "a picture", func(ev *gateway.Event) bool {
+		m, ok := ev.Body.(gateway.Membership)
+		return ok && m.Change == gateway.Rename && m.Who.Avatar != "" && m.Who.Avatar != not
+	})
+	must(t, err)
+	return ev.Body.(gateway.Membership).Who.Avatar
+}
+
+func TestPicturesOfThoseWhoSpeakAreFetchedOnce(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	var clock testClock
+	state := sidetest.NewState()
+	both := func(s *Side) { withMedia(t)(s); clock.set(s) }
+	hs.script(thumbnail+"one", reply{200, string(portrait(t, 1)), false})
+	hs.script(thumbnail+"two", reply{200, string(portrait(t, 2)), false})
+	hs.script(thumbnail+"bad", reply{200, "<svg/>", false})
+	_, inbox, stop := start(ctx, t, hs.cfg, state, both, lobby(testRoom))
+	hs.push(ctx, pictured("$1", "mxc://example.org/one"))
+	hs.push(ctx, message("$2", "first"))
+	one := awaitPicture(ctx, t, inbox, "")
+	hs.push(ctx, message("$3", "second"))
+	if ev := awaitText(ctx, t, inbox, "second"); ev.Sender.Avatar != one || !strings.HasPrefix(one, "image:") {
+		t.Errorf("said with the picture %q, want %q", ev.Sender.Avatar, one)
+	}
+	clock.pass(picturePause)
+	hs.push(ctx, pictured("$4", "mxc://example.org/two"))
+	two := awaitPicture(ctx, t, inbox, one)
+	stop()
+	_, inbox, _ = start(ctx, t, hs.cfg, state, both, lobby(testRoom))
+	hs.push(ctx, pictured("$5", "mxc://example.org/two"), message("$6", "after a restart"))
+	if again := awaitPicture(ctx, t, inbox, ""); again != two || hs.count(theBot+" "+thumbnail+"two") != 1 {
+		t.Errorf("the picture is %q, was %q, and fetched %d times", again, two, hs.count(theBot+" "+thumbnail+"two"))
+	}
+	clock.pass(picturePause)
+	hs.push(ctx, pictured("$7", "mxc://example.org/bad"), message("$8", "third"))
+	if ev := awaitText(ctx, t, inbox, "third"); ev.Sender.Avatar != "" {
+		t.Errorf("said with the picture %q", ev.Sender.Avatar)
+	}
+	hs.await(ctx, theBot+" "+thumbnail+"bad", 1)
+}
+
+func TestAGhostHasItsPersonsPicture(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), withMedia(t), lobby(testRoom))
+	ref, err := side.deps.Media.Keep(ctx, portrait(t, 3))
+	must(t, err)
+	hs.script(uploading, reply{200, `{"content_uri":"mxc://example.org/uploaded"}`, false})
+	d := delivery(testRoom, "1", "mercutio", "look")
+	d.Event.Sender.Avatar = ref
+	lost := delivery(testRoom, "3", "tybalt", "look")
+	lost.Event.Sender.Avatar = "image:" + strings.Repeat("0", 64)
+	again := d
+	again.Key = "2"
+	sendAll(ctx, t, side, d, again, lost)
+	if n := hs.count(mercutio + " PUT /profile/" + mercutio + "/avatar_url"); n != 1 {
+		t.Errorf("the picture was set %d times", n)
+	}
+	if n := len(hs.said()); n != 3 {
+		t.Errorf("%d messages were said", n)
+	}
+}
+
+// newSource is a web server with one file, and nothing below it.
+func newSource(t *testing.T, text string) string {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/file" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, text)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL + "/file"
+}
+
+func TestFilesAreUploadedOnce(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), withMedia(t), lobby(testRoom))
+	source := newSource(t, "the file")
+	hs.script(uploading, reply{200, `{"content_uri":"mxc://example.org/uploaded"}`, false})
+	hs.script(sendPath, refusal(502, ""))
+	d := does("1", "mercutio", gateway.Message{Text: plain("see"), Files: []gateway.File{{Name: "x.txt", MIME: "text/plain", URL: source, Network: "irc"}}})
+	if err := deliverOne(t, side, d); err == nil || gateway.IsDrop(err) || gateway.IsPlainer(err) {
+		t.Fatalf("outcome %v", err)
+	}
+	deliverUntilSaid(ctx, t, side, again(d))
+	said := hs.said()
+	if hs.count(theBot+" "+uploading) != 1 || len(said) != 1 || !strings.Contains(string(said[0].Content), `"url":"mxc://example.org/uploaded"`) {
+		t.Errorf("uploaded %d times, said %s", hs.count(theBot+" "+uploading), said)
+	}
+	gone := does("2", "mercutio", gateway.Message{Files: []gateway.File{{Name: "x", URL: source + "/gone", Network: "irc"}}})
+	hs.script(uploading, refusal(413, "M_TOO_LARGE"))
+	large := does("3", "mercutio", gateway.Message{Files: []gateway.File{{Name: "x", URL: source, Network: "irc"}}})
+	for _, d := range []gateway.Delivery{gone, large} {
+		if err := deliverOne(t, side, d); !gateway.IsPlainer(err) {
+			t.Errorf("%s: %v", d.Key, err)
+		}
+	}
+}
