@@ -133,6 +133,9 @@ func (a *acceptance) enqueue(h heard) error {
 		a.ignore(ev, !ok)
 		return nil
 	}
+	if b, bridged := a.router.bridges[ev.At]; bridged && !ev.own {
+		a.g.names.name(b.Name, ev)
+	}
 	entry, ok := a.effect(ev, on)
 	if !ok {
 		a.ignore(ev, true)

@@ -63,6 +63,7 @@ type Gateway struct {
 	told    told
 	starts  starts
 	loops   *loops
+	names   *speakers
 	media   Media
 	privacy Privacy
 	passing map[string]*passing // by network
@@ -77,7 +78,7 @@ func New(cfg Config) *Gateway {
 	g := &Gateway{
 		journal: cfg.Journal, leases: cfg.Leases, sides: cfg.Sides, status: cfg.Status, log: cfg.Log,
 		metrics: newMetrics(cfg.Metrics, maps.Keys(cfg.Sides)), rand: cfg.Rand, now: cfg.Now, maxAge: cfg.MaxAge, limit: cfg.LaneLimit, media: cfg.Media, privacy: cfg.Privacy,
-		couriers: map[*courier]bool{}, used: map[Address]bool{}, passing: map[string]*passing{}, loops: newLoops(cfg.Now),
+		couriers: map[*courier]bool{}, used: map[Address]bool{}, passing: map[string]*passing{}, loops: newLoops(cfg.Now), names: newSpeakers(),
 		told: told{now: cfg.Now, until: map[any]time.Time{}}, starts: starts{now: cfg.Now, by: map[personKey]map[Address]time.Time{}},
 	}
 	for network := range cfg.Sides {

@@ -27,6 +27,7 @@ func (g *Gateway) SetBridges(bridges []Bridge) {
 	}
 	g.router.Store(now)
 	g.loops.keep(bridges)
+	g.names.keep(bridges)
 	for network, side := range g.sides {
 		side.SetRooms(RoomsOf(network, bridges))
 	}

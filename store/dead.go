@@ -11,6 +11,7 @@ import (
 type LaneInfo struct {
 	Lane    gateway.Address
 	Pending int
+	Changes int       // how many of them are edits, or change somebody's reactions
 	Oldest  time.Time // when the first of them was accepted; zero: nothing waits
 	Due     time.Time // when the first of them is tried next; the past means now
 	Attempt int       // how often it was tried without success
@@ -20,11 +21,12 @@ type LaneInfo struct {
 
 // Lanes lists every lane with something pending or dead.
 func (b *Beside) Lanes(ctx context.Context) (out []LaneInfo, err error) {
-	const q = `SELECT l.network, l.room, l.pending, l.dead, h.accepted, h.due, h.attempt, h.problem FROM (
-			SELECT network, room, max(pending) AS pending, max(head) AS head, max(dead) AS dead FROM (
-				SELECT network, room, count(*) AS pending, min(seq) AS head, 0 AS dead FROM delivery WHERE state = 0 GROUP BY network, room
+	const q = `SELECT l.network, l.room, l.pending, l.changes, l.dead, h.accepted, h.due, h.attempt, h.problem FROM (
+			SELECT network, room, max(pending) AS pending, max(changes) AS changes, max(head) AS head, max(dead) AS dead FROM (
+				SELECT d.network, d.room, count(*) AS pending, count(e.stands) AS changes, min(d.seq) AS head, 0 AS dead
+				FROM delivery d LEFT JOIN event e ON e.id = d.event WHERE d.state = 0 GROUP BY d.network, d.room
 				UNION ALL
-				SELECT d.network, d.room, 0, 0, count(*) FROM delivery d JOIN event e ON e.id = d.event
+				SELECT d.network, d.room, 0, 0, 0, count(*) FROM delivery d JOIN event e ON e.id = d.event
 				WHERE d.state = 2 AND NOT d.dropped AND e.data IS NOT NULL GROUP BY d.network, d.room
 			) both_kinds GROUP BY network, room
 		) l LEFT JOIN delivery h ON h.seq = l.head ORDER BY l.network, l.room`
@@ -35,7 +37,7 @@ func (b *Beside) Lanes(ctx context.Context) (out []LaneInfo, err error) {
 			accepted, due, attempt *int64
 			problem                *string
 		)
-		if err := rows.Scan(&l.Lane.Network, &room, &l.Pending, &l.Dead, &accepted, &due, &attempt, &problem); err != nil {
+		if err := rows.Scan(&l.Lane.Network, &room, &l.Pending, &l.Changes, &l.Dead, &accepted, &due, &attempt, &problem); err != nil {
 			return err
 		}
 		l.Lane.ID, l.Oldest, l.Due, l.Problem = string(room), when(accepted), when(due), textOf(problem)

@@ -20,6 +20,7 @@ type laneView struct {
 	Network string `json:"network"`
 	Room    string `json:"room"`
 	Waiting int    `json:"waiting"`
+	Changes int    `json:"changes,omitempty"` // how many of them are edits and reactions
 	Oldest  string `json:"oldest,omitempty"`
 	Due     string `json:"due,omitempty"`
 	Tries   int    `json:"failed_tries"`
@@ -38,7 +39,7 @@ func (c lanesCommand) Run(o output) error {
 		if c.JSON {
 			views := []laneView{}
 			for _, l := range lanes {
-				views = append(views, laneView{l.Lane.Network, l.Lane.ID, l.Pending, isoTime(l.Oldest), isoTime(l.Due), l.Attempt, cfg.laneProblem(l, now), l.Dead})
+				views = append(views, laneView{l.Lane.Network, l.Lane.ID, l.Pending, l.Changes, isoTime(l.Oldest), isoTime(l.Due), l.Attempt, cfg.laneProblem(l, now), l.Dead})
 			}
 			return printJSON(o, views)
 		}
@@ -59,6 +60,10 @@ func (c lanesCommand) Run(o output) error {
 					waits = yellow
 				}
 			}
+			pending := strconv.Itoa(l.Pending)
+			if l.Changes > 0 {
+				pending += fmt.Sprintf(" (%d edits and reactions)", l.Changes)
+			}
 			dead := cell{strconv.Itoa(l.Dead), ordinary}
 			if l.Dead > 0 {
 				dead.colour = red
@@ -66,7 +71,7 @@ func (c lanesCommand) Run(o output) error {
 					problem = "`lockbridge dead list` says why they were given up"
 				}
 			}
-			t.row(cell{laneName(l.Lane), ordinary}, cell{strconv.Itoa(l.Pending), waits}, cell{oldest, ordinary}, cell{failed, ordinary}, cell{next, ordinary}, dead, cell{problem, ordinary})
+			t.row(cell{laneName(l.Lane), ordinary}, cell{pending, waits}, cell{oldest, ordinary}, cell{failed, ordinary}, cell{next, ordinary}, dead, cell{problem, ordinary})
 		}
 		t.print(o.out)
 		return nil

@@ -21,6 +21,8 @@ var lobby = gateway.Address{Network: "xmpp", ID: "lobby@conference.example.org"}
 // traffic would:
 //
 //	journal say NATIVE LANE...          juliet said something in the lobby, which goes to the lanes
+//	journal edit NATIVE EVENT LANE...   she edited it
+//	journal react NATIVE EVENT LANE...  she reacted to it
 //	journal mark NATIVE                 something was seen there, and passed nothing on
 //	journal deliver LANE NATIVE         the lane's head arrived, and has this id there
 //	journal fail LANE PROBLEM           it did not, and is tried again in an hour
@@ -51,6 +53,23 @@ func journalCommand(ts *testscript.TestScript, _ bool, args []string) {
 		}
 		do("xmpp", func(ctx context.Context) error { return r.store.Append(ctx, []gateway.Entry{e}) })
 		ts.Setenv("event", id.String())
+	case "edit", "react":
+		id, err := gateway.NewID(rand.Reader)
+		ts.Check(err)
+		on, err := gateway.ParseID(args[2])
+		ts.Check(err)
+		juliet := gateway.Person{Network: "xmpp", ID: "juliet@example.org"}
+		ev := &gateway.Event{ID: id, At: lobby, Native: args[1], Sender: juliet, Body: gateway.Edit{Target: gateway.Ref{ID: on}, Text: gateway.Text{Plain: "a secret"}}}
+		e := gateway.Entry{Event: ev, Stands: on, Links: []gateway.Link{{Native: gateway.Native{Room: lobby, ID: args[1]}, Event: id}}}
+		if args[0] == "react" {
+			ev.Body = gateway.Reaction{Target: gateway.Ref{ID: on}, Emoji: []string{"👍"}, Op: gateway.ReactionSet, Anchor: id}
+			e.Stands, e.Reaction = id, &gateway.Reactions{Anchor: id, Target: on, Who: juliet, Emoji: []string{"👍"}}
+		}
+		for i, lane := range args[3:] {
+			e.Deliveries = append(e.Deliveries, gateway.Queue{Key: "key-" + args[1] + "-" + strconv.Itoa(i), Room: parseLane(lane)})
+		}
+		do("xmpp", func(ctx context.Context) error { return r.store.Append(ctx, []gateway.Entry{e}) })
+		ts.Setenv("change", id.String())
 	case "mark":
 		do("xmpp", func(ctx context.Context) error {
 			return r.store.Append(ctx, []gateway.Entry{{Links: []gateway.Link{{Native: gateway.Native{Room: lobby, ID: args[1]}}}}})

@@ -71,14 +71,31 @@ func (p tracePrinter) print(t store.Trace) {
 	}
 	who := personName(t.Author)
 	if t.Author.IsZero() {
-		who = "the bridge itself, or somebody who was forgotten"
+		who = "the bridge itself, or somebody who took it back or was forgotten"
 	}
 	text := "its text is wiped"
 	if t.Kept {
 		text = "its text is still kept"
 	}
-	heading("message " + t.Event.String())
-	fmt.Fprintf(o.out, "  from %s, accepted on %s; %s\n\n", printable(who), clockTime(t.Accepted), text)
+	what := "message "
+	switch {
+	case t.Reaction:
+		what = "reaction "
+	case !t.Stands.IsZero():
+		what = "edit "
+	}
+	heading(what + t.Event.String())
+	fmt.Fprintf(o.out, "  from %s, accepted on %s; %s\n", printable(who), clockTime(t.Accepted), text)
+	if !t.Stands.IsZero() {
+		fmt.Fprintf(o.out, "  of message %s\n", t.Stands)
+	}
+	for _, edit := range t.Edits {
+		fmt.Fprintf(o.out, "  edited: %s\n", edit)
+	}
+	if t.Reactors > 0 {
+		fmt.Fprintf(o.out, "  reactions: %s\n", are(t.Reactors, "person", "people"))
+	}
+	fmt.Fprintln(o.out)
 	w := newTable(o, "  ")
 	w.row(cell{"+0 ms", dim}, cell{"accepted", ordinary}, cell{laneName(t.At), ordinary}, cell{idsIn(t, t.At), dim})
 	inTime := slices.Clone(t.Deliveries)
@@ -182,6 +199,10 @@ type traceView struct {
 	Native     string         `json:"native,omitempty"`
 	Author     string         `json:"author,omitempty"`
 	Accepted   string         `json:"accepted"`
+	EditOf     string         `json:"edit_of,omitempty"`
+	ReactionTo string         `json:"reaction_to,omitempty"`
+	Edits      []string       `json:"edits,omitempty"` // the first 20
+	Reactors   int            `json:"reactors,omitempty"`
 	Kept       bool           `json:"text_kept"`
 	IDs        []idView       `json:"ids,omitempty"`
 	Deliveries []deliveryView `json:"deliveries,omitempty"`
@@ -215,9 +236,18 @@ type deliveryView struct {
 func traceViews(found []store.Trace) []traceView {
 	out := make([]traceView, len(found))
 	for i, t := range found {
-		v := traceView{Network: t.At.Network, Room: t.At.ID, Native: t.Native, Author: t.Author.ID, Accepted: isoTime(t.Accepted), Kept: t.Kept}
+		v := traceView{Network: t.At.Network, Room: t.At.ID, Native: t.Native, Author: t.Author.ID, Accepted: isoTime(t.Accepted), Reactors: t.Reactors, Kept: t.Kept}
 		if !t.Event.IsZero() {
 			v.Event = t.Event.String()
+		}
+		switch {
+		case t.Reaction:
+			v.ReactionTo = t.Stands.String()
+		case !t.Stands.IsZero():
+			v.EditOf = t.Stands.String()
+		}
+		for _, edit := range t.Edits {
+			v.Edits = append(v.Edits, edit.String())
 		}
 		for _, l := range t.Links {
 			v.IDs = append(v.IDs, idView{l.Room.Network, l.Room.ID, l.ID, l.Part, l.Alias, isoTime(l.Known)})
