@@ -1,0 +1,47 @@
+package gateway_test
+
+import (
+	"errors"
+	"testing"
+
+	"lockbridge/gateway"
+)
+
+// What the gateway itself says is nobody's to change or to take back, though it has ids in the rooms like everything.
+func TestTheGatewaysWordsAreNobodys(t *testing.T) {
+	w := newTalkWorld(t)
+	w.accept(w.a, reads(w.a, "1", func() (*gateway.Event, error) {
+		return nil, gateway.Unreadable(person(w.a), errors.New("no key"))
+	}))
+	notice := "A message from Alice could not be read."
+	d := w.next(w.b)
+	if text(d) != notice {
+		t.Fatalf("b got %s", text(d))
+	}
+	w.wantNext(w.c, notice)
+	native := "at b: " + d.Key
+	w.accept(w.b, by(w.b, "mallory", "2", edit(native, "All is well.")), by(w.b, "mallory", "3", retract(native, false)), by(w.b, "", "4", retract(native, false)))
+	w.accept(w.b, by(w.b, "mallory", "5", message("after that")))
+	for _, m := range []*mouth{w.a, w.c} {
+		w.wantNext(m, "(edited) All is well.", "after that")
+	}
+}
+
+// A message that is edited and taken back again while the network is away is never said; one that is edited says its
+// last words; answers to what was taken back tell nothing of it. What is edited later is a correction.
+func TestWhatWaitsIsSaidAsItIsByThen(t *testing.T) {
+	w := newTalkWorld(t, func(w *world) {
+		w.c.caps = gateway.Caps{Marks: true, Notes: true, Fold: 1}
+		w.c.answer(func(gateway.Delivery) gateway.Outcome { return gateway.Failed(gateway.Later(1, errors.New("away"))) })
+	})
+	answer := message("what?")
+	answer.ReplyTo = gateway.Ref{Native: "1"}
+	w.accept(w.a, by(w.a, "first", "0", message("first")))
+	w.accept(w.a, by(w.a, "alice", "1", message("secret")), by(w.a, "alice", "2", message("helo")), by(w.a, "bob", "3", answer),
+		by(w.a, "alice", "4", edit("2", "hello")), by(w.a, "alice", "5", edit("1", "more secret")), by(w.a, "alice", "6", retract("1", false)), by(w.a, "alice", "7", edit("2", "hello all")))
+	w.wantNext(w.b, "first", "secret")
+	w.c.answer(nil)
+	w.wantNext(w.c, "first", "hello all", "alice: what?")
+	w.accept(w.a, by(w.a, "alice", "8", edit("2", "hello you")), by(w.a, "alice", "9", message("so")))
+	w.wantNext(w.c, "(edited) hello you", "so")
+}
