@@ -14,10 +14,12 @@ type audience struct {
 	log  *slog.Logger
 	// metadata: what the legacy version cannot seal may stand beside it.
 	metadata bool
+	// asks: clients are asked to tell when a message was read.
+	asks bool
 }
 
 func (r *room) audience() audience {
-	return audience{jid: r.jid, to: r.jid, room: r, log: r.log, metadata: r.conf().KeepMetadata}
+	return audience{jid: r.jid, to: r.jid, room: r, log: r.log, metadata: r.conf().KeepMetadata, asks: r.believes() && r.side.wantsMarkers(false)}
 }
 
 // people are those to seal for, by their real bare JIDs.
@@ -38,6 +40,9 @@ func (a audience) nobody() string {
 
 // message makes the stanza of a part of a job.
 func (a audience) message(j *job, p *part, content ...*node) *node {
+	if a.asks && j.about == nil && !p.says.act {
+		content = append(content, el(nsMarkers, "markable"))
+	}
 	if a.room != nil {
 		return roomMessage(a.jid, j.by(p), p.id, content...)
 	}

@@ -19,6 +19,7 @@ type chat struct {
 // chat answers people the way they wrote last: by private messages where they used those of a room and are still there.
 func (s *Side) chat(own, who, room string) chat {
 	c := chat{audience: audience{jid: who, to: who, log: s.log, metadata: s.deps.Direct.KeepsMetadata()}, own: own}
+	c.asks = (c.metadata || !s.deps.Direct.Seals(s.deps.Network)) && s.wantsMarkers(true)
 	r := s.carried().byJID[room]
 	if r == nil || r.nickIn(own) == "" {
 		return c

@@ -264,3 +264,20 @@ func TestTypistsAreBounded(t *testing.T) {
 		t.Errorf("%d are remembered", len(all.now))
 	}
 }
+
+// TestClientsAreAskedForMarkersWhereTheyCross, and nowhere else.
+func TestClientsAreAskedForMarkersWhereTheyCross(t *testing.T) {
+	for _, receipts := range []gateway.Receipts{gateway.ReceiptsOff, gateway.ReceiptsDirect, gateway.ReceiptsAll} {
+		f := newFakeServer(t)
+		side, _ := startPassing(t, f, fakeBridgeRoom(false, gateway.PuppetsActive), gateway.Privacy{Receipts: receipts}, openDirect(gateway.EncryptionOff))
+		must(t, side.meetAlice(t))
+		must(t, deliver(t, side, delivery(keyA, "to all", false)))
+		must(t, deliver(t, side, directDelivery(keyB, saying("to one"))))
+		for text, want := range map[string]bool{"to all": receipts == gateway.ReceiptsAll, "to one": receipts != gateway.ReceiptsOff} {
+			said := f.message(text, fakePuppet, text)
+			if got := said.child(nsMarkers, "markable") != nil; got != want {
+				t.Errorf("%s, %s: %s", receipts, text, said.bytes())
+			}
+		}
+	}
+}

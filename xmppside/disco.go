@@ -15,7 +15,7 @@ const capsURI = "https://lockbridge.example/caps"
 // people who let us subscribe to their presence (XEP-0163, section 4.1).
 func (s *Side) occupantFeatures() []string {
 	out := []string{nsDiscoInfo, nsDiscoItems, nsCaps, nsPing, nsVersion, nsMUC, nsReceipts, nsStates, nsMarkers,
-		nsCorrect, nsReply, nsFallback, nsRetract, nsModerate, nsReactions, nsStyling, nsMarkup, nsSpoiler, nsReference}
+		nsCorrect, nsReply, nsFallback, nsRetract, nsModerate, nsReactions, nsStyling, nsMarkup, nsSpoiler, nsReference, nsOOB, nsSharing, nsSealedFile}
 	for _, v := range s.versions {
 		out = append(out, v.Namespace(), listNode(v)+"+notify")
 	}

@@ -134,6 +134,7 @@ func (s *Side) directCaps(local gateway.Person) gateway.Caps {
 	caps := converses(open || s.allTwo.are(local.ID), true)
 	caps.Thread = false
 	s.passes(&caps, true, open)
+	s.shares(&caps, direct.Seals(s.deps.Network))
 	return caps
 }
 
