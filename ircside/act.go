@@ -42,7 +42,7 @@ func encodeReaction(to place, key string, r gateway.Reaction, lim limits) (outgo
 			out.gives = append(out.gives, gives)
 			continue
 		}
-		push(&line{tags: tag(tagReact, emoji), gives: []gateway.Part{gives}, reacted: reacted{target, emoji}})
+		push(&line{tags: tag(tagReact, oneLine(emoji)), gives: []gateway.Part{gives}, reacted: reacted{target, emoji}})
 	}
 	gone := map[string][]gateway.Part{}
 	var order []string
@@ -60,7 +60,7 @@ func encodeReaction(to place, key string, r gateway.Reaction, lim limits) (outgo
 			out.gone = append(out.gone, gone[emoji]...)
 			continue
 		}
-		push(&line{tags: tag(tagUnreact, emoji), gone: gone[emoji], reacted: reacted{target, emoji}})
+		push(&line{tags: tag(tagUnreact, oneLine(emoji)), gone: gone[emoji], reacted: reacted{target, emoji}})
 	}
 	return out, nil
 }

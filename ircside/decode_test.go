@@ -46,7 +46,7 @@ func loose(t testing.TB) *session {
 	cfg := defaults()
 	cfg.Nick, cfg.User = "lockbridge", "lockbridge"
 	side, err := New(cfg, gateway.Deps{Network: "net", Direct: direct(), Log: slog.New(slog.DiscardHandler), Rooms: []gateway.Room{
-		{Address: gateway.Address{Network: "net", ID: "#Lobby"}}, {Address: gateway.Address{Network: "net", ID: "#two"}, Password: "key"},
+		{Address: gateway.Address{Network: "net", ID: "#Lobby"}, Topic: true}, {Address: gateway.Address{Network: "net", ID: "#two"}, Password: "key"},
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -76,6 +76,10 @@ func feedLine(t *testing.T, s *session, text string) string {
 		ev, readErr := h.Read(t.Context())
 		if readErr != nil {
 			t.Fatal(readErr)
+		}
+		if ev == nil {
+			b.WriteString("  noted\n")
+			continue
 		}
 		body, jsonErr := json.Marshal(ev.Body)
 		if jsonErr != nil {
@@ -128,6 +132,9 @@ func FuzzHandle(f *testing.F) {
 	f.Add(":lockbridge!a@b JOIN #lobby\n:x BATCH +b chathistory #lobby\n@batch=b;time=2026-01-01T00:00:00Z;msgid=y :c!d@e PRIVMSG #lobby :f\n:x BATCH -b\nFAIL CHATHISTORY A AFTER #lobby :b\n" +
 		":x 376 a :b\n:x BATCH +t draft/chathistory-targets\n@batch=t CHATHISTORY TARGETS bob now\n:x BATCH -t\n:x BATCH +q chathistory bob\n@batch=q;time=2026-01-01T00:00:00Z;msgid=z :bob!d@e PRIVMSG lockbridge :juliet@example.org: f\n:x BATCH -q\n" +
 		":x 470 a #two #three :b\n:lockbridge!a@b JOIN #three\n:x 332 a #three :old #two\n:x 366 a #three :c")
+	f.Add("@+draft/react=x;+draft/reply=m :a!b@c TAGMSG #lobby\n@+typing=active :a!b@c TAGMSG #two\n:a!b@c REDACT #lobby m :why\n:a!b@c TOPIC #lobby :x\n:x 332 a #lobby :y\n:x 324 a #lobby +cn\n:a!b@c MODE #lobby -c+S\n" +
+		"@msgid=m :a!b@c BATCH +m draft/multiline #lobby\n@batch=m :a!b@c PRIVMSG #lobby :\x02x\n@batch=m;draft/multiline-concat :a!b@c PRIVMSG #lobby :y\n:x BATCH -m\n:a!b@c JOIN #lobby\n:a!b@c QUIT :a.b c.d\n" +
+		":a!b@c PRIVMSG lockbridge :who #lobby\nFAIL REDACT X #lobby m :no\nFAIL BATCH MULTILINE_INVALID :no\n:x 482 a #lobby :no\n:x 005 a CLIENTTAGDENY=*,-typing TOPICLEN=9 :x")
 	f.Fuzz(func(t *testing.T, text string) {
 		s := loose(t)
 		s.registered = true

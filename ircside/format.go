@@ -243,7 +243,7 @@ func rows(t gateway.Text, called func(who gateway.Person, text string) string) [
 		for _, run := range p.Text.Runs() {
 			text := run.Text
 			if !run.Who.IsZero() {
-				text = gateway.CleanName(called(run.Who, text))
+				text = called(run.Who, text)
 			}
 			if strings.TrimSpace(text) != "" {
 				if was := hidden; !was && run.Styles.Has(gateway.Hidden) && run.Spoiler != "" {
@@ -289,8 +289,8 @@ func (r row) cut(room int) (head string, rest row) {
 			return head, r.after(len(r.plain) - len(after))
 		}
 		if size -= over; size < minRoom/2 { // more codes than text
-			plain, after = cutLine(r.plain, room)
-			return plain, r.after(len(r.plain) - len(after))
+			plain, after = cutLine(r.plain, room-len(hiddenCode)-1)
+			return r.first(len(plain)).dull().coded(), r.after(len(r.plain) - len(after))
 		}
 	}
 }
@@ -319,6 +319,15 @@ func (r row) after(n int) row {
 		}
 	}
 	return out
+}
+
+// dull is a row in one style: hidden, if anything in it is.
+func (r row) dull() row {
+	var all gateway.StyleSet
+	for _, p := range r.pieces {
+		all |= p.styles & gateway.Hidden
+	}
+	return row{r.plain, []piece{{r.plain, all}}}
 }
 
 // coded writes a row with its codes. A colour ends with all styles, which then begin anew: the code that ends a colour

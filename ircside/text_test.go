@@ -131,13 +131,3 @@ func FuzzSpoken(f *testing.F) {
 		checkSpoken(t, prefix, text, budget)
 	})
 }
-
-func FuzzStrip(f *testing.F) {
-	f.Add("\x0304,12red\x04ff00ff,\x02")
-	f.Fuzz(func(t *testing.T, s string) {
-		got := gateway.Clean(toUTF8(stripFormat(s)))
-		if !utf8.ValidString(got) || strings.ContainsAny(got, "\x00\x01\x02\x03\x04\x0f\x1d\r") {
-			t.Errorf("%q became %q", s, got)
-		}
-	})
-}
