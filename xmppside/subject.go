@@ -16,12 +16,15 @@ const (
 	subjectPause = 24 * time.Hour
 )
 
+// subjectShown is what is awaited when a subject is set: one at a time is, for a lane is served in order.
+func subjectShown(r *room) string { return "subject/" + r.jid }
+
 // readSubject takes in a subject. That of a join ends its history, and is no news.
 func (s *Side) readSubject(what said, b *batch) {
 	r := what.room
 	text := gateway.Shorten(gateway.Clean(what.message.child(what.message.space, "subject").said()), maxSubject)
-	if key, part, ours := parseOriginID(what.content.id); ours && part == "" && what.from.ours != "" {
-		b.then(func() { s.waits.end(key, r.jid, nil) })
+	if what.from.ours == s.self { // rooms seldom keep its id
+		b.then(func() { s.waits.end(subjectShown(r), r.jid, nil) })
 	}
 	r.mu.Lock()
 	joining := r.tellsHistory && !r.toldSubject
@@ -56,7 +59,8 @@ func (s *Side) setTopic(ctx context.Context, l *link, r *room, key string, state
 	if same {
 		return nil
 	}
-	answer := s.waits.expect(key, r.jid, false)
+	shown, refused := s.waits.expect(subjectShown(r), r.jid, false), s.waits.expect(key, r.jid, false)
+	defer s.waits.forget(subjectShown(r))
 	defer s.waits.forget(key)
 	if err := l.send(el("", "message", "type", "groupchat", "id", key, "from", r.fullSelf(), "to", r.jid).add(el("", "subject").say(text))); err != nil {
 		return err
@@ -64,8 +68,9 @@ func (s *Side) setTopic(ctx context.Context, l *link, r *room, key string, state
 	timer := time.NewTimer(subjectLimit)
 	defer timer.Stop()
 	select {
-	case err := <-answer:
-		if err != nil && s.lately.free("subject/"+r.jid, s.now(), subjectPause) {
+	case <-shown:
+	case err := <-refused:
+		if s.lately.free("subject/"+r.jid, s.now(), subjectPause) {
 			r.log.Warn("the room's subject cannot be set", "err", err, "remedy", "let the gateway's occupant change it, or set topic = false in the bridge")
 		}
 	case <-timer.C:
