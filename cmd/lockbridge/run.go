@@ -149,7 +149,9 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), newOwnerMetric(owner.states), newBacklogMetric(st.Stats, time.Now, log), newBuildMetric())
 	var gw *gateway.Gateway
-	answer := func(ctx context.Context, at gateway.Address, command string) string { return gw.Answer(ctx, at, command) }
+	answer := func(ctx context.Context, at gateway.Address, command string) string {
+		return gw.Answer(ctx, at, command)
+	}
 	sides, err := c.buildSides(st, owner, registry, carrier(files), answer, log)
 	if err != nil {
 		return err
