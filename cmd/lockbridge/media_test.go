@@ -59,7 +59,7 @@ func TestLinksAreServedByOneProcess(t *testing.T) {
 		}
 	}
 	ask := func() string {
-		resp, err := http.Get("http://" + m.Listen) //nolint:noctx // in a test
+		resp, err := http.Get("http://" + m.Listen)
 		if err != nil {
 			return err.Error()
 		}

@@ -174,7 +174,7 @@ func (w waiting) Open(ctx context.Context, url string) (io.ReadCloser, int64, er
 	}
 }
 
-func fetch(t *testing.T, m *media.Media, ctx context.Context, network, url string) chan error {
+func fetch(ctx context.Context, t *testing.T, m *media.Media, network, url string) chan error {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
@@ -192,9 +192,9 @@ func TestDeliveriesOfOneFileShareIt(t *testing.T) {
 		w, now := newWaiting(), clock{at: time.Unix(1e9, 0)}
 		m := mediatest.New(t, mediatest.Options{Sources: map[string]media.Source{"m": w}, Now: now.now})
 		ctx, cancel := context.WithCancel(t.Context())
-		first := fetch(t, m, ctx, "m", "mxc:x")
+		first := fetch(ctx, t, m, "m", "mxc:x")
 		synctest.Wait()
-		second, third := fetch(t, m, t.Context(), "m", "mxc:x"), fetch(t, m, t.Context(), "m", "mxc:x")
+		second, third := fetch(t.Context(), t, m, "m", "mxc:x"), fetch(t.Context(), t, m, "m", "mxc:x")
 		synctest.Wait()
 		if n := len(w.asked); n != 1 {
 			t.Fatalf("it is fetched %d times", n)
@@ -211,12 +211,12 @@ func TestDeliveriesOfOneFileShareIt(t *testing.T) {
 		if err := errors.Join(<-second, <-third); err != nil {
 			t.Error(err)
 		}
-		if err := <-fetch(t, m, t.Context(), "m", "mxc:x"); err != nil || len(w.asked) != 2 {
+		if err := <-fetch(t.Context(), t, m, "m", "mxc:x"); err != nil || len(w.asked) != 2 {
 			t.Errorf("a repetition: %v, fetched %d times", err, len(w.asked))
 		}
 		now.pass(9 * time.Minute)
 		m.Sweep()
-		if err := <-fetch(t, m, t.Context(), "m", "mxc:x"); err != nil || len(w.asked) != 2 {
+		if err := <-fetch(t.Context(), t, m, "m", "mxc:x"); err != nil || len(w.asked) != 2 {
 			t.Errorf("nine minutes later: %v, fetched %d times", err, len(w.asked))
 		}
 		now.pass(10 * time.Minute)
@@ -236,21 +236,21 @@ func TestSoManyTransfersAtOnce(t *testing.T) {
 		m := mediatest.New(t, mediatest.Options{Sources: sources})
 		var all []chan error
 		for i := range 5 { // of one network
-			all = append(all, fetch(t, m, t.Context(), "0", fmt.Sprintf("mxc:%d", i)))
+			all = append(all, fetch(t.Context(), t, m, "0", fmt.Sprintf("mxc:%d", i)))
 		}
 		synctest.Wait()
 		if n := len(w.asked); n != 2 {
 			t.Errorf("%d at once from one host, want 2", n)
 		}
 		for i := range 9 { // of as many others
-			all = append(all, fetch(t, m, t.Context(), fmt.Sprint(i+1), "mxc:x"))
+			all = append(all, fetch(t.Context(), t, m, fmt.Sprint(i+1), "mxc:x"))
 		}
 		synctest.Wait()
 		if n := len(w.asked); n != 8 {
 			t.Errorf("%d at once, want 8", n)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
-		late := fetch(t, m, ctx, "0", "mxc:late")
+		late := fetch(ctx, t, m, "0", "mxc:late")
 		synctest.Wait()
 		cancel()
 		if err := <-late; !errors.Is(err, context.Canceled) {

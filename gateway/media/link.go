@@ -33,8 +33,8 @@ type shelved struct {
 
 // Link implements gateway.Media.
 func (m *Media) Link(ctx context.Context, of gateway.Origin, f gateway.File) (string, error) {
-	if f.Public && f.Cipher == nil && strings.HasPrefix(f.URL, "https://") {
-		return f.URL, nil
+	if u, err := url.Parse(f.URL); err == nil && f.Public && f.Cipher == nil && u.Scheme == "https" && u.User == nil {
+		return u.String(), nil
 	}
 	if f.URL == "" {
 		return "", nil

@@ -20,21 +20,14 @@ import (
 const base = "https://media.example.org"
 
 // visit asks a process for a link, with headers as name, value pairs.
-func visit(m *media.Media, method, link string, headers ...string) *http.Response {
+func visit(m *media.Media, method, link string, headers ...string) *httptest.ResponseRecorder {
 	r := httptest.NewRequest(method, strings.TrimPrefix(link, "https://media.example.org"), nil)
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
 	m.Handler().ServeHTTP(w, r)
-	return w.Result()
-}
-
-func text(t *testing.T, r *http.Response) string {
-	t.Helper()
-	b, err := io.ReadAll(r.Body)
-	must(t, errors.Join(err, r.Body.Close()))
-	return string(b)
+	return w
 }
 
 func from(key string, events ...gateway.ID) gateway.Origin {
@@ -51,22 +44,22 @@ func TestLinks(t *testing.T) {
 		t.Errorf("the link is %s", link)
 	}
 	r := visit(m, http.MethodGet, link)
-	if got := text(t, r); r.StatusCode != http.StatusOK || got != string(plain) {
-		t.Errorf("GET: %s, %d bytes", r.Status, len(got))
+	if got := r.Body.String(); r.Code != http.StatusOK || got != string(plain) {
+		t.Errorf("GET: %d, %d bytes", r.Code, len(got))
 	}
 	for name, want := range map[string]string{
 		"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff", "Content-Security-Policy": "sandbox; default-src 'none'",
 		"Cache-Control": "private", "Referrer-Policy": "no-referrer", "Content-Length": "200000", "Accept-Ranges": "bytes",
 	} {
-		if got := r.Header.Get(name); got != want {
+		if got := r.Header().Get(name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
-	if way, p, err := mime.ParseMediaType(r.Header.Get("Content-Disposition")); err != nil || way != "inline" || p["filename"] != "Grüße aus Mantua.txt" {
-		t.Errorf("Content-Disposition: %q", r.Header.Get("Content-Disposition"))
+	if way, p, err := mime.ParseMediaType(r.Header().Get("Content-Disposition")); err != nil || way != "inline" || p["filename"] != "Grüße aus Mantua.txt" {
+		t.Errorf("Content-Disposition: %q", r.Header().Get("Content-Disposition"))
 	}
-	if r := visit(m, http.MethodHead, link); r.StatusCode != http.StatusOK || text(t, r) != "" || r.Header.Get("Content-Length") != "200000" {
-		t.Errorf("HEAD: %s, %v", r.Status, r.Header)
+	if r := visit(m, http.MethodHead, link); r.Code != http.StatusOK || r.Body.String() != "" || r.Header().Get("Content-Length") != "200000" {
+		t.Errorf("HEAD: %d, %v", r.Code, r.Header())
 	}
 	for _, test := range []struct {
 		ask, want string
@@ -75,13 +68,13 @@ func TestLinks(t *testing.T) {
 		{"bytes=3-7", "34567", 206}, {"bytes=-3", "789", 206}, {"bytes=199995-", "56789", 206}, {"bytes=65537-65540", "7890", 206},
 		{"bytes=200000-", "", 416}, {"bytes=5-3", "", 416}, {"pages=1-2", "", 416}, {"bytes=99999999999999999999-", "", 416},
 	} {
-		if r := visit(m, http.MethodGet, link, "Range", test.ask); r.StatusCode != test.code || test.code == 206 && text(t, r) != test.want {
-			t.Errorf("Range %s: %s", test.ask, r.Status)
+		if r := visit(m, http.MethodGet, link, "Range", test.ask); r.Code != test.code || test.code == 206 && r.Body.String() != test.want {
+			t.Errorf("Range %s: %d", test.ask, r.Code)
 		}
 	}
 	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodOptions} {
-		if r := visit(m, method, link); r.StatusCode != http.StatusMethodNotAllowed {
-			t.Errorf("%s: %s", method, r.Status)
+		if r := visit(m, method, link); r.Code != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %d", method, r.Code)
 		}
 	}
 	again, err := m.Link(t.Context(), from("k/0"), gateway.File{Name: "Grüße aus Mantua.txt", Network: "m", URL: "mxc:x"})
@@ -102,6 +95,10 @@ func TestLinksThatNeedNoRow(t *testing.T) {
 			t.Errorf("a public file: %q, %v", link, err)
 		}
 	}
+	odd := gateway.File{URL: "https://files.example/a b\u202e.png", Public: true}
+	if link, err := with.Link(t.Context(), from("k"), odd); err != nil || link != "https://files.example/a%20b%E2%80%AE.png" {
+		t.Errorf("a public file with an odd name: %q, %v", link, err)
+	}
 	encrypted := public
 	encrypted.Cipher = &gateway.Cipher{Name: gateway.CipherGCM256}
 	if link, err := with.Link(t.Context(), from("k"), encrypted); err != nil || link == public.URL || link == "" {
@@ -116,8 +113,8 @@ func TestLinksThatNeedNoRow(t *testing.T) {
 	if link, err := with.Link(t.Context(), from("k"), gateway.File{Name: "x"}); err != nil || link != "" {
 		t.Errorf("a file that is nowhere: %q, %v", link, err)
 	}
-	if r := visit(without, http.MethodGet, "/m/x/y"); r.StatusCode != http.StatusNotFound {
-		t.Errorf("a process without a route answers %s", r.Status)
+	if r := visit(without, http.MethodGet, "/m/x/y"); r.Code != http.StatusNotFound {
+		t.Errorf("a process without a route answers %d", r.Code)
 	}
 }
 
@@ -135,11 +132,11 @@ func TestProcessesShareLinks(t *testing.T) {
 	if err != nil || again != link {
 		t.Errorf("the other process makes %s, %v; want %s", again, err, link)
 	}
-	if r := visit(two, http.MethodGet, link); r.StatusCode != http.StatusOK || text(t, r) != "a long text" {
-		t.Errorf("the other process answers %s", r.Status)
+	if r := visit(two, http.MethodGet, link); r.Code != http.StatusOK || r.Body.String() != "a long text" {
+		t.Errorf("the other process answers %d", r.Code)
 	}
-	if r := visit(stranger, http.MethodGet, link); r.StatusCode != http.StatusNotFound {
-		t.Errorf("a process with another key answers %s", r.Status)
+	if r := visit(stranger, http.MethodGet, link); r.Code != http.StatusNotFound {
+		t.Errorf("a process with another key answers %d", r.Code)
 	}
 }
 
@@ -151,7 +148,7 @@ func TestLinksEnd(t *testing.T) {
 	must(t, err)
 	other, err := m.Paste(t.Context(), from("k/1", mine), "x.txt", "mine")
 	must(t, err)
-	status := func(link string) int { return visit(m, http.MethodGet, link).StatusCode }
+	status := func(link string) int { return visit(m, http.MethodGet, link).Code }
 	shelf.Retract(yours)
 	if status(both) != http.StatusNotFound || status(other) != http.StatusOK {
 		t.Errorf("after a retraction: %d and %d", status(both), status(other))
@@ -194,22 +191,22 @@ func TestForgedTokens(t *testing.T) {
 	want := ""
 	for i, f := range forged {
 		r := visit(m, http.MethodGet, "/files/m/"+f+"/x")
-		body := text(t, r)
+		body := r.Body.String()
 		if i == 1 {
 			want = body
 		}
-		if r.StatusCode/100 == 3 && strings.Contains(f, "..") || f == "" { // the path is cleaned, and is no link any more
+		if r.Code/100 == 3 && strings.Contains(f, "..") || f == "" { // the path is cleaned, and is no link any more
 			continue
 		}
-		if r.StatusCode != http.StatusNotFound || i > 1 && body != want {
-			t.Errorf("%q: %s, %q", f, r.Status, body)
+		if r.Code != http.StatusNotFound || i > 1 && body != want {
+			t.Errorf("%q: %d, %q", f, r.Code, body)
 		}
 	}
 	if shelf.Asked() > 0 {
 		t.Errorf("the store was asked %d times", shelf.Asked())
 	}
-	if r := visit(m, http.MethodGet, strings.Replace(one, "/x", "/another-name", 1)); r.StatusCode != http.StatusOK {
-		t.Errorf("the name does not matter: %s", r.Status)
+	if r := visit(m, http.MethodGet, strings.Replace(one, "/x", "/another-name", 1)); r.Code != http.StatusOK {
+		t.Errorf("the name does not matter: %d", r.Code)
 	}
 }
 
@@ -234,9 +231,9 @@ func TestNothingRunsUnderOurName(t *testing.T) {
 		link, err := m.Link(t.Context(), from("k"), gateway.File{Name: "x", MIME: test.said, Network: "m", URL: "mxc:x"})
 		must(t, err)
 		r := visit(m, http.MethodGet, link)
-		way, _, _ := strings.Cut(r.Header.Get("Content-Disposition"), ";")
-		if r.StatusCode != http.StatusOK || r.Header.Get("Content-Type") != test.kind || way != test.way {
-			t.Errorf("%q of %q: %s, %q, %q", test.content, test.said, r.Status, r.Header.Get("Content-Type"), way)
+		way, _, _ := strings.Cut(r.Header().Get("Content-Disposition"), ";")
+		if r.Code != http.StatusOK || r.Header().Get("Content-Type") != test.kind || way != test.way {
+			t.Errorf("%q of %q: %d, %q, %q", test.content, test.said, r.Code, r.Header().Get("Content-Type"), way)
 		}
 	}
 }
@@ -250,9 +247,9 @@ func TestNamesInLinks(t *testing.T) {
 		link, err := m.Link(t.Context(), from(name), gateway.File{Name: name, Network: "m", URL: "mxc:x"})
 		must(t, err)
 		r := visit(m, http.MethodGet, link)
-		_, p, err := mime.ParseMediaType(r.Header.Get("Content-Disposition"))
-		if err != nil || r.StatusCode != http.StatusOK || p["filename"] != want || strings.Count(link, "/") != 5 || len(link) > 250 || r.Header.Get("Set-Cookie") != "" {
-			t.Errorf("%.20q: %s gives %s, %q, %v", name, link, r.Status, p["filename"], err)
+		_, p, err := mime.ParseMediaType(r.Header().Get("Content-Disposition"))
+		if err != nil || r.Code != http.StatusOK || p["filename"] != want || strings.Count(link, "/") != 5 || len(link) > 250 || r.Header().Get("Set-Cookie") != "" {
+			t.Errorf("%.20q: %d gives %s, %q, %v", name, r.Code, link, p["filename"], err)
 		}
 	}
 }
@@ -265,8 +262,8 @@ func TestFilesBehindLinksThatAreGone(t *testing.T) {
 	must(t, err)
 	for code, why := range map[int]error{http.StatusNotFound: gateway.Dropf("gone"), http.StatusServiceUnavailable: errors.New("away")} {
 		fails = why
-		if r := visit(m, http.MethodGet, link); r.StatusCode != code || strings.Contains(text(t, r), why.Error()) {
-			t.Errorf("%v: %s", why, r.Status)
+		if r := visit(m, http.MethodGet, link); r.Code != code || strings.Contains(r.Body.String(), why.Error()) {
+			t.Errorf("%v: %d", why, r.Code)
 		}
 	}
 }

@@ -244,6 +244,6 @@ func (s *spool) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for s.evict() { //nolint:revive // until nothing is left
+	for s.evict() {
 	}
 }
