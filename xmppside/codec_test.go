@@ -14,7 +14,7 @@ var (
 	fakePerson  = gateway.Person{Network: "xmpp", ID: "juliet@test", Name: "Juliet"}
 	fakeSealing = gateway.Sealing{Protection: gateway.OMEMO}
 	fakeScene   = scene{
-		public: true, ref: func(id string) gateway.Ref { return gateway.Ref{Native: id} },
+		public: true, ref: func(id string) gateway.Ref { return gateway.Ref{Native: id} }, said: func(id string) gateway.Ref { return gateway.Ref{Native: id} },
 		own: func(id string, sealed bool) gateway.Ref {
 			return gateway.Ref{Native: messageAlias(aliasKind(sealed), fakePerson.ID, id)}
 		},
@@ -99,7 +99,8 @@ func TestFallbackOfASealedMessage(t *testing.T) {
 		{"> quoted\nno", 0, 9, "no"},
 		{"do not attack", 3, 7, "do not attack"},
 		{"do not attack", 0, 7, "do not attack"},
-		{"> q\nreal", 0, 8, "> q\nreal"},
+		{"> q\nreal", 0, 8, "real"},
+		{"> q\nreal", 2, 4, "> q\nreal"},
 	} {
 		if got := without(gateway.Text{Plain: c.body}, fallbackOf(c.body, cut(c.start, c.end), true)).Plain; got != c.want {
 			t.Errorf("%q without %d to %d: %q, want %q", c.body, c.start, c.end, got, c.want)

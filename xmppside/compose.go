@@ -125,7 +125,7 @@ func (r *room) called(who gateway.Person) (nick, uri string) {
 
 // isStanzaID reports whether a native id is one that a room gave, and not one of the kinds that we make.
 func isStanzaID(native string) bool {
-	return native != "" && !slices.ContainsFunc([]string{kindHash, kindID, kindDirect, kindBounce, kindSealed, voiceKind, gateway.ThreadNative("")}, func(kind string) bool {
+	return native != "" && !slices.ContainsFunc([]string{kindHash, kindID, kindDirect, kindBounce, kindSealed, kindStay, voiceKind, gateway.ThreadNative("")}, func(kind string) bool {
 		return strings.HasPrefix(native, kind)
 	})
 }

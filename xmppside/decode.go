@@ -205,9 +205,11 @@ func aliasKind(sealed bool) string {
 type scene struct {
 	direct bool
 	public bool // it was said in the clear, where content may be: whoever has its URLs may fetch them
-	// own refers to what the sender said earlier, by the id that they gave it, ref to what anybody said.
-	own func(id string, sealed bool) gateway.Ref
-	ref func(id string) gateway.Ref
+	// own refers to what the sender said earlier, by the id that they gave it; said to the same, by the one that all know;
+	// ref to what anybody said.
+	own  func(id string, sealed bool) gateway.Ref
+	said func(id string) gateway.Ref
+	ref  func(id string) gateway.Ref
 	// named is who is meant by a URI (RFC 5122), nicks who of ours is there under which nick.
 	named func(uri string) gateway.Person
 	nicks func() map[string]gateway.Person
@@ -220,7 +222,7 @@ func (c content) event(p gateway.Person, lead string, sealed gateway.Sealing, at
 	wasSealed := sealed.Protection != gateway.Plain
 	switch {
 	case c.retracts != "":
-		ev.Body = gateway.Retract{Target: at.ref(c.retracts)}
+		ev.Body = gateway.Retract{Target: at.said(c.retracts)}
 		return ev
 	case c.reacts != nil && (!c.outside || onlyReacts(c.body, c.reacts.emoji)):
 		ev.Body = gateway.Reaction{Target: at.ref(c.reacts.id), Emoji: c.reacts.emoji, Op: gateway.ReactionSet}

@@ -260,13 +260,11 @@ func (in *incomingDirect) scene(sealed bool) scene {
 	own := func(id string, sealed bool) gateway.Ref {
 		return gateway.Ref{Native: messageAlias(aliasKind(in.side.deps.Direct.Seals(in.from.Network) || sealed), in.from.ID, id)}
 	}
-	return scene{
-		direct: true, public: !in.side.deps.Direct.Seals(in.from.Network), own: own,
-		ref: func(id string) gateway.Ref { // what they said is known by the id that they gave it, what we said by ours
-			if _, _, ours := parseOriginID(id); ours {
-				return gateway.Ref{Native: id}
-			}
-			return own(id, sealed)
-		},
+	ref := func(id string) gateway.Ref { // what they said is known by the id that they gave it, what we said by ours
+		if _, _, ours := parseOriginID(id); ours {
+			return gateway.Ref{Native: id}
+		}
+		return own(id, sealed)
 	}
+	return scene{direct: true, public: !in.side.deps.Direct.Seals(in.from.Network), own: own, said: ref, ref: ref}
 }

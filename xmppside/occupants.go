@@ -23,6 +23,7 @@ type occupant struct {
 	id          string // occupant-id (XEP-0421), "" where the room gives none
 	affiliation string
 	role        string
+	stay        string // see stayLocked
 	photo       string // SHA-1 of their picture, in hex, as they say (XEP-0153); "" none
 }
 
@@ -123,6 +124,7 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) []moved {
 		nick: nick, real: real, full: strings.Clone(item.get("jid")), id: strings.Clone(r.occupantIDLocked(p)),
 		affiliation: strings.Clone(item.get("affiliation")), role: strings.Clone(item.get("role")), photo: strings.Clone(photoOf(p)),
 	}
+	o.stay = r.stayLocked(o)
 	if domainOf(real) == r.side.domain {
 		r.ours[nick] = real
 	} else if r.mine[r.ours[nick]] != nick {
@@ -250,6 +252,9 @@ type sender struct {
 	nick   string
 	real   string // real bare JID as far as the room shows it
 	ours   string // our own bare JID, if one of our occupants said it
+	// weak: the nick is all that is known of them; stay tells one bearer of it from the next, "" if that is not known.
+	weak bool
+	stay string
 }
 
 // senderOf resolves a message's from. A delayed message is resolved through its occupant-id alone: its nick may be
@@ -277,8 +282,9 @@ func (r *room) senderOf(m *message, delayed bool) sender {
 		s.ours = s.real
 	}
 	s.person = r.personLocked(s, id)
+	s.weak = id == "" && !(r.nonAnonymous && s.real != "")
 	if o != nil && o.id == id && !(delayed && id == "") {
-		s.person.Avatar = r.side.faces.of(o.photo)
+		s.person.Avatar, s.stay = r.side.faces.of(o.photo), o.stay
 	}
 	return s
 }

@@ -200,7 +200,7 @@ func (s *Side) take(what said, b *batch) {
 		in := &incoming{side: s, said: what}
 		in.unfit, _ = r.unfit()
 		b.arrivals = append(b.arrivals, gateway.Arrival{
-			At: r.conf().Address, Native: c.native(m), Also: c.aliases(what.from.person.ID), Old: c.delayed, Read: in.read,
+			At: r.conf().Address, Native: c.native(m), Also: what.aliases(), Old: c.delayed, Read: in.read,
 		})
 		b.then(in.finish)
 		s.saidSo(what, b)
@@ -292,7 +292,7 @@ func (in *incoming) read(ctx context.Context) (*gateway.Event, error) {
 	case r.conf().Seal && !c.acts():
 		return in.refuse(ctx, toldPlain, "this room is bridged only end-to-end encrypted, and the message was not: turn on OMEMO and send it again")
 	}
-	return c.event(in.from.person, "", gateway.Sealing{}, r.scene(in.from.person)), nil
+	return c.event(in.from.person, "", gateway.Sealing{}, r.scene(in.from)), nil
 }
 
 // finish does what reading found due. It runs once everything is durable.

@@ -7,12 +7,18 @@ import (
 	"lockbridge/gateway"
 )
 
-// scene is what the room adds to reading what author said in it.
-func (r *room) scene(author gateway.Person) scene {
+// scene is what the room adds to reading what somebody said in it.
+func (r *room) scene(from sender) scene {
 	return scene{
 		public: !r.conf().Seal,
 		own: func(id string, sealed bool) gateway.Ref {
-			return gateway.Ref{Native: messageAlias(aliasKind(sealed), author.ID, id)}
+			return gateway.Ref{Native: messageAlias(aliasKind(sealed), from.known(), id)}
+		},
+		said: func(id string) gateway.Ref {
+			if from.weak {
+				return gateway.Ref{Native: messageAlias(kindStay, from.known(), id)}
+			}
+			return gateway.Ref{Native: id}
 		},
 		ref:   func(id string) gateway.Ref { return gateway.Ref{Native: id} },
 		named: r.named,

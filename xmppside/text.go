@@ -134,7 +134,8 @@ func keysOf(nicks map[string]gateway.Person) func(yield func(string) bool) {
 func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_' }
 
 // fallbackOf is what stands in a reply's body only for clients that do not know replies (XEP-0461 with XEP-0428): a range
-// counted in code points. Where a server may have written the range, only leading lines that quote may go.
+// counted in code points. Of a body that begins with a quote nothing but quotes goes, since some clients count otherwise;
+// nor of any where a server may have written the range.
 func fallbackOf(body string, fallbacks []*node, outside bool) []stretch {
 	for _, f := range fallbacks {
 		if f.get("for") != nsReply {
@@ -142,10 +143,14 @@ func fallbackOf(body string, fallbacks []*node, outside bool) []stretch {
 		}
 		for _, b := range f.all(nsFallback, "body") {
 			start, end, ok := fallbackRange(b, body)
-			if !ok || outside && (start != 0 || !quotes(body[:end])) {
+			if quoted := quotedLines(body); start == 0 && quoted > 0 {
+				end = min(end, quoted)
+			} else if outside {
 				continue
 			}
-			return []stretch{{start, end}}
+			if ok && start < end {
+				return []stretch{{start, end}}
+			}
 		}
 	}
 	return nil
@@ -162,12 +167,14 @@ func fallbackRange(b *node, body string) (start, end int, ok bool) {
 	return p.within(from), p.within(to), from <= p.count()
 }
 
-// quotes reports whether every line of s quotes.
-func quotes(s string) bool {
-	for line := range strings.Lines(s) {
-		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, ">") {
-			return false
+// quotedLines is how long the lines are, in bytes, with which a body quotes at its beginning.
+func quotedLines(body string) int {
+	n := 0
+	for line := range strings.Lines(body) {
+		if !strings.HasPrefix(line, ">") && (n == 0 || strings.TrimSpace(line) != "") {
+			break
 		}
+		n += len(line)
 	}
-	return true
+	return n
 }

@@ -276,9 +276,10 @@ const undecidedMark = "[unverified device] "
 // nick says.
 func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, error) {
 	r, c := in.room, got.content
-	author := in.from.person
+	by, author := in.from, in.from.person
 	if r.conf().Seal || author.ID == "" {
 		author.ID = got.Sender.JID
+		by = sender{person: author}
 	}
 	switch {
 	case got.Trust == omemo.Distrusted && got.Plain != nil:
@@ -288,7 +289,7 @@ func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, 
 	case c.isMute():
 		return in.side.enclosedPassing(c.tells, r.conf().Address, author), nil
 	}
-	return c.event(author, got.lead(), got.sealing(), r.scene(author)), nil
+	return c.event(author, got.lead(), got.sealing(), r.scene(by)), nil
 }
 
 // lead marks what a device said whose key is undecided.
