@@ -85,11 +85,13 @@ func (a audience) phrasing(s *Side, j *job) phrasing {
 		return how
 	}
 	if !m.ReplyTo.IsZero() {
-		how.answers = answered{id: a.idOf(m.ReplyTo.Parts), name: gateway.CleanName(m.ReplyTo.Author.Label()), text: m.ReplyTo.Excerpt, to: a.jid}
+		how.answers = answered{id: a.idOf(m.ReplyTo.Parts), name: gateway.CleanName(m.ReplyTo.Author.Label()), text: m.ReplyTo.Excerpt}
 		if nick, _ := a.called(m.ReplyTo.Author); nick != "" {
 			how.answers.name, how.answers.to = nick, a.jid+"/"+nick
-		} else if p, ours := s.people.of(m.ReplyTo.Author); ours && a.room == nil {
+		} else if p, ours := s.people.of(m.ReplyTo.Author); a.room == nil && ours {
 			how.answers.to = p.JID
+		} else if a.room == nil {
+			how.answers.to = a.jid
 		}
 	}
 	if !m.Thread.IsZero() && a.room != nil {

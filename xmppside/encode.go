@@ -97,7 +97,11 @@ func write(t gateway.Text, style gateway.Style, how phrasing) written {
 func (how phrasing) relations(w written, space string, further []*node) []*node {
 	out := slices.Clone(further)
 	if how.answers.id != "" {
-		out = append(out, el(nsReply, "reply", "to", how.answers.to, "id", how.answers.id))
+		reply := el(nsReply, "reply", "id", how.answers.id)
+		if how.answers.to != "" {
+			reply.attrs = append(reply.attrs, attr{"to", how.answers.to})
+		}
+		out = append(out, reply)
 		if w.quoted > 0 {
 			out = append(out, el(nsFallback, "fallback", "for", nsReply).
 				add(el(nsFallback, "body", "start", "0", "end", strconv.Itoa(w.quoted))))

@@ -31,6 +31,7 @@ type fakeServer struct {
 	conn     net.Conn
 	refusal  string // stream error in answer to the next handshakes
 	mute     bool   // the room keeps what is said to itself: archived, but not reflected
+	swallow  func(*node) bool // messages of ours that the room loses
 	forget   bool   // the room loses what is said
 	deaf     bool   // nothing is answered
 	deafTo   string // the room's and juliet's answers to this namespace are held back
@@ -200,6 +201,8 @@ func (f *fakeServer) reply(iq *node) *node {
 		if f.room[iq.get("from")] == "" {
 			return refusal(iq, "cancel", "not-acceptable")
 		}
+		return result(iq, nil)
+	case iq.get("to") == fakeRoom && (q.space == nsModerate || q.space == nsFasten):
 		return result(iq, nil)
 	case iq.get("to") == fakeRoom && q.space == nsMAM:
 		return f.page(iq, q)

@@ -118,6 +118,9 @@ func (f *fakeServer) groupchat(m *node) {
 		f.write(el("", "message", "type", "error", "id", m.get("id"), "from", fakeRoom, "to", m.get("from")).add(errorNode("modify", "not-acceptable")))
 		return
 	}
+	if f.swallow != nil && f.swallow(m) {
+		return
+	}
 	f.say(nick, m.get("id"), m.kids...)
 }
 
