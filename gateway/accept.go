@@ -17,10 +17,11 @@ type inbox struct {
 	g        *Gateway
 	network  string
 	accepted prometheus.Counter
+	dropped  prometheus.Counter
 }
 
 func newInbox(g *Gateway, network string) *inbox {
-	return &inbox{g, network, g.metrics.accepted.WithLabelValues(network)}
+	return &inbox{g, network, g.metrics.accepted.WithLabelValues(network), g.metrics.dropped.WithLabelValues(network)}
 }
 
 // Accept implements Inbox.
@@ -39,7 +40,7 @@ func (in *inbox) Accept(ctx context.Context, batch []Arrival) error {
 		return fmt.Errorf("accept %d arrivals of %s: %w", len(batch), in.network, err)
 	}
 	in.accepted.Add(float64(a.events))
-	in.g.metrics.dropped.WithLabelValues(in.network).Add(float64(a.dropped))
+	in.dropped.Add(float64(a.dropped))
 	in.g.told.mark(a.told)
 	in.g.starts.mark(a.begun)
 	in.g.noteCopies(in.network, a.copies)

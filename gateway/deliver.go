@@ -203,8 +203,12 @@ func (c *courier) work(stop, hard context.Context, lane Address) (empty bool) {
 			rest(stop, firstRetry) // the lane is still due: without a pause the courier would spin
 			return false
 		}
-		if len(rows) == 0 || rows[0].Due.After(c.g.now()) && !c.followed(lane, rows) {
-			return len(rows) == 0
+		if len(rows) == 0 {
+			c.release(lane)
+			return true
+		}
+		if rows[0].Due.After(c.g.now()) && !c.followed(lane, rows) {
+			return false
 		}
 		ended, more, err := c.deliver(hard, lane, rows, len(rows) == limit)
 		if err != nil {

@@ -43,8 +43,10 @@ func (c *courier) prepare(ctx context.Context, lane Address, rows []Queued, full
 	if rows, p.late, nowhere, err = c.resolve(ctx, lane, rows); err != nil {
 		return p, err
 	}
-	c.g.metrics.dropped.WithLabelValues(c.network).Add(float64(len(nowhere)))
-	p.finish(nowhere...)
+	if len(nowhere) > 0 {
+		c.g.metrics.dropped.WithLabelValues(c.network).Add(float64(len(nowhere)))
+		p.finish(nowhere...)
+	}
 	for i := range rows {
 		if rows[i].Attempt == 0 && rows[i].Seq <= c.last {
 			rows[i].Attempt = 1 // whoever had the network before may have sent it
@@ -103,17 +105,19 @@ func (c *courier) shape(ctx context.Context, row *Queued, caps Caps) (*Event, er
 		return nil, err
 	}
 	ev := degrade(row.Event, caps)
-	if ev == nil && actsOnSomething(row.Event.Body) {
+	if ev == nil && misses(row.Event.Body) {
 		c.g.metrics.dropped.WithLabelValues(c.network).Inc()
 	}
 	return ev, nil
 }
 
-// actsOnSomething reports whether a body is nothing without the event that it is about.
-func actsOnSomething(b Body) bool {
-	switch b.(type) {
-	case Retract, Reaction:
-		return true
+// misses reports whether the room has nothing that a body could act on.
+func misses(b Body) bool {
+	switch b := b.(type) {
+	case Retract:
+		return len(b.Target.Parts) == 0
+	case Reaction:
+		return len(b.Target.Parts) == 0
 	}
 	return false
 }
@@ -184,6 +188,13 @@ func (c *courier) followed(lane Address, rows []Queued) bool {
 	defer c.mu.Unlock()
 	last, held := c.held[lane]
 	return held && rows[len(rows)-1].Seq > last
+}
+
+// release forgets that a lane was held back.
+func (c *courier) release(lane Address) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.held, lane)
 }
 
 // lookBehind looks into the lanes that are held back: what has come there may be what was waited for.

@@ -111,7 +111,7 @@ func (a *acceptance) loadSets(ctx context.Context, echoes map[string]Target) (er
 			reacts = reacts || !t.Of.IsZero()
 		}
 	}
-	if a.sets = map[ID][]Reactions{}; !reacts {
+	if !reacts {
 		return nil
 	}
 	for _, t := range a.targets {
@@ -127,15 +127,14 @@ func (a *acceptance) loadSets(ctx context.Context, echoes map[string]Target) (er
 // latest leaves out reactions that a later one of the same person on the same event follows in rows: what is said is the
 // set as it stands. Whatever was tried of it counts as tried.
 func latest(rows []Queued) (left, over []Queued) {
-	last := map[ID]int{}
-	tries := map[ID]int{}
+	if !slices.ContainsFunc(rows, func(row Queued) bool { return !anchorOf(row.Event).IsZero() }) {
+		return rows, nil
+	}
+	last, tries := map[ID]int{}, map[ID]int{}
 	for i, row := range rows {
 		if id := anchorOf(row.Event); !id.IsZero() {
 			last[id], tries[id] = i, max(tries[id], row.Attempt)
 		}
-	}
-	if len(last) == 0 {
-		return rows, nil
 	}
 	for i, row := range rows {
 		id := anchorOf(row.Event)

@@ -133,6 +133,7 @@ type world struct {
 
 	direct  gateway.Direct
 	privacy gateway.Privacy
+	media   gateway.Media
 	sides   map[string]gateway.Side               // instead of the mouths
 	wrap    func(gateway.Journal) gateway.Journal // nil: the store itself
 }
@@ -180,7 +181,7 @@ func (w *world) start() *world {
 	sides := map[string]gateway.Side{"a": w.a, "b": w.b, "c": w.c}
 	maps.Copy(sides, w.sides)
 	g := gateway.New(gateway.Config{
-		Journal: journal, Leases: st, Bridges: []gateway.Bridge{w.rooms, w.second()}, Direct: w.direct, Privacy: w.privacy, Sides: sides,
+		Journal: journal, Leases: st, Bridges: []gateway.Bridge{w.rooms, w.second()}, Direct: w.direct, Privacy: w.privacy, Media: w.media, Sides: sides,
 		Status: w.status, Log: log, Metrics: w.reg, Rand: rand.Reader, Now: w.now, MaxAge: w.age, LaneLimit: w.limit,
 	})
 	w.g = g

@@ -155,7 +155,7 @@ func (l *layer) finishRows(now int64, keep time.Duration) []query {
 		{
 			doing: "keep dead letters", columns: "seq bigint", rows: kept, fixed: []any{now + keep.Milliseconds()},
 			sql: `UPDATE event SET keep_until = $1
-				WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq WHERE d.state = 0) AND keep_until < $1`,
+				WHERE id IN (SELECT d.event FROM q JOIN delivery d ON d.seq = q.seq WHERE d.state = 0) AND keep_until < $1 AND excerpt IS NOT NULL`,
 		},
 		{
 			doing: "end deliveries", columns: "seq bigint, state bigint, reason text, problem text", rows: ended, fixed: []any{now},

@@ -163,7 +163,10 @@ func (l *layer) changeRows() []query {
 		},
 		{
 			doing: "wipe excerpts", columns: id, rows: retracted,
-			sql: `UPDATE event SET excerpt = NULL WHERE id IN (SELECT id FROM q)`,
+			// What was given up of it is not tried again, and what waits still is not kept if it is given up.
+			sql: `UPDATE event SET excerpt = NULL, keep_until = 0,
+				data = CASE WHEN EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 0) THEN data END
+				WHERE id IN (SELECT id FROM q) OR stands IN (SELECT id FROM q)`,
 		},
 		{
 			doing: "wipe reactions", columns: id, rows: retracted,

@@ -251,3 +251,21 @@ func testImages(t *testing.T, f *fixture) {
 	f.must(err)
 	equal(t, "pictures", f.count("SELECT count(*) FROM image"), 1)
 }
+
+func testRetractWipesDeadLetters(t *testing.T, f *fixture) {
+	message := f.event("n", "words")
+	f.append(entry(message, hall, porch))
+	edit := f.edit("e", "other words", message, hall)
+	f.append(edit)
+	q := f.head(hall, 9)
+	for _, d := range q {
+		f.finish(target, gateway.Finished{Seq: d.Seq, Key: d.Key, Dead: true, Reason: "full"})
+	}
+	kept := func() int { return f.count("SELECT count(*) FROM event WHERE data IS NOT NULL") }
+	equal(t, "texts that are kept", kept(), 2)
+	f.append(entry(f.eventOf("r", gateway.Retract{Target: gateway.Ref{ID: message.ID}})))
+	equal(t, "what waits still", kept(), 1)
+	q = f.head(porch, 9)
+	f.finish(target, gateway.Finished{Seq: q[0].Seq, Key: q[0].Key, Dead: true, Reason: "full"})
+	equal(t, "after it", kept(), 0)
+}

@@ -48,6 +48,7 @@ func Exercise(t *testing.T, open func(t *testing.T) *store.Store) {
 		{"reactions are sets, one a person", testReactions},
 		{"what a room shows no more is known as seen", testGone},
 		{"a retraction that was understood late wipes as well", testLateRetract},
+		{"a retraction wipes what was given up", testRetractWipesDeadLetters},
 		{"links end with their time, or with what they show", testLinks},
 		{"pictures are kept while they are used", testImages},
 		{"lanes keep their order", testLaneOrder},
