@@ -186,10 +186,18 @@ func TestActsHeard(t *testing.T) {
 	}
 }
 
-// TestTakesBack: REDACT of each line; where the server refuses it, people are told instead.
-func TestTakesBack(t *testing.T) {
+// TestRedactions: REDACT by the author and by an operator; of ours each line is taken back, and where the server refuses
+// it, people are told instead.
+func TestRedactions(t *testing.T) {
 	r := begin(t, nil)
 	l := r.up(labels + " draft/message-redaction")
+	l.send(":bob!b@h REDACT #lobby m1", ":op!o@h REDACT #lobby m2 :sp\x02am")
+	for id, reason := range map[string]string{"m1": "", "m2": "spam"} {
+		ev := r.await(func(ev *gateway.Event) bool { b, ok := ev.Body.(gateway.Retract); return ok && b.Target.Native == id })
+		if b, ok := ev.Body.(gateway.Retract); !ok || !b.Moderated || b.Reason != reason || ev.At != lobby().Address {
+			t.Errorf("heard %+v", ev)
+		}
+	}
 	ref := gateway.Ref{Author: juliet(), Parts: []gateway.Part{{Native: "m1"}, {Name: "1", Native: "m2"}}}
 	got := r.deliver(act("k1", gateway.Retract{Target: ref, Reason: "oops"}))
 	for _, want := range []string{" REDACT #lobby m1 :oops", " REDACT #lobby m2 :oops"} {

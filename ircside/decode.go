@@ -111,7 +111,7 @@ func decodeRefusal(e *girc.Event, sure bool) (refusal, bool) {
 		r.muted = true
 		words := strings.ToLower(reason)
 		r.colours = strings.Contains(words, "color") || strings.Contains(words, "colour") || strings.Contains(words, "format")
-	case girc.ERR_CHANOPRIVSNEEDED: // we may not change the topic
+	case girc.ERR_CHANOPRIVSNEEDED, girc.ERR_UNAVAILRESOURCE: // we may not change the topic, or not now
 		r.of = girc.TOPIC
 	case girc.ERR_NOSUCHNICK, girc.ERR_NOSUCHCHANNEL, girc.ERR_NOTONCHANNEL:
 		r.absent = true

@@ -42,11 +42,16 @@ var (
 
 func startPeer(t testing.TB, address string, w *wire, channel string) *peer {
 	t.Helper()
+	return startPeerAs(t, "Bob[x]", address, w, channel)
+}
+
+func startPeerAs(t testing.TB, nick, address string, w *wire, channel string) *peer {
+	t.Helper()
 	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peer{nick: "Bob[x]", channel: channel, conn: conn, wire: w, reacted: map[string][]string{}, changed: make(chan struct{})}
+	p := &peer{nick: nick, channel: channel, conn: conn, wire: w, reacted: map[string][]string{}, changed: make(chan struct{})}
 	in := make(chan struct{})
 	var reading sync.WaitGroup
 	reading.Go(func() { p.read(in) })

@@ -40,7 +40,7 @@ type server struct {
 
 // modern are the modules of an InspIRCd that offers what we use.
 const modern = "ssl_gnutls redirect spanningtree callerid sha256 services_account sasl cap ircv3 ircv3_batch ircv3_capnotify ircv3_chghost ircv3_ctctags " +
-	"ircv3_echomessage ircv3_labeledresponse ircv3_msgid ircv3_servertime namesx uhnames hidechans chghost"
+	"ircv3_echomessage ircv3_labeledresponse ircv3_msgid ircv3_servertime namesx uhnames hidechans chghost blockcolor"
 
 // startServer runs an InspIRCd until the test ends, and returns when it answers.
 func startServer(t testing.TB, want server) realServer {

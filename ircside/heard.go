@@ -2,6 +2,7 @@ package ircside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -128,8 +129,13 @@ func (s *session) typed(at gateway.Address, who gateway.Person, state string, no
 // refusedAct settles a line that the server refused and that says nothing by itself. It reports false for those that do.
 func (s *session) refusedAct(l *line, why error) bool {
 	command, _, _ := strings.Cut(l.text, " ")
+	var refused refusedError
+	soon := errors.As(why, &refused) && refused.code == girc.ERR_UNAVAILRESOURCE // the last change was a moment ago
 	switch {
 	case command == "TAGMSG":
+	case command == girc.TOPIC && soon:
+		s.confirm(l, gateway.Later(time.Second, why))
+		return true
 	case command == girc.TOPIC:
 		if s.c.mayTell("topic "+l.target, 24*time.Hour) {
 			s.c.side.deps.Log.Warn("the topic cannot be set", "room", l.target, "reason", why)

@@ -62,6 +62,12 @@ func TestTopics(t *testing.T) {
 			t.Errorf("outcome %+v", o)
 		}
 	}
+	got = set("k5", "too soon")
+	label, _, _ = strings.Cut(l.expect("@label="), " ")
+	l.send("@label=" + label + " :irc.test 437 lb #lobby :Retry topic change later")
+	if o := r.one(got); o.Err == nil || gateway.IsDrop(o.Err) {
+		t.Errorf("outcome %+v", o)
+	}
 	if n := r.log.count("the topic cannot be set"); n != 1 {
 		t.Errorf("logged %d times", n)
 	}

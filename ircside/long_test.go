@@ -157,8 +157,15 @@ func (l *link) echoBatch(msgid string) (texts []string) {
 	}
 }
 
-// TestSaysSeveralLinesAsOne: draft/multiline, and lines once the server refuses it.
-func TestSaysSeveralLinesAsOne(t *testing.T) {
+// TestMultiline: several lines as one message (draft/multiline), both ways.
+func TestMultiline(t *testing.T) {
+	t.Run("out", saysSeveralLinesAsOne)
+	t.Run("in", hearsSeveralLinesAsOne)
+	t.Run("in doubt", severalLinesInDoubt)
+}
+
+// saysSeveralLinesAsOne, and as lines once the server refuses it.
+func saysSeveralLinesAsOne(t *testing.T) {
 	r := begin(t, func(c *Config, _ *Side) { c.MaxLines = 3 })
 	l := r.up(multi)
 	d := delivery("k1", "one\ntwo")
@@ -194,8 +201,8 @@ func TestSaysSeveralLinesAsOne(t *testing.T) {
 	}
 }
 
-// TestHearsSeveralLinesAsOne: a batch is one message; one that is too long is several.
-func TestHearsSeveralLinesAsOne(t *testing.T) {
+// hearsSeveralLinesAsOne: a batch is one message; one that is too long is several.
+func hearsSeveralLinesAsOne(t *testing.T) {
 	r := begin(t, nil)
 	l := r.up(multi)
 	l.send("@msgid=m1;+draft/reply=m0 :bob!b@h BATCH +1 draft/multiline #lobby",
@@ -223,8 +230,8 @@ func TestHearsSeveralLinesAsOne(t *testing.T) {
 	}
 }
 
-// TestSeveralLinesInDoubt: a batch of ours that the history holds is not said again.
-func TestSeveralLinesInDoubt(t *testing.T) {
+// severalLinesInDoubt: a batch of ours that the history holds is not said again.
+func severalLinesInDoubt(t *testing.T) {
 	r := begin(t, nil)
 	const caps = multi + " draft/chathistory"
 	l := r.up(caps)
