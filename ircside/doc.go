@@ -11,6 +11,9 @@
 // The last form names the network, where the address could be on several. Answers come from the relay as
 // "<juliet@example.org> text". Nothing else that is said to the relay alone crosses.
 //
+// An answer or a reaction to something that was said in a chat (draft/reply, draft/react) needs no address. Whoever writes
+// "help" or "who #channel" gets an answer of the gateway's; who is in a channel is told to those who are in it.
+//
 // Who is who on IRC is a matter of nicks: a chat belongs to whoever has the nick just then, so it does not follow a
 // change of nick, and after a quit it may be somebody else's. Accounts (account-tag, WHOX) are not asked for. Since each
 // new nick is a new person, how many chats begin is counted by user and host as well.
@@ -20,6 +23,17 @@
 // Lines of one channel leave in order, and never faster than the pace of the config, so that no server cuts us off for
 // flooding; channels and chats share the pace fairly. What leaves is always one line, valid UTF-8, and short enough that
 // no server cuts it. What is said more than ten minutes late begins with the time of its origin, in UTC.
+//
+// Formatting is written in the codes of IRC clients, anew on each line, and read from them; a channel that does not take
+// it gets none. People who are on the network are mentioned by their nick, all others by a name that pings nobody.
+//
+// The relay stands for many people: it has a reaction where any of them has it, and types while any of them does. Neither
+// is worth waiting for. A line of text goes before reactions of its channel and before lines that tell of joins and
+// reactions, which are left out when they have waited for 30 s; typing is said only when nothing waits. What one person
+// says at a stretch beyond twice what one message may become is gathered behind a link.
+//
+// Where the server offers draft/multiline, several lines are one message. Where it offers draft/message-redaction, what
+// was said is taken back; elsewhere a line tells that it was.
 //
 // Where the server offers echo-message and labeled-response (IRCv3), a delivery counts as sent when its labelled echo
 // has come back and is recorded; the echo also tells the line's msgid. Elsewhere each batch of lines is followed by a
@@ -53,6 +67,11 @@
 // sends on its own is read. What arrives faster than the journal takes it waits in a bounded queue (8,192 lines), and
 // then at the server for a while; what overflows after that is counted (lockbridge_irc_lost_total) and logged, and where
 // there is a history it is read from there once the journal takes something again.
+//
+// An IRC user is a nick: a reaction or a retraction is that of whoever has the nick, and what others' words a REDACT may
+// take back the server decides. Those who leave in a netsplit count as there for ten minutes. A topic is told when it
+// changes, also while we were away, and not when we first come into a channel. Typing, reactions and retractions are not
+// read from histories.
 //
 // The protocol's grammar (messages, tags, sources, numerics) is girc's. Its client is not used: it drops what it cannot
 // write without telling, ends the connection at a malformed line, and answers JOINs and CTCP queries at a pace of its

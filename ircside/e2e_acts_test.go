@@ -108,7 +108,10 @@ func comings(t *testing.T, r *rig, p, carol *peer) {
 		return ok && m.Change == gateway.Rename && m.Who.Name == "Caroline"
 	})
 	p.write("KICK #lobby Caroline :go")
-	ev := r.await(func(ev *gateway.Event) bool { m, ok := ev.Body.(gateway.Membership); return ok && m.Change == gateway.Kick })
+	ev := r.await(func(ev *gateway.Event) bool {
+		m, ok := ev.Body.(gateway.Membership)
+		return ok && m.Change == gateway.Kick
+	})
 	if m, ok := ev.Body.(gateway.Membership); !ok || m.Who.ID != "caroline" || m.By.ID != p.ID() || m.Reason != "go" {
 		t.Errorf("heard %+v", ev.Body)
 	}
