@@ -173,9 +173,13 @@ func (s *Side) fetchFaces(ctx context.Context, l *link, group string) {
 		if !ok || ctx.Err() != nil {
 			break
 		}
-		if err := s.fetchFace(ctx, l, w); err != nil && ctx.Err() == nil {
+		err := s.fetchFace(ctx, l, w)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		s.log.Debug("a picture could not be had", "of", w.ask, "err", err)
+		if condition(err) != "" || gateway.IsDrop(err) || errors.Is(err, errNoFace) || errors.Is(err, errWrongFace) {
 			s.lately.free("face/"+w.ask+"/"+w.hash, s.now(), badFacePause)
-			s.log.Debug("a picture could not be had", "of", w.ask, "err", err)
 		}
 	}
 	if s.faces.end(group) {
@@ -201,7 +205,7 @@ func (s *Side) fetchFace(ctx context.Context, l *link, w wantedFace) error {
 	case len(data) == 0:
 		return errNoFace
 	case len(data) > gateway.MaxImage:
-		return fmt.Errorf("the picture has %d KB; %d are possible", len(data)>>10, gateway.MaxImage>>10)
+		return gateway.Dropf("the picture has %d KB; %d are possible", len(data)>>10, gateway.MaxImage>>10)
 	case hex.EncodeToString(sum[:]) != w.hash:
 		return errWrongFace
 	}

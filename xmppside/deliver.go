@@ -123,6 +123,9 @@ func leadingWords(run []gateway.Delivery) int {
 		if !isSaid(run[i].Event.Body) {
 			return i
 		}
+		if m, ok := run[i].Event.Body.(gateway.Message); ok && len(m.Files) > 0 { // nothing waits for its upload but what follows
+			return max(i, 1)
+		}
 	}
 	return len(run)
 }

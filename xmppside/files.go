@@ -113,7 +113,10 @@ func (n *node) said() string {
 // fileAt is the file at a URL of which nothing else is known.
 func fileAt(at string) (gateway.File, bool) {
 	u, err := url.Parse(at)
-	if err != nil || len(at) > maxURL || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+	if err != nil || len(at) > maxURL || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !isASCII(u.Host) || u.User != nil {
+		return gateway.File{}, false
+	}
+	if at = u.String(); !isASCII(at) { // what is shown of it must be what it is
 		return gateway.File{}, false
 	}
 	name := fileName(path.Base(u.Path))
@@ -157,7 +160,7 @@ func decodeSharing(sharing *node) (f gateway.File, sources []string, caption str
 		if ok || !fetchable {
 			continue
 		}
-		f.URL, ok = at, true
+		f.URL, ok = g.URL, true
 		if f.Name == "" {
 			f.Name = g.Name
 		}

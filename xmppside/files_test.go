@@ -118,6 +118,30 @@ func TestWhatIsNoSealedFile(t *testing.T) {
 	}
 }
 
+func TestWhereFilesLie(t *testing.T) {
+	for at, want := range map[string]string{
+		"https://h/a b":                            "https://h/a%20b",
+		"https://h/\u202egnp.exe":                  "https://h/%E2%80%AEgnp.exe",
+		"https://h/?q=\u202egnp.exe":               "",
+		"https://h\u0430.test/x":                   "",
+		"https://h/a\nb":                           "",
+		"https://h:5281/a?b=c#d":                   "https://h:5281/a?b=c#d",
+		"HTTPS://h/x":                              "https://h/x",
+		"https:///x":                               "",
+		"https://u@h/x":                            "",
+		"javascript:alert(1)":                      "",
+		"data:text/html,x":                         "",
+		"//h/x":                                    "",
+		"https://[fe80::1%25eth0]/x":               "https://[fe80::1%25eth0]/x", // for the guard to refuse
+		"http://0x7f000001/x":                      "http://0x7f000001/x",
+		"https://h/" + strings.Repeat("p", maxURL): "",
+	} {
+		if f, ok := fileAt(at); f.URL != want || ok != (want != "") {
+			t.Errorf("%.60q: %q, %v", at, f.URL, ok)
+		}
+	}
+}
+
 // TestWhatStandsOutsideOfASealedBodyIsNoFile: a server may have written it.
 func TestWhatStandsOutsideOfASealedBodyIsNoFile(t *testing.T) {
 	if files, rest := decodeFiles(nil, "https://evil.test/x.png", true); len(files) != 0 || rest != "https://evil.test/x.png" {

@@ -227,3 +227,19 @@ func TestSealedFilesAreHeard(t *testing.T) {
 		t.Errorf("heard %d files", n)
 	}
 }
+
+// TestNothingBeforeAFileWaitsForIt: what stands before it in a run is said before the file is uploaded.
+func TestNothingBeforeAFileWaitsForIt(t *testing.T) {
+	text := delivery(keyA, "text", false)
+	file := filesDelivery(keyB, "", false, gateway.File{Name: "film.mp4"})
+	for _, c := range []struct {
+		run  []gateway.Delivery
+		want int
+	}{
+		{[]gateway.Delivery{text, text, file, text}, 2}, {[]gateway.Delivery{file, text}, 1}, {[]gateway.Delivery{file, file}, 1}, {[]gateway.Delivery{text, text}, 2},
+	} {
+		if got := leadingWords(c.run); got != c.want {
+			t.Errorf("%d at once, want %d", got, c.want)
+		}
+	}
+}
