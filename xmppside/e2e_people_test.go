@@ -75,16 +75,7 @@ func TestPeopleTopicsAndPictures(t *testing.T) {
 				t.Error("a real address was told")
 			}
 
-			ref, err := media.Keep(ctx, picture)
-			must(t, err)
-			d := delivered(room, "2", gateway.Message{Text: gateway.Text{Plain: "with a picture"}})
-			d.Event.Sender.Avatar = ref
-			must(t, deliver(t, side, d))
-			_, err = juliet.Await(ctx, "a puppet with a picture", func(e peers.XMPPEvent) bool { return e.Kind == "presence" && e.Nick == "Alice" && e.Photo != "" })
-			must(t, err)
-			if shown, err := juliet.Picture(ctx, room.ID+"/Alice"); err != nil || !bytes.Equal(shown, picture) {
-				t.Errorf("the puppet shows %d bytes: %v", len(shown), err)
-			}
+			wearsPicture(ctx, t, side, media, room, juliet, picture)
 			for _, ev := range inbox.Heard() {
 				if m, ok := ev.Body.(gateway.Membership); ok && m.Who.Name == "Alice" {
 					t.Errorf("our own puppet was told of: %+v", m)
@@ -102,4 +93,19 @@ func delivered(room gateway.Room, n string, b gateway.Body) gateway.Delivery {
 	d := delivery(strings.Repeat(n, 32), "", false)
 	d.Room, d.Event.Body = room.Address, b
 	return d
+}
+
+// wearsPicture shows that a puppet has its person's picture, and that the room passes it on.
+func wearsPicture(ctx context.Context, t *testing.T, side *Side, media gateway.Media, room gateway.Room, juliet *peers.XMPPClient, picture []byte) {
+	t.Helper()
+	ref, err := media.Keep(ctx, picture)
+	must(t, err)
+	d := delivered(room, "2", gateway.Message{Text: gateway.Text{Plain: "with a picture"}})
+	d.Event.Sender.Avatar = ref
+	must(t, deliver(t, side, d))
+	_, err = juliet.Await(ctx, "a puppet with a picture", func(e peers.XMPPEvent) bool { return e.Kind == "presence" && e.Nick == "Alice" && e.Photo != "" })
+	must(t, err)
+	if shown, err := juliet.Picture(ctx, room.ID+"/Alice"); err != nil || !bytes.Equal(shown, picture) {
+		t.Errorf("the puppet shows %d bytes: %v", len(shown), err)
+	}
 }
