@@ -75,30 +75,31 @@ type folder struct {
 func (f *folder) consider(i int) {
 	f.forget(i)
 	row := f.rows[i]
-	if row.Attempt > 0 {
-		return
-	}
-	joins := f.caps.Fold > 0 || f.caps.Hold > 0
+	untried, joins := row.Attempt == 0, f.caps.Fold > 0 || f.caps.Hold > 0
 	switch b := row.Event.Body.(type) {
 	case Message:
-		if !row.Event.Sender.IsZero() {
+		if untried && joins && !row.Event.Sender.IsZero() {
 			f.waiting[row.Event.ID] = i
 		}
 	case Edit:
 		switch {
-		case f.takenBack[b.Target.ID]:
+		case untried && f.takenBack[b.Target.ID]:
 			f.fate[i] = over
-		case joins && !b.Target.ID.IsZero():
+		case untried && joins && !b.Target.ID.IsZero() && len(b.Files) == 0:
 			f.edit(i, b)
+		default: // said by itself, so what is said before it must not be newer
+			delete(f.waiting, b.Target.ID)
 		}
 	case Retract:
-		if joins && !b.Target.ID.IsZero() {
+		if untried && joins && !b.Target.ID.IsZero() {
 			f.retract(i, b.Target.ID)
 		}
 	case Reaction:
-		if f.takenBack[b.Target.ID] {
+		switch {
+		case !untried:
+		case f.takenBack[b.Target.ID]:
 			f.fate[i] = over
-		} else if f.gathers() && !b.Anchor.IsZero() {
+		case f.gathers() && !b.Anchor.IsZero():
 			if at, waits := f.waiting[b.Anchor]; waits {
 				f.fate[at] = fate(i + 1)
 			}

@@ -14,7 +14,7 @@ import (
 var foldStart = time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 
 // laneOf makes a lane of rows written as "KIND TARGET WORDS" or "KIND! TARGET WORDS" for what was tried before: m 1 hello,
-// e 1 hallo, r 1 (a retraction), a 1 (an answer), l 1 👍 (a reaction), x (a report), u (unknown). Each came a second
+// e 1 hallo, f 1 hallo (with a file), r 1 (a retraction), a 1 (an answer), l 1 👍 (a reaction), x (a report), u (unknown). Each came a second
 // after the one before.
 func laneOf(lines ...string) (rows []Queued) {
 	for i, line := range lines {
@@ -35,6 +35,8 @@ func laneOf(lines ...string) (rows []Queued) {
 			row.Event.ID, row.Event.Body = id(f[1]), Message{Text: Text{Plain: f[2]}}
 		case "e":
 			row.Event.Body = Edit{Target: ref, Text: Text{Plain: f[2]}}
+		case "f":
+			row.Event.Body = Edit{Target: ref, Text: Text{Plain: f[2]}, Files: []File{{}}}
 		case "r":
 			row.Event.Body = Retract{Target: ref}
 		case "a":
@@ -105,6 +107,7 @@ func TestFold(t *testing.T) {
 		"a tried message keeps its words":          {[]string{"m! 1 a", "e 1 b", "m 2 x"}, quick, "say: 1=a 2=was 1→b 3=x"},
 		"a tried edit is not joined":               {[]string{"m 1 a", "e! 1 b", "m 2 x"}, quick, "say: 1=a 2=was 1→b 3=x"},
 		"a tried edit is not left":                 {[]string{"e! 1 b"}, quick, "say: 1=was 1→b"},
+		"an edit with a file is said by itself":    {[]string{"m 1 a", "f 1 b", "e 1 c", "e 1 d", "m 2 x"}, quick, "say: 1=a 2=was 1→b 4=was 1→d 5=x with 4: 3"},
 		"a retraction of what waits":               {[]string{"m 1 a", "m 2 x", "r 1"}, quick, "say: 2=x ended: 1 3"},
 		"a retraction of what waits and edits":     {[]string{"m 1 a", "e 1 b", "r 1", "e 1 c", "r 1"}, quick, "ended: 1 2 3 4 5"},
 		"a retraction of what was tried":           {[]string{"m! 1 a", "e 1 b", "r 1"}, quick, "say: 1=a 3 ended: 2"},
