@@ -18,7 +18,9 @@ var errNoRedact = errors.New("it cannot be taken back on this server")
 
 // reactionNative is the native id of the part that stands for somebody's reaction. It is ours, since the relay's one line
 // may show what several people think, and is of no use to the server.
-func reactionNative(key, emoji string) string { return "react/" + key + "/" + emoji }
+func reactionNative(key, emoji string) string { return reactionMark + key + "/" + emoji }
+
+const reactionMark = "react/"
 
 // encodeReaction says what the relay thinks: what any of the people thinks for whom it speaks. What one of them adds is
 // said unless it stands there already, what one takes away is taken back unless another one thinks so still.
@@ -47,7 +49,7 @@ func encodeReaction(to place, key string, r gateway.Reaction, lim limits) (outgo
 	gone := map[string][]gateway.Part{}
 	var order []string
 	for _, p := range r.Have {
-		if slices.Contains(r.Emoji, p.Name) {
+		if slices.Contains(r.Emoji, p.Name) || !strings.HasPrefix(p.Native, reactionMark) { // others are lines that told of it
 			continue
 		}
 		if gone[p.Name] == nil {
@@ -73,7 +75,7 @@ func encodeRetract(to place, room gateway.Address, r gateway.Retract, lim limits
 	}
 	foreign := r.Target.Author.Network == room.Network // somebody's own line, which takes a channel operator
 	for _, p := range r.Target.Parts {
-		if !validTarget(p.Native) || strings.HasPrefix(p.Native, reactionNative("", "")[:len("react/")]) {
+		if !validTarget(p.Native) || strings.HasPrefix(p.Native, reactionMark) {
 			continue
 		}
 		text := "REDACT " + to.target + " " + p.Native

@@ -21,7 +21,7 @@ func act(key string, body gateway.Body) gateway.Delivery {
 func setTo(emoji, have, others []string) gateway.Reaction {
 	r := gateway.Reaction{Target: gateway.Ref{Parts: []gateway.Part{{Native: "m1"}, {Name: "1", Native: "m2"}}}, Emoji: emoji, Op: gateway.ReactionSet, Anchor: gateway.ID{1}}
 	for _, e := range have {
-		r.Have = append(r.Have, gateway.Part{Name: e, Native: "old/" + e})
+		r.Have = append(r.Have, gateway.Part{Name: e, Native: "react/old/" + e})
 	}
 	r.Sets = []gateway.Reactions{{Anchor: gateway.ID{1}, Emoji: emoji}, {Anchor: gateway.ID{2}, Emoji: others}}
 	return r
@@ -119,7 +119,7 @@ func TestReactions(t *testing.T) {
 	// Nobody thinks so any more.
 	got = r.deliver(act("k4", setTo(nil, one, nil)))
 	said("+draft/unreact=👍;+draft/reply=m1 TAGMSG #lobby")
-	if o := r.one(got); o.Err != nil || len(o.Parts) != 0 || len(o.Gone) != 1 || o.Gone[0].Native != "old/👍" {
+	if o := r.one(got); o.Err != nil || len(o.Parts) != 0 || len(o.Gone) != 1 || o.Gone[0].Native != "react/old/👍" {
 		t.Errorf("outcome %+v", o)
 	}
 	// It is said again, as nobody knows it of the relay any more; refused, it is left at that.

@@ -218,7 +218,7 @@ func isHex(c byte) bool   { return isDigit(c) || c >= 'a' && c <= 'f' || c >= 'A
 // row is one line of a text, with how it looks, before it is cut to what fits on the wire.
 type row struct {
 	plain  string
-	pieces []piece
+	pieces []piece // none: it has no styles
 }
 
 // rows are the lines of a text. What IRC has no code for stands in the text as people write it; mentions are written as
@@ -267,7 +267,7 @@ func rows(t gateway.Text, called func(who gateway.Person, text string) string) [
 func plainRows(s string) []row {
 	var out []row
 	for line := range strings.SplitSeq(s, "\n") {
-		out = append(out, row{line, []piece{{line, 0}}})
+		out = append(out, row{plain: line})
 	}
 	return out
 }
@@ -281,6 +281,10 @@ func (r *row) add(text string, styles gateway.StyleSet) {
 
 // cut splits off what fits into room bytes with its codes, as it is written, and returns the rest.
 func (r row) cut(room int) (head string, rest row) {
+	if r.pieces == nil {
+		head, rest.plain = cutLine(r.plain, room)
+		return head, rest
+	}
 	for size := room; ; {
 		plain, after := cutLine(r.plain, size)
 		head = r.first(len(plain)).coded()

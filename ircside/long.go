@@ -25,21 +25,25 @@ const roughLine = 200
 // takes a look into the database.
 func (s *Side) shorten(ctx context.Context, c *conn, run []gateway.Delivery) []brief {
 	out := make([]brief, len(run))
-	rough := 0
+	all, longest := 0, 0 // lines, about
 	for i, d := range run {
 		out[i] = brief{Delivery: d, in: i}
 		if m, ok := d.Event.Body.(gateway.Message); ok {
-			rough += 1 + strings.Count(m.Text.Plain, "\n") + len(m.Text.Plain)/roughLine
+			lines := 1 + strings.Count(m.Text.Plain, "\n") + len(m.Text.Plain)/roughLine
+			all, longest = all+lines, max(longest, lines)
 		}
 	}
-	if s.deps.Media == nil || rough <= s.cfg.MaxLines {
+	loud := s.cfg.Pace.Every > 0 && all > 2*s.cfg.MaxLines // without a pace nobody holds anybody up
+	if s.deps.Media == nil || longest <= s.cfg.MaxLines && !loud {
 		return out
 	}
 	lengths := c.measure(run)
 	if lengths == nil {
 		return out
 	}
-	s.gatherSurplus(ctx, out, lengths)
+	if loud {
+		s.gatherSurplus(ctx, out, lengths)
+	}
 	for i := range out {
 		if m, ok := out[i].Event.Body.(gateway.Message); ok && out[i].in == i && lengths[i].more > 0 {
 			out[i].link = s.paste(ctx, out[i:i+1], "/text", m.Text.Flat())
