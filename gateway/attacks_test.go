@@ -36,6 +36,25 @@ func TestActsStayInTheirRoom(t *testing.T) {
 	}
 }
 
+// TestAQuoteIsTheJournals: whoever answers puts no words into the author's mouth, and repeats nothing that was taken back.
+func TestAQuoteIsTheJournals(t *testing.T) {
+	w := newTalkWorld(t)
+	answer := message("answer")
+	answer.ReplyTo = gateway.Ref{Native: "1", Author: gateway.Person{Network: "a", ID: "romeo", Name: "Romeo"}, Excerpt: "never said"}
+	w.accept(w.a, by(w.a, "alice", "1", message("words")), by(w.a, "mallory", "2", answer))
+	w.accept(w.a, by(w.a, "alice", "3", retract("1", false)), by(w.a, "mallory", "4", answer))
+	w.next(w.c)
+	if said := text(w.next(w.c)); !strings.Contains(said, "alice") || strings.Contains(said, "never") || strings.Contains(said, "Romeo") {
+		t.Errorf("%s", said)
+	}
+	for said := ""; !strings.Contains(said, "answer"); {
+		said = text(w.next(w.c))
+		if strings.Contains(said, "words") || strings.Contains(said, "never") {
+			t.Errorf("%s", said)
+		}
+	}
+}
+
 // known is what the journal knows of an id in the first room of a.
 func (w *world) known(native string) gateway.Target {
 	w.t.Helper()

@@ -49,6 +49,18 @@
 // from the room's archive, where it keeps one, and told apart by the stanza-ids that were seen. Of a room without an
 // archive only what it hands out on joining is read, often 20 messages; what is older than that is missed.
 //
+// # What people do to what was said
+//
+// An edit stands for its original, in every room: whoever edits or answers the edit means that. It is its author's alone;
+// anybody else's is a message. A retraction is the author's, or a moderator's as far as the bridge allows; it wipes what
+// was kept of the words. Reactions are sets, one a person and message, made in Accept's transaction; what is delivered is
+// the set as it stands by then, so that a late or repeated delivery does no harm. An edit or an answer whose target is not
+// known becomes a message; a reaction or a retraction goes nowhere and is counted. What a side cannot show after all it
+// gives back once, to be said more plainly.
+//
+// What expires, who types and who has read what, never reaches the journal: it waits in memory, bounded, beside the
+// lanes, and is shown at once or not at all.
+//
 // # What crosses in the clear
 //
 // A bridge with encryption = "required" has legs that are sealed and legs that its config names as clear. Content that
@@ -59,5 +71,5 @@
 // # Ownership
 //
 // Goroutines start in gateway.go (one courier and one side for each network that this process owns) and deliver.go
-// (one for each lane with something due). Run waits for all of them.
+// (one for each lane with something due, one for what expires). Run waits for all of them.
 package gateway

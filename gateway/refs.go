@@ -102,17 +102,12 @@ func resolve(ev *Event, targets map[Native]Target) (on Target, ok bool) {
 			return r
 		}
 		if !t.Of.IsZero() && on.Event.IsZero() { // who answers a reaction answers what it is on
-			r.ID = t.Of
-			return r
+			return Ref{ID: t.Of}
 		}
-		r.ID = t.Event
-		if !t.Author.IsZero() {
-			r.Author = t.Author // the journal's word is better than a stanza's
-			r.Author.Avatar = ""
-		}
-		if r.Excerpt == "" || t.Event == on.Event { // of an edit it is the text before
-			r.Excerpt = t.Excerpt
-		}
+		// The journal's word counts, not what a stanza says: it may put words into somebody's mouth, or repeat what was
+		// taken back. Of an edit the excerpt is the text before.
+		r.ID, r.Author, r.Excerpt = t.Event, t.Author, t.Excerpt
+		r.Author.Avatar = ""
 		return r
 	})
 	if b, isRetract := ev.Body.(Retract); isRetract && on.saidBy(ev.Sender) {
