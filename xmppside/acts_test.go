@@ -132,6 +132,23 @@ func TestOnlyTheVoiceThatSaidItChangesIt(t *testing.T) {
 	}
 }
 
+// TestNothingOvertakesWhatIsMadePlainer: it comes again at once, in words, and what follows waits for it.
+func TestNothingOvertakesWhatIsMadePlainer(t *testing.T) {
+	f := newFakeServer(t)
+	side, _ := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	before, after := delivery(keyOfDigit("1"), "before", false), delivery(keyOfDigit("3"), "after", false)
+	nothing := act(keyOfDigit("2"), gateway.Reaction{Target: gateway.Ref{Parts: []gateway.Part{{Native: "hash:x"}}}}, false)
+	out := side.Deliver(t.Context(), []gateway.Delivery{before, nothing, after})
+	if len(out) != 2 || out[0].Err != nil || !gateway.IsPlainer(out[1].Err) {
+		t.Fatalf("the outcomes are %+v", out)
+	}
+	for _, n := range f.said() {
+		if n.get("id") == after.Key {
+			t.Error("it was overtaken")
+		}
+	}
+}
+
 // TestTheGatewayReactsForAllForWhomNobodyElseDoes.
 func TestTheGatewayReactsForAllForWhomNobodyElseDoes(t *testing.T) {
 	f := newFakeServer(t)

@@ -124,12 +124,14 @@ const yourMessage = "Your message"
 func (s *Side) prepareDirect(ctx context.Context, l *link, to chat, jobs []*job) error {
 	var sealed, clear []*job
 	for _, j := range jobs {
-		switch {
-		case !j.unsaid():
+		if !j.unsaid() {
 			continue
 		}
 		if err := s.compose(ctx, l, to.audience, j, j.Seal); err != nil {
 			return err
+		}
+		if j.err != nil && !gateway.IsDrop(j.err) {
+			break // nothing after it is said now
 		}
 		switch {
 		case j.err != nil:
@@ -174,6 +176,7 @@ func (s *Side) reportInClear(to chat, j *job) {
 // come back.
 func (s *Side) writeDirect(ctx context.Context, l *link, to chat, jobs []*job) []gateway.Outcome {
 	var stanzas [][]byte
+	jobs = startable(jobs)
 	for _, j := range jobs {
 		if j.err != nil || j.done {
 			continue

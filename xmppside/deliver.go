@@ -224,6 +224,8 @@ func (s *Side) prepare(ctx context.Context, l *link, r *room, jobs []*job) error
 		}
 		if j.err == nil {
 			todo = append(todo, j)
+		} else if !gateway.IsDrop(j.err) {
+			break // nothing after it is said now
 		}
 	}
 	if len(todo) == 0 {
@@ -252,6 +254,7 @@ func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gatew
 	if reason, known := r.unfit(); reason != "" || !known { // it has changed since it was sealed for
 		return []gateway.Outcome{gateway.Failed(gateway.Later(time.Second, errors.New("the room has just been changed")))}
 	}
+	jobs = startable(jobs)
 	for _, j := range jobs {
 		if j.done || j.err != nil {
 			continue
@@ -284,6 +287,16 @@ func (s *Side) write(ctx context.Context, l *link, r *room, jobs []*job) []gatew
 		out = append(out, gateway.Outcome{Err: j.err, Ended: j.err == nil && written && s.ended.has(j.Key)})
 	}
 	return out
+}
+
+// startable leaves out the jobs behind one that has to be tried again.
+func startable(jobs []*job) []*job {
+	for i, j := range jobs {
+		if j.err != nil && !gateway.IsDrop(j.err) {
+			return jobs[:i+1]
+		}
+	}
+	return jobs
 }
 
 // unwritten notes that what was about to be written was not.
