@@ -231,7 +231,10 @@ func TestIdsThatTheRoomDoesNotGiveAreForged(t *testing.T) {
 // by the sender whose words they are.
 func TestRetractionsNameWhoTakesBack(t *testing.T) {
 	f := newFakeServer(t)
-	_, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	side, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	f.enter("Juliet", "juliet@test/x", "none")
+	f.enter("Romeo", "romeo@test/x", "none")
+	must(t, side.room0().await(t.Context(), func() bool { return side.room0().occupants["Romeo"] != nil }))
 	f.juliet(body("a word"))
 	id := heard(t, inbox, "a word").Native
 	retract := el(nsRetract, "retract", "id", id)
