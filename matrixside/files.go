@@ -82,6 +82,8 @@ func (f *Files) Open(ctx context.Context, mxc string) (body io.ReadCloser, size 
 
 // Avatar fetches a picture of somebody, made small by the homeserver: at most gateway.MaxImage bytes.
 func (f *Files) Avatar(ctx context.Context, mxc string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	side := strconv.Itoa(avatarSide)
 	resp, err := f.get(ctx, "thumbnail", mxc, map[string]string{"width": side, "height": side, "method": "crop"})
 	if err != nil {
@@ -143,7 +145,11 @@ func (f *Files) Upload(ctx context.Context, body io.Reader, size int64, mime, na
 	if limit, err := f.Limit(ctx); err == nil && limit > 0 && size > limit {
 		return "", gateway.Plainer(errFileTooLarge)
 	}
-	req := mautrix.ReqUploadMedia{Content: body, ContentLength: size, ContentType: mime, FileName: name}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stalled := time.AfterFunc(requestTimeout, func() { cancel(errStalled) })
+	defer stalled.Stop()
+	req := mautrix.ReqUploadMedia{Content: taken{body, stalled}, ContentLength: size, ContentType: mime, FileName: name}
 	if size == 0 {
 		req.Content, req.ContentBytes = nil, []byte{}
 	}
@@ -151,6 +157,8 @@ func (f *Files) Upload(ctx context.Context, body io.Reader, size int64, mime, na
 	switch {
 	case status(err) == http.StatusRequestEntityTooLarge:
 		return "", gateway.Plainer(errFileTooLarge)
+	case err != nil && errors.Is(context.Cause(ctx), errStalled):
+		return "", errStalled
 	case err != nil:
 		return "", fmt.Errorf("upload a file: %w", err)
 	case mxcURL.FindStringSubmatch(resp.ContentURI.String()) == nil:
@@ -159,12 +167,29 @@ func (f *Files) Upload(ctx context.Context, body io.Reader, size int64, mime, na
 	return resp.ContentURI.String(), nil
 }
 
+// errStalled: of an upload nothing was taken for too long, or it was not answered.
+var errStalled = errors.New("the homeserver does not take a file")
+
+// taken is a body that somebody reads, each time in good time.
+type taken struct {
+	io.Reader
+	stalled *time.Timer
+}
+
+// Read implements io.Reader.
+func (r taken) Read(p []byte) (int, error) {
+	r.stalled.Reset(requestTimeout)
+	return r.Reader.Read(p) //nolint:wrapcheck // io.EOF must stay what it is
+}
+
 // Limit is the largest file that the homeserver takes, in bytes; 0: it does not say. It is asked once an hour.
 func (f *Files) Limit(ctx context.Context) (int64, error) {
 	limit, fresh := f.known()
 	if fresh {
 		return limit, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
 	resp, err := f.client.GetMediaConfig(ctx)
 	switch {
 	case err == nil:

@@ -3,6 +3,7 @@ package media
 import (
 	"bytes"
 	"context"
+	"crypto/aes"
 	"crypto/cipher"
 	"crypto/sha256"
 	"encoding/binary"
@@ -80,16 +81,12 @@ func (m *Media) fill(ctx context.Context, e *entry, f gateway.File, open opener)
 	var to io.Writer = e
 	sum := sha256.New()
 	if open == nil {
-		var key [32 + 16]byte
-		if _, err := io.ReadFull(m.rand, key[:]); err != nil {
-			return fmt.Errorf("draw a key for the spool: %w", err)
-		}
 		// The bytes rest encrypted like any other's, with a key that nobody else has.
-		own, err := newOpener(&gateway.Cipher{Name: gateway.CipherCTR256, Key: key[:32], IV: key[32:], Hash: make([]byte, sha256.Size)})
+		own, err := m.newKey()
 		if err != nil {
 			return err
 		}
-		open, to = own, &encrypted{e, own.(ctr).stream(0), nil} //nolint:forcetypeassert // of that name it is
+		open, to = own, &encrypted{to: e, stream: own.stream(0)}
 	} else if f.Cipher.Hash != nil {
 		to = io.MultiWriter(e, sum)
 	}
@@ -115,6 +112,19 @@ func (m *Media) fill(ctx context.Context, e *entry, f gateway.File, open opener)
 	}
 	e.open, e.plain, e.sniffed = open, plain, http.DetectContentType(head)
 	return nil
+}
+
+// newKey draws what a file is encrypted with that comes in the clear.
+func (m *Media) newKey() (ctr, error) {
+	var drawn [32 + aes.BlockSize]byte
+	if _, err := io.ReadFull(m.rand, drawn[:]); err != nil {
+		return ctr{}, fmt.Errorf("draw a key for the spool: %w", err)
+	}
+	block, err := aes.NewCipher(drawn[:32])
+	if err != nil {
+		return ctr{}, fmt.Errorf("prepare AES: %w", err)
+	}
+	return ctr{block, [aes.BlockSize]byte(drawn[32:])}, nil
 }
 
 // encrypted encrypts what is written to it.

@@ -41,18 +41,19 @@ func TestWhatRestsOnDiskIsEncrypted(t *testing.T) {
 	if bytes.Contains(rests, []byte(marker)) {
 		t.Error("the spool holds a file in the clear")
 	}
-	named, err := os.ReadDir(m.Dir())
-	info, err2 := os.Stat(m.Dir())
-	if err != nil || err2 != nil || len(named) > 0 {
-		t.Errorf("the folder holds %v, %v, %v", named, err, err2)
-	} else if info.Mode().Perm()&0o077 != 0 && !strings.HasPrefix(m.Dir(), os.TempDir()) {
-		t.Errorf("the folder's mode is %v", info.Mode())
+	if named, err := os.ReadDir(m.Dir()); err != nil || len(named) > 0 {
+		t.Errorf("the folder holds %v, %v", named, err)
 	}
 }
 
 func TestTheSpoolIsEmptiedAndNothingElse(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "below", "media")
-	must(t, os.MkdirAll(dir, 0o700))
+	m, err := media.New(media.Config{Dir: dir, Now: time.Now})
+	must(t, err)
+	m.Close()
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("the folder's mode is %v, %v", info.Mode(), err)
+	}
 	for _, name := range []string{"spool-123", "a letter to somebody"} {
 		must(t, os.WriteFile(filepath.Join(dir, name), []byte("x"), 0o600))
 	}
