@@ -94,7 +94,7 @@ func (p *peer) note(e *girc.Event, raw string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seen = append(p.seen, e)
-	if (e.Command == girc.PRIVMSG || e.Command == girc.NOTICE) && e.Source.Name != p.nick {
+	if (e.Command == girc.PRIVMSG || e.Command == girc.NOTICE) && (e.Source.Name != p.nick || e.Params[0] == p.nick) {
 		_, line, tagged := strings.Cut(raw, " ")
 		if !tagged || raw[0] != '@' {
 			line = raw

@@ -138,11 +138,11 @@ func readCodes(s string) []piece {
 			styles, front, back = 0, "", ""
 		case codeColor:
 			n := colorLen(s, 1, 2, isDigit)
-			front, back = colors(s[:n], front, back)
+			front, back = colors(s[:n], back)
 			s = s[n:]
 		case codeHexColor:
 			n := colorLen(s, 6, 6, isHex)
-			front, back = colors(s[:n], front, back)
+			front, back = colors(s[:n], back)
 			s = s[n:]
 		default:
 			for _, c := range codes {
@@ -156,12 +156,12 @@ func readCodes(s string) []piece {
 }
 
 // colors are the colours after a code: without arguments the usual ones, without a background the same as before.
-func colors(args, front, back string) (newFront, newBack string) {
+func colors(args, before string) (front, back string) {
 	if args == "" {
 		return "", ""
 	}
 	front, behind, both := strings.Cut(strings.ToLower(args), ",")
-	if both {
+	if back = before; both {
 		back = plainColor(behind)
 	}
 	return plainColor(front), back
