@@ -24,6 +24,9 @@ const maxLink = 2048
 //
 // A text that is not UTF-8, or has too many marks, loses them. Normal of a normal text is the same text.
 func (t Text) Normal() Text {
+	if len(t.Marks) == 0 {
+		return Text{Plain: t.Plain}
+	}
 	n, _ := t.normal()
 	return n
 }
