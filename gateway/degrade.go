@@ -43,7 +43,7 @@ func (c Caps) wants(change Change) bool {
 	case AllMembers:
 		return change != Invite
 	case Leavers:
-		return change == Leave || change == Kick || change == Ban
+		return change == Leave || change == Kick || change == Ban || change == Rename
 	}
 	return false
 }
@@ -113,18 +113,23 @@ func degradeReaction(ev *Event, r Reaction, caps Caps) *Event {
 	if caps.Reaction && len(r.Target.Parts) > 0 {
 		return ev
 	}
-	var added []string
-	for _, emoji := range r.Emoji {
-		if !slices.ContainsFunc(r.Have, func(p Part) bool { return p.Name == emoji }) {
-			added = append(added, emoji)
-		}
-	}
+	added := r.added()
 	if !caps.ReactionNotes || len(added) == 0 {
 		return nil
 	}
 	out := *ev
 	out.Body = Message{Style: StyleEmote, Note: true, Text: reactedText(added, r.Target).fit(caps)}
 	return &out
+}
+
+// added are the reactions that the room has not got yet.
+func (r Reaction) added() (out []string) {
+	for _, emoji := range r.Emoji {
+		if !slices.ContainsFunc(r.Have, func(p Part) bool { return p.Name == emoji }) {
+			out = append(out, emoji)
+		}
+	}
+	return out
 }
 
 // degradeMembership tells who comes and goes where the room wants to hear it in words.

@@ -173,6 +173,7 @@ func TestDegradedTexts(t *testing.T) {
 		"a join where nobody asks":                {member(Join, Person{}, ""), poor, "nothing"},
 		"a join where only leavers count":         {member(Join, Person{}, ""), Caps{Members: Leavers}, "nothing"},
 		"a ban where only leavers count":          {member(Ban, bob, ""), Caps{Members: Leavers}, "native membership"},
+		"a new name where only leavers count":     {Membership{Who: alice, Change: Rename}, Caps{Members: Leavers}, "native membership"},
 		"a failure always arrives":                {Receipt{State: Undeliverable}, poor, "native receipt"},
 		"a read marker":                           {Receipt{State: Displayed, Target: old}, rich, "native receipt"},
 		"a read marker in a poor room":            {Receipt{State: Displayed, Target: old}, poor, "nothing"},

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"time"
 )
@@ -55,14 +54,12 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 		s.goesOn(row.Room)
 		s.endWith(row)
 		count.WithLabelValues(s.network).Inc()
+		if f.Links = noteLinks(row, d); len(f.Links) > 0 || !f.Retracted.IsZero() { // of these the echo knows nothing
+			s.done = append(s.done, f)
+		}
 		return
 	case o.Err == nil:
-		for _, p := range append(o.Parts, noteParts(row, d)...) {
-			f.Links = append(f.Links, links(row.Room, p.Native, p.Also, ev.ID, p.Name)...)
-		}
-		for _, p := range o.Gone {
-			f.Gone = append(f.Gone, Native{row.Room, p.Native})
-		}
+		f.Links, f.Gone = said(row, d, o)
 	case IsDrop(o.Err):
 		f.Dead, f.Reason = true, o.Err.Error()
 	case IsPlainer(o.Err): // it comes again at once, and nothing has failed
@@ -118,18 +115,28 @@ func (s *settlement) makePlainer(row *Queued, d Delivery) bool {
 	return true
 }
 
-// noteParts are the reactions that a note has told: each is told once.
-func noteParts(row *Queued, d Delivery) (parts []Part) {
+// said ties to a delivery what the network calls it, and lists what means nothing any more.
+func said(row *Queued, d Delivery, o Outcome) (out []Link, gone []Native) {
+	out = noteLinks(row, d)
+	for _, p := range o.Parts {
+		out = append(out, links(row.Room, p.Native, p.Also, row.Event.ID, p.Name)...)
+	}
+	for _, p := range o.Gone {
+		gone = append(gone, Native{row.Room, p.Native})
+	}
+	return out, gone
+}
+
+// noteLinks tie to a reaction what a note has told of it: each is told once.
+func noteLinks(row *Queued, d Delivery) (out []Link) {
 	r, isReaction := row.Event.Body.(Reaction)
 	if _, told := d.Event.Body.(Message); !isReaction || !told {
 		return nil
 	}
-	for _, e := range r.Emoji {
-		if !slices.ContainsFunc(r.Have, func(p Part) bool { return p.Name == e }) {
-			parts = append(parts, Part{Name: e, Native: "note/" + row.Key + "/" + e})
-		}
+	for _, e := range r.added() {
+		out = append(out, links(row.Room, "note/"+row.Key+"/"+e, nil, row.Event.ID, e)...)
 	}
-	return parts
+	return out
 }
 
 // limit is when a delivery is given up if it fails.

@@ -124,7 +124,7 @@ type Members int
 const (
 	// NoMembers: none.
 	NoMembers Members = iota
-	// Leavers: only that somebody left, was kicked or banned.
+	// Leavers: only what becomes of those who are there: that they left, were kicked or banned, or have another name.
 	Leavers
 	// AllMembers: who is there, comes and goes.
 	AllMembers

@@ -2,6 +2,7 @@ package gateway_test
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"lockbridge/gateway"
@@ -44,4 +45,34 @@ func TestWhatWaitsIsSaidAsItIsByThen(t *testing.T) {
 	w.wantNext(w.c, "first", "hello all", "alice: what?")
 	w.accept(w.a, by(w.a, "alice", "8", edit("2", "hello you")), by(w.a, "alice", "9", message("so")))
 	w.wantNext(w.c, "(edited) hello you", "so")
+}
+
+// Reactions that are told in words are told once each, whether their line is confirmed by what the room gave it or by an
+// echo that has ended it; what is taken back and given again is not told again.
+func TestReactionsInWordsAreToldOnce(t *testing.T) {
+	for _, ended := range []bool{false, true} {
+		w := newTalkWorld(t, func(w *world) { w.c.caps = gateway.Caps{Marks: true, ReactionNotes: true} })
+		w.c.answer(func(d gateway.Delivery) gateway.Outcome {
+			if ended {
+				return gateway.Outcome{Ended: true}
+			}
+			return gateway.Sent()
+		})
+		w.accept(w.a, by(w.a, "alice", "1", message("hello")))
+		n := 1
+		react := func(op gateway.ReactionOp, emoji string) { // what follows ends the wait for more
+			n += 2
+			w.accept(w.a, by(w.a, "bob", fmt.Sprint(n), reaction(op, "1", emoji)), by(w.a, "bob", fmt.Sprint(n+1), message("so")))
+		}
+		w.wantNext(w.c, "hello")
+		react(gateway.ReactionAdd, "👍")
+		w.wantNext(w.c, "reacted 👍 to “hello”", "so")
+		react(gateway.ReactionAdd, "🎉")
+		w.wantNext(w.c, "reacted 🎉 to “hello”", "so")
+		react(gateway.ReactionRemove, "👍")
+		w.wantNext(w.c, "so")
+		react(gateway.ReactionAdd, "👍")
+		w.wantNext(w.c, "so")
+		w.stop()
+	}
 }
