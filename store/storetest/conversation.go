@@ -103,7 +103,7 @@ func testReactions(t *testing.T, f *fixture) {
 	first := f.reaction("r1", "romeo", message.ID, gateway.ID{}, "👍")
 	anchor := first.Event.ID
 	f.append(first, f.reaction("r2", "paris", message.ID, gateway.ID{}, "🌹"), f.reaction("r3", "romeo", message.ID, anchor, "👍", "❤"))
-	wantSets := func(what string, ctx context.Context, want ...string) { //nolint:revive // the ctx is what is tested
+	wantSets := func(what string, ctx context.Context, want ...string) {
 		t.Helper()
 		sets, err := f.Reactions(ctx, []gateway.ID{message.ID, {9}, message.ID})
 		f.must(err)
