@@ -7,7 +7,7 @@ MAKEFLAGS   += --no-print-directory
 # The program is built without cgo; so is everything here but the race detector, so that what was compiled is shared.
 export CGO_ENABLED := 0
 
-# A bed has room for eight Lockbridges, and a test may start several.
+# A bed has room for twelve Lockbridges; four are shared by many tests, and a test may start several of its own.
 GO_E2E := go test -json -tags 'goolm e2e' -count=1 -timeout 45m -parallel $$(n=$$(nproc); echo $$((n < 4 ? n : 4)))
 # Scenarios about what only Prosody does, about all servers but the XMPP one, or about great numbers, which take long.
 NOT_ON_EJABBERD := TestAKillUnderLoad|TestAMemberWhoseServerHidesHerKeys|TestADeviceIsTakenAway|TestAnAdminSetsLockbridgeUp|TestFiveHundred|TestTenMembers|TestFiftyPuppets|TestTheStockOfPrekeys

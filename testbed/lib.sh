@@ -12,7 +12,7 @@ else
   : "${LOCKBRIDGE_CACHE:=${XDG_CACHE_HOME:-$HOME/.cache}/lockbridge}"
 fi
 : "${TESTBED_DIR:=/var/tmp/lockbridge-testbed-$(id -u)-$TESTBED_PORT_BASE}"   # the bed's data, logs, pid files
-: "${TESTBED_SLOTS:=8}"                # how many Lockbridges may run at once: components and application services
+: "${TESTBED_SLOTS:=12}"                # how many Lockbridges may run at once: components and application services
 : "${PG_FSYNC:=off}"                   # on: for benchmarks that mean it
 VENV=$LOCKBRIDGE_CACHE/synapse
 DENDRITE_BIN=$LOCKBRIDGE_CACHE/dendrite

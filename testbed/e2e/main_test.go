@@ -38,7 +38,12 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		return m.Run()
+		code := m.Run()
+		if err := closeTalks(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		return code
 	}())
 }
 
@@ -57,6 +62,17 @@ func must[V any](t *testing.T) func(V, error) V {
 			t.Fatal(err)
 		}
 		return v
+	}
+}
+
+// must2 is must for functions with one more result, which nobody looks at.
+func must2[V, W any](t *testing.T) func(V, W, error) (V, W) {
+	return func(v V, w W, err error) (V, W) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v, w
 	}
 }
 

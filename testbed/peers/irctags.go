@@ -73,8 +73,26 @@ func (c *IRC) AwaitTag(ctx context.Context, mark int, channel, tag string, fits 
 	})
 }
 
-// SetTopic sets a channel's topic.
-func (c *IRC) SetTopic(channel, topic string) error { return c.Send("TOPIC " + channel + " :" + topic) }
+// SetTopic sets a channel's topic and waits until everybody sees it. InspIRCd takes one in a second.
+func (c *IRC) SetTopic(ctx context.Context, channel, topic string) error {
+	for {
+		mark := c.Mark()
+		if err := c.Send("TOPIC " + channel + " :" + topic); err != nil {
+			return err
+		}
+		l, err := c.AwaitAfter(ctx, mark, fmt.Sprintf("the topic %q", topic), func(l IRCLine) bool {
+			return l.Command == "TOPIC" && l.Text() == topic || l.Command == "437" || l.Command == "482"
+		})
+		switch {
+		case err != nil:
+			return err
+		case l.Command == "TOPIC":
+			return nil
+		case l.Command == "482" || !rest(ctx, keepPause):
+			return fmt.Errorf("%s: the topic was refused: %s", c.owner, l.Text())
+		}
+	}
+}
 
 // AwaitTopic waits until a channel's topic is that.
 func (c *IRC) AwaitTopic(ctx context.Context, mark int, channel, topic string) (IRCLine, error) {

@@ -50,6 +50,9 @@ type Setup struct {
 	Direct  []string // domains and addresses that may have direct chats, sealed on XMPP
 	Doors   Doors
 	Pace    time.Duration // between two lines on IRC; 0: 50 ms
+	IRC     string        // further keys of [network.irc]
+	Media   string        // further keys of [media], which is on: loopback may be fetched from, and links lead to the slot's door
+	Privacy string        // keys of [privacy]; "": receipts = "all"
 	Extra   string
 }
 
@@ -67,6 +70,7 @@ type Bridge struct {
 	Encryption string // required or off
 	Puppets    string // "": the program's default
 	MaxPuppets int    // 0: the program's default
+	More       string // further keys
 }
 
 // BuildLockbridge builds the program into dir, as it is released: static, without cgo. LOCKBRIDGE_BINARY names one that exists instead.
@@ -127,6 +131,8 @@ func (s Setup) text(b *Bed, slot *Slot) string {
 	} else {
 		fmt.Fprintf(&t, "server = %q\ntls = false\n", cmp.Or(d.IRC, b.Addr("IRC")))
 	}
+	fmt.Fprintf(&t, "%s\n\n[media]\nlisten = %q\nurl = \"http://%s\"\ntls_ca = %q\nallow = [\"127.0.0.0/8\"]\n%s\n\n[privacy]\n%s\n",
+		s.IRC, slot.Media, slot.Media, b.Certificate(), s.Media, cmp.Or(s.Privacy, `receipts = "all"`))
 	for _, bridge := range s.Bridges {
 		bridge.write(&t)
 	}
@@ -161,6 +167,7 @@ func (br Bridge) write(w io.Writer) {
 	if br.MaxPuppets != 0 {
 		fmt.Fprintf(w, "max_puppets = %d\n", br.MaxPuppets)
 	}
+	fmt.Fprintln(w, br.More)
 }
 
 // OnPostgres says which dialect SQL takes.

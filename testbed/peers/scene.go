@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 )
 
 // Scene is one conversation that Lockbridge is to carry: an XMPP room, a Matrix room and an IRC channel, with somebody in each, and a
@@ -36,14 +37,20 @@ func (s *Scene) atEnd(end func()) {
 
 // SceneOptions say what kind of conversation it is.
 type SceneOptions struct {
-	Binary  string   // of Lockbridge
-	Dir     string   // for its files
-	Sealed  bool     // a members-only, non-anonymous room whose bridge requires OMEMO; else a plain room
-	Store   string   // see Setup
-	Puppets string   // see Bridge
-	SASL    bool     // see Setup
-	OMEMO   []string // see Setup
-	Direct  bool     // everybody on the bed's host may have direct chats
+	Binary  string        // of Lockbridge
+	Dir     string        // for its files
+	Sealed  bool          // a members-only, non-anonymous room whose bridge requires OMEMO; else a plain room
+	Store   string        // see Setup
+	Puppets string        // see Bridge
+	SASL    bool          // see Setup
+	OMEMO   []string      // see Setup
+	Owners  []string      // OMEMO versions of the owner of a sealed room; none: Legacy
+	IRC     string        // see Setup
+	Media   string        // see Setup
+	Privacy string        // see Setup
+	Bridge  string        // see Bridge.More
+	Pace    time.Duration // see Setup
+	Direct  bool          // everybody on the bed's host may have direct chats
 
 	MaxPuppets int // see Bridge
 }
@@ -68,10 +75,13 @@ func (s *Scene) build(ctx context.Context, o SceneOptions) error {
 	s.Room = name + "@conference." + s.Bed.Host
 	s.Alias = "#" + name + ":" + s.Bed.Host
 	s.Channel = "#" + name
-	bridge := Bridge{Name: "verona", Encryption: "off", Puppets: o.Puppets, MaxPuppets: o.MaxPuppets, Rooms: map[string]string{"xmpp": s.Room, "matrix": s.Alias, "irc": s.Channel}}
+	bridge := Bridge{Name: "verona", Encryption: "off", Puppets: o.Puppets, MaxPuppets: o.MaxPuppets, More: o.Bridge, Rooms: map[string]string{"xmpp": s.Room, "matrix": s.Alias, "irc": s.Channel}}
 	owner := XMPPOptions{Resource: "test"}
 	if o.Sealed {
 		bridge.Encryption, owner.OMEMO = "required", Legacy
+		if o.Owners != nil {
+			owner.OMEMO = o.Owners
+		}
 	}
 	if s.Owner, err = s.XMPPMember(ctx, "juliet", owner); err != nil {
 		return err
@@ -91,7 +101,7 @@ func (s *Scene) build(ctx context.Context, o SceneOptions) error {
 	if s.IRC, err = s.IRCUser(ctx, "mercutio", false); err != nil {
 		return err
 	}
-	setup := Setup{Store: o.Store, SASL: o.SASL, OMEMO: o.OMEMO, Bridges: []Bridge{bridge}}
+	setup := Setup{Store: o.Store, SASL: o.SASL, OMEMO: o.OMEMO, Pace: o.Pace, IRC: o.IRC, Media: o.Media, Privacy: o.Privacy, Bridges: []Bridge{bridge}}
 	if o.Direct {
 		setup.Direct = []string{s.Bed.Host}
 	}

@@ -19,6 +19,7 @@ type Slot struct {
 	UserPrefix      string // of Matrix ghosts
 	Appservice      string // host:port where the homeserver reaches it
 	HTTP            string // host:port for health and metrics
+	Media           string // host:port of the links to files
 	Registration    string // the application service's registration, as the homeserver knows it
 
 	lock *os.File
@@ -56,6 +57,7 @@ func (b *Bed) slot(n int, lock *os.File) *Slot {
 		UserPrefix:      "lb" + suffix + "_",
 		Appservice:      net.JoinHostPort(b.IP, strconv.Itoa(b.port("APPSERVICE")+n-1)),
 		HTTP:            net.JoinHostPort(b.IP, strconv.Itoa(b.port("LOCKBRIDGE")+n-1)),
+		Media:           net.JoinHostPort(b.IP, strconv.Itoa(b.port("MEDIA")+n-1)),
 		Registration:    filepath.Join(b.Dir, "registrations", fmt.Sprintf("slot%d.yaml", n)),
 		lock:            lock,
 	}

@@ -255,7 +255,7 @@ func TestIRCUsersTagWhatTheySay(t *testing.T) {
 	ok(t, gregory.TagMessage(channel, map[string]string{"+typing": "active"}))
 	_, err = sampson.AwaitTag(ctx, 0, channel, "+typing", nil)
 	ok(t, err)
-	ok(t, sampson.SetTopic(channel, "A dog of that house"))
+	ok(t, sampson.SetTopic(ctx, channel, "A dog of that house"))
 	_, err = gregory.AwaitTopic(ctx, 0, channel, "A dog of that house")
 	ok(t, err)
 	names, err := gregory.Names(ctx, channel)
