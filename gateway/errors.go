@@ -28,10 +28,11 @@ func Drop(err error) error { return &dropError{err} }
 // Dropf is Drop with a formatted reason.
 func Dropf(format string, args ...any) error { return Drop(fmt.Errorf(format, args...)) }
 
-// IsDrop reports whether err is an instruction to give up.
+// IsDrop reports whether err is an instruction to give up. A Drop that is the reason of a Plainer is none.
 func IsDrop(err error) bool {
 	var d *dropError
-	return errors.As(err, &d)
+	var p *plainerError
+	return errors.As(err, &d) && (!errors.As(err, &p) || errors.As(d.err, &p))
 }
 
 type laterError struct {

@@ -36,7 +36,7 @@ func (m *Media) Link(ctx context.Context, of gateway.Origin, f gateway.File) (st
 	if u, err := url.Parse(f.URL); err == nil && f.Public && f.Cipher == nil && u.Scheme == "https" && u.User == nil {
 		return u.String(), nil
 	}
-	if f.URL == "" {
+	if f.URL == "" || f.Size > m.maxSize { // nothing could be fetched for who follows it
 		return "", nil
 	}
 	// Only what the route needs lies there.

@@ -99,6 +99,16 @@ func TestLinksThatNeedNoRow(t *testing.T) {
 	if link, err := with.Link(t.Context(), from("k"), odd); err != nil || link != "https://files.example/a%20b%E2%80%AE.png" {
 		t.Errorf("a public file with an odd name: %q, %v", link, err)
 	}
+	for _, m := range []*media.Media{without, with} {
+		large := gateway.File{URL: "mxc://example.org/x", Size: 2 << 20}
+		if link, err := m.Link(t.Context(), from("k"), large); err != nil || link != "" {
+			t.Errorf("a file that is too large: %q, %v", link, err)
+		}
+		large.URL, large.Public = public.URL, true
+		if link, err := m.Link(t.Context(), from("k"), large); err != nil || link != public.URL {
+			t.Errorf("one that is public: %q, %v", link, err)
+		}
+	}
 	encrypted := public
 	encrypted.Cipher = &gateway.Cipher{Name: gateway.CipherGCM256}
 	if link, err := with.Link(t.Context(), from("k"), encrypted); err != nil || link == public.URL || link == "" {
