@@ -47,12 +47,19 @@ func cleanID(id string) string {
 	return id
 }
 
-// clientTag returns a client-only tag, by its draft's name or its final one.
-func clientTag(e *girc.Event, name string) string {
-	if value, ok := e.Tags["+"+name]; ok {
-		return value
+// clientTag returns a client-only tag, by its draft's name or else by its final one.
+func clientTag(e *girc.Event, name string) (value string) {
+	short := strings.TrimPrefix(name, "draft/")
+	for tag, v := range e.Tags {
+		switch {
+		case tag == "" || tag[0] != '+':
+		case tag[1:] == name:
+			return v
+		case tag[1:] == short:
+			value = v
+		}
 	}
-	return e.Tags["+"+strings.TrimPrefix(name, "draft/")]
+	return value
 }
 
 // timeOf is when the server says that something happened just now (IRCv3 server-time), else now. What is a day off says

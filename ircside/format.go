@@ -65,14 +65,15 @@ func readFormat(s string) gateway.Text {
 }
 
 func readLine(s string) gateway.Text {
-	pieces := readCodes(s)
-	var raw strings.Builder
-	for _, p := range pieces {
-		raw.WriteString(p.text)
+	bare := func(s string) gateway.Text {
+		return gateway.Text{Plain: strings.TrimRight(gateway.Clean(toUTF8(s)), " \t\n")}
 	}
-	all := raw.String()
-	out := gateway.Text{Plain: strings.TrimRight(gateway.Clean(toUTF8(all)), " \t\n")}
-	if len(pieces) < 2 && (len(pieces) == 0 || pieces[0].styles == 0) || len(pieces) > gateway.MaxMarks {
+	if !strings.ContainsAny(s, formatCodes) {
+		return bare(s)
+	}
+	pieces, all := readCodes(s), stripFormat(s)
+	out := bare(all)
+	if len(pieces) > gateway.MaxMarks {
 		return out
 	}
 	at := 0

@@ -134,20 +134,29 @@ func (s *session) next() (out string, due time.Time, err error) {
 
 // put writes a line with its tags, and what leaves together with it.
 func (s *session) put(b *strings.Builder, l *line) {
-	var tags []string
-	if s.labelled() && l.of != nil {
-		tags = append(tags, "label="+escapeTag(l.label))
+	labelled, tagged := s.labelled() && l.of != nil, l.tags != "" && s.caps["message-tags"]
+	if labelled {
 		s.labels[l.label] = l
+		b.WriteString("@label=")
+		b.WriteString(escapeTag(l.label))
 	}
-	if l.tags != "" && s.caps["message-tags"] {
-		tags = append(tags, l.tags)
+	switch {
+	case labelled && tagged:
+		b.WriteByte(';')
+	case tagged:
+		b.WriteByte('@')
 	}
-	if len(tags) > 0 {
-		b.WriteString("@" + strings.Join(tags, ";") + " ")
+	if tagged {
+		b.WriteString(l.tags)
 	}
-	b.WriteString(l.text + "\r\n")
+	if labelled || tagged {
+		b.WriteByte(' ')
+	}
+	b.WriteString(l.text)
+	b.WriteString("\r\n")
 	for _, text := range l.rest {
-		b.WriteString(text + "\r\n")
+		b.WriteString(text)
+		b.WriteString("\r\n")
 	}
 }
 
