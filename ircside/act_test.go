@@ -210,6 +210,15 @@ func TestRedactions(t *testing.T) {
 	if o := r.one(got); o.Err != nil || len(o.Parts) != 0 {
 		t.Errorf("outcome %+v", o)
 	}
+	// Where a part of it is done, the rest cannot be told in other words.
+	got = r.deliver(act("k1b", gateway.Retract{Target: ref}))
+	for i := range 2 {
+		label, rest, _ := strings.Cut(l.expect("@label="), " ")
+		l.send("@label=" + label + []string{" :lb!lb@host " + rest, " FAIL REDACT UNKNOWN_MSGID #lobby m2 :Gone"}[i])
+	}
+	if o := r.one(got); !gateway.IsDrop(o.Err) || gateway.IsPlainer(o.Err) {
+		t.Errorf("outcome %+v", o)
+	}
 	refuse := func(key string, target gateway.Ref) gateway.Outcome {
 		t.Helper()
 		got := r.deliver(act(key, gateway.Retract{Target: target}))

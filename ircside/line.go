@@ -134,7 +134,7 @@ func (u *utterance) end() {
 func (u *utterance) outcome() gateway.Outcome {
 	if err := u.failure(); err != nil {
 		if gateway.IsPlainer(err) && u.partly() {
-			err = gateway.Drop(err)
+			err = gateway.Drop(errors.Unwrap(err)) // it cannot be said anew
 		}
 		return gateway.Failed(err)
 	}
