@@ -21,6 +21,7 @@ import (
 //	<the chat's address id>    which room answers go to (current)
 //	chat/<room id>             whose chat a room is, and how it is (chat)
 //	heard/<room id>            the newest event that was accepted of it (heard)
+//	host/<room id>             who talks there to the bot alone (host)
 //	errand/<room id>/<ghost>   what is still to be done there by requests to the homeserver (errand)
 
 // chat is what is known of one direct room. The zero value is a room that is none.

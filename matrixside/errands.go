@@ -110,6 +110,10 @@ func (s *Side) runErrand(ctx context.Context, e errand, in gateway.Inbox) error 
 		return s.farewell(ctx, e)
 	case doExplain:
 		return s.explainEncrypted(ctx, e.Room, e.Ghost)
+	case doHost:
+		return s.receiveGuest(ctx, e)
+	case doReply:
+		return s.reply(ctx, e)
 	}
 	return nil
 }
@@ -127,7 +131,7 @@ func (s *Side) ran(ctx context.Context, e errand, failed error) error {
 			return nil
 		}
 		*now = errand{}
-		if e.Do == doExplain || e.Do == doAnswer && failed == nil {
+		if e.Do == doExplain || e.Do == doHost || e.Do == doReply || e.Do == doAnswer && failed == nil {
 			return nil
 		}
 		if c, err := l.chat(ctx, e.Room); err != nil || c.At == "" || s.ghostOf(c.At) != e.Ghost {

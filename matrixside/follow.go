@@ -39,7 +39,7 @@ func (s *Side) directArrivals(ctx context.Context, events []*nativeEvent) ([]arr
 func (s *Side) follow(ctx context.Context, l *ledger, events []*nativeEvent) ([]arrival, error) {
 	keys := make([]string, 0, len(events))
 	for _, ev := range events {
-		keys = append(keys, chatKey(ev.Room))
+		keys = append(keys, chatKey(ev.Room), hostKey(ev.Room))
 	}
 	if err := l.read(ctx, keys...); err != nil {
 		return nil, err
@@ -57,6 +57,8 @@ func (s *Side) follow(ctx context.Context, l *ledger, events []*nativeEvent) ([]
 			if a, err = s.followOther(ctx, l, c, ev); a != nil {
 				batch = append(batch, arrival{*a, source{chat: ev.Room, ghost: s.ghostOf(c.At)}})
 			}
+		} else if c.At == "" {
+			err = s.followHost(ctx, l, ev)
 		}
 		if err != nil {
 			return nil, err
@@ -72,7 +74,7 @@ func (s *Side) followMember(ctx context.Context, l *ledger, c *chat, ev *nativeE
 	case s.names.isGhost(member):
 		return s.followGhost(ctx, l, c, ev, member, membership)
 	case member == s.names.bot:
-		return nil
+		return s.followBot(ctx, l, ev, membership)
 	case c.At == "":
 		if membership == event.MembershipInvite && s.names.isGhost(ev.Sender) && get[bool](ev.Content, "is_direct") {
 			return s.followOwn(ctx, l, c, ev, member)
