@@ -26,9 +26,7 @@ func (s *Side) levelsOf(ctx context.Context, native id.RoomID) (*event.PowerLeve
 	if err != nil || create == nil { // a homeserver that does not know the question knows no such rooms either
 		return levels, nil
 	}
-	if create.Content.ParseRaw(event.StateCreate) == nil {
-		levels.CreateEvent = create
-	}
+	levels.CreateEvent = create
 	return levels, nil
 }
 
