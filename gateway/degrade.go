@@ -73,12 +73,12 @@ func degradeMessage(id ID, m Message, caps Caps) Message {
 	return m
 }
 
-// fit takes marks away where the room has none.
+// fit takes marks away where the room has none. Mentions stay, since each side has a way of its own to write a name.
 func (t Text) fit(caps Caps) Text {
 	if caps.Marks || len(t.Marks) == 0 {
 		return t
 	}
-	return Text{Plain: t.Flat()}
+	return t.Without(looks()...)
 }
 
 func degradeEdit(id ID, e Edit, caps Caps) Body {

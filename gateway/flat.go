@@ -27,7 +27,12 @@ func (t Text) Without(styles ...string) Text {
 
 // Flat returns the text for rooms that know no marks at all.
 func (t Text) Flat() string {
-	return t.Without(MarkQuote, MarkBlock, MarkItem, MarkLink, MarkSpoiler, MarkMention, MarkBold, MarkItalic, MarkUnderline, MarkStrike, MarkCode).Plain
+	return t.Without(append(looks(), MarkMention)...).Plain
+}
+
+// looks are the styles of all marks but mentions.
+func looks() []string {
+	return []string{MarkQuote, MarkBlock, MarkItem, MarkLink, MarkSpoiler, MarkBold, MarkItalic, MarkUnderline, MarkStrike, MarkCode}
 }
 
 // flattener writes a text anew.

@@ -140,7 +140,7 @@ type Caps struct {
 	Edit      bool
 	Retract   bool
 	Reaction  bool
-	Marks     bool // Text.Marks; else the text gets signs that anybody can read
+	Marks     bool // Text.Marks; else the text gets signs that anybody can read, and mentions are the only marks
 	Files     bool
 	MaxFile   int64 // the largest file that it takes, in bytes; 0: not known. A larger one is degraded as if Files were false
 	Typing    bool
