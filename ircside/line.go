@@ -85,9 +85,9 @@ func (c *conn) settle(l *line, err error) {
 	u.left--
 	if err != nil {
 		c.takeBack(u)
-	}
-	if gateway.IsPlainer(err) {
-		delete(c.said, u.key) // what comes under its key now is another text
+		if gateway.IsPlainer(err) {
+			delete(c.said, u.key) // what comes under its key now is another text
+		}
 	}
 	u.end()
 }
