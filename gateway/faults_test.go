@@ -309,43 +309,7 @@ func testFaults(t *testing.T, dir string, seed uint64) {
 		bridges = append(bridges, gateway.Bridge{Name: room, Encryption: gateway.EncryptionOff, Rooms: map[string]gateway.BridgeRoom{"a": {ID: room}, "b": {ID: room}}})
 	}
 	run := func(until func() bool) {
-		st, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(dir, "lb.db"), Key: bytes.Repeat([]byte{7}, 32)})
-		if err != nil {
-			t.Fatal(err)
-		}
-		f := &faults{Store: st, dice: d, lost: map[string]bool{}, losing: map[string]chan struct{}{}}
-		log := slog.New(slog.DiscardHandler)
-		g := gateway.New(gateway.Config{
-			Journal: f, Leases: f, Bridges: bridges, Sides: map[string]gateway.Side{"a": source, "b": dest}, Status: gateway.NewStatus([]string{"a", "b"}, log),
-			Log: log, Metrics: prometheus.NewRegistry(), Rand: rand.Reader, Now: time.Now,
-		})
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			if err := g.Run(ctx); err != nil {
-				t.Error(err)
-			}
-		})
-		for n := 0; !until(); n++ {
-			pause(ctx, time.Second)
-			switch {
-			case n%9 == 3:
-				f.lose([]string{"a", "b"}[d.upTo(2)])
-			case n%30 == 10:
-				f.set(func() { f.away = true })
-				pause(ctx, 10*time.Second)
-				f.set(func() { f.away = false })
-			}
-			if n > 3600 {
-				t.Fatalf("nothing goes on: %v", dest.said)
-			}
-		}
-		f.set(func() { f.dead = true })
-		cancel()
-		wg.Wait()
-		if err := st.Close(); err != nil {
-			t.Fatal(err)
-		}
+		runFaulty(t, dir, d, bridges, source, dest, func(*store.Store) bool { return until() })
 	}
 	for range 4 {
 		n := 3 + d.upTo(10)
@@ -363,5 +327,47 @@ func testFaults(t *testing.T, dir string, seed uint64) {
 				t.Fatalf("%s: the %d. message is %q", room, i, text)
 			}
 		}
+	}
+}
+
+// runFaulty runs a gateway between a and b over a journal that fails, until it is to die.
+func runFaulty(t *testing.T, dir string, d *dice, bridges []gateway.Bridge, source, dest gateway.Side, until func(*store.Store) bool) {
+	t.Helper()
+	st, err := store.Open(t.Context(), store.Config{URL: "sqlite:" + filepath.Join(dir, "lb.db"), Key: bytes.Repeat([]byte{7}, 32)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &faults{Store: st, dice: d, lost: map[string]bool{}, losing: map[string]chan struct{}{}}
+	log := slog.New(slog.DiscardHandler)
+	g := gateway.New(gateway.Config{
+		Journal: f, Leases: f, Bridges: bridges, Sides: map[string]gateway.Side{"a": source, "b": dest}, Status: gateway.NewStatus([]string{"a", "b"}, log),
+		Log: log, Metrics: prometheus.NewRegistry(), Rand: rand.Reader, Now: time.Now,
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := g.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	for n := 0; !until(st); n++ {
+		pause(ctx, time.Second)
+		switch {
+		case n%9 == 3:
+			f.lose([]string{"a", "b"}[d.upTo(2)])
+		case n%30 == 10:
+			f.set(func() { f.away = true })
+			pause(ctx, 10*time.Second)
+			f.set(func() { f.away = false })
+		}
+		if n > 3600 {
+			t.Fatalf("nothing goes on: %+v", dest)
+		}
+	}
+	f.set(func() { f.dead = true })
+	cancel()
+	wg.Wait()
+	if err := st.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
