@@ -63,6 +63,7 @@ func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
 	case IsDrop(o.Err):
 		f.Dead, f.Reason = true, o.Err.Error()
 	case IsPlainer(o.Err): // it comes again at once, and nothing has failed
+		s.log.Info("delivery is shown in a plainer form", "event", ev.ID, "lane", row.Room.ID, "err", o.Err)
 		s.done = append(s.done, Finished{Seq: row.Seq, Key: row.Key, Retry: true, Due: now, Attempt: d.Attempt})
 		return
 	case errors.Is(o.Err, errUnsure):
