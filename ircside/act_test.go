@@ -330,3 +330,48 @@ func TestStaleReaction(t *testing.T) {
 		t.Errorf("outcome %+v", o)
 	}
 }
+
+// TestNotesLetTextGoFirst: a line that tells of a reaction or of who comes and goes stands behind what people say.
+func TestNotesLetTextGoFirst(t *testing.T) {
+	r := begin(t, nil)
+	l := r.up(labels)
+	note := act("k1", gateway.Message{Style: gateway.StyleEmote, Note: true, Text: gateway.Text{Plain: "joined"}})
+	got := r.deliver(note, delivery("k2", "hello"))
+	for i, want := range []string{said("hello"), "* j\u200culiet joined"} {
+		if text := l.echo(fmt.Sprintf("m%d", i)); text != want {
+			t.Errorf("said %q, want %q", text, want)
+		}
+	}
+	wantParts(t, r.outcomes(got), "m1", "m0")
+}
+
+// TestCaps: what the config asks to be shown, and how.
+func TestCaps(t *testing.T) {
+	for _, c := range []struct {
+		joins, reactions    string
+		members             gateway.Members
+		tags, text, withOut bool
+	}{
+		{"off", "tags", gateway.NoMembers, true, false, false},
+		{"on", "text", gateway.AllMembers, false, true, false},
+		{"off", "off", gateway.NoMembers, false, false, false},
+		{"on", "tags", gateway.AllMembers, false, false, true},
+	} {
+		r := begin(t, func(cfg *Config, _ *Side) {
+			cfg.Joins, cfg.Reactions, cfg.Hold, cfg.CorrectAfter = c.joins, c.reactions, time.Second, 3*time.Second
+		}, topical())
+		offered := labels
+		if c.withOut {
+			offered = "server-time"
+		}
+		r.up(offered)
+		caps := r.side.Caps(lobby().Address)
+		if caps.Members != c.members || caps.MemberNotes != (c.joins == "on") || caps.Reaction != c.tags || caps.ReactionNotes != c.text || caps.Reply == c.withOut || caps.Typing == c.withOut {
+			t.Errorf("%+v: %+v", c, caps)
+		}
+		if caps.Hold != time.Second || caps.Fold != 3*time.Second || !caps.Room || !caps.ReplyText || !caps.Notes || caps.Edit || caps.Files {
+			t.Errorf("%+v: %+v", c, caps)
+		}
+		r.stop()
+	}
+}
