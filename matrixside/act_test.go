@@ -84,6 +84,18 @@ func TestReactionsAreComparedAfterALostAnswer(t *testing.T) {
 	wantDone(t, hs, mercutio+" reaction $target 👍", mercutio+" reaction $target 🎉", mercutio+" redaction $act1")
 }
 
+func TestWhatIsKnownAndYetNotThereIsGone(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	stale := []gateway.Part{{Name: "👍", Native: "$stale"}}
+	out := sendAll(ctx, t, side, again(reacts("1", "mercutio", stale, "👍")))[0]
+	if len(out.Gone) != 1 || out.Gone[0].Native != "$stale" || len(out.Parts) != 1 || out.Parts[0].Native != "$act1" {
+		t.Errorf("outcome %+v", out)
+	}
+	wantDone(t, hs, mercutio+" reaction $target 👍")
+}
+
 func TestAReactionThatIsThereAlreadyIsFine(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)

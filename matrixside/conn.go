@@ -117,6 +117,9 @@ func (s *Side) begin(ctx context.Context) ([]*room, error) {
 	if err := s.recollectChats(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.recollectPictures(ctx); err != nil {
+		return nil, err
+	}
 	s.begun.Store(false)
 	s.unsettled.begin(s.now())
 	s.link.mu.Lock()

@@ -140,7 +140,13 @@ func decode(ev *nativeEvent, sc scene) (*gateway.Event, error) {
 	if body == nil || err != nil {
 		return nil, err
 	}
-	return &gateway.Event{At: sc.at, Native: string(ev.ID), Sender: sc.sender, Time: ev.Time, Body: body}, nil
+	out := &gateway.Event{At: sc.at, Native: string(ev.ID), Sender: sc.sender, Time: ev.Time, Body: body}
+	if m, ok := body.(gateway.Membership); ok && m.Change == gateway.Rename {
+		if out.Sender.Name = formerName(ev, sc); out.Sender.Name == "" { // they were called by their user id
+			out.Sender.Name = gateway.CleanName(ev.Sender.Localpart())
+		}
+	}
+	return out, nil
 }
 
 // decodeEcho reads the delivery key that we wrote into the content of an event.
@@ -279,13 +285,21 @@ func cleanReason(content fields) string {
 	return gateway.Shorten(gateway.Clean(get[string](content, "reason")), gateway.MaxReason)
 }
 
+// formerName is what somebody was called before a membership event; Dendrite does not tell it.
+func formerName(ev *nativeEvent, sc scene) string {
+	if ev.Previous == nil && sc.former != nil {
+		return *sc.former
+	}
+	return gateway.CleanName(get[string](ev.Previous, "displayname"))
+}
+
 // decodeMember reads a change of membership (Client-Server API, "m.room.member"). What changes nothing for the people
 // in the room (a new avatar, a lifted ban, a knock) is nil.
 func decodeMember(ev *nativeEvent, sc scene) gateway.Body {
 	now, before := get[event.Membership](ev.Content, "membership"), get[event.Membership](ev.Previous, "membership")
-	former := gateway.CleanName(get[string](ev.Previous, "displayname"))
-	if ev.Previous == nil && sc.former != nil { // Dendrite does not tell what was before
-		before, former = event.MembershipJoin, *sc.former
+	former := formerName(ev, sc)
+	if ev.Previous == nil && sc.former != nil {
+		before = event.MembershipJoin
 	}
 	own := sc.member.ID == sc.sender.ID
 	out := gateway.Membership{Who: sc.member, Reason: cleanReason(ev.Content)}

@@ -108,6 +108,18 @@ func TestARenameIsOneThoughTheHomeserverTellsNoFormerName(t *testing.T) {
 	checkDecode(t, event("Romeo"), sc, nil)
 }
 
+func TestARenameTellsWhoTheyWere(t *testing.T) {
+	for previous, want := range map[string]string{`"displayname":"Benvolio"`: "Benvolio", `"displayname":""`: "romeo"} {
+		ev, err := parseEvent(testEvent(`"type":"m.room.member","state_key":"@romeo:example.org","content":{"membership":"join","displayname":"Romeo"},"unsigned":{"prev_content":{"membership":"join",` + previous + `}}`))
+		must(t, err)
+		got, err := decode(ev, scene{sender: romeo, member: romeo})
+		must(t, err)
+		if got.Sender.Name != want || got.Body.(gateway.Membership).Who.Name != "Romeo" {
+			t.Errorf("%q became %+v", got.Sender.Name, got.Body)
+		}
+	}
+}
+
 func checkDecode(t *testing.T, event string, sc scene, want gateway.Body) {
 	t.Helper()
 	sc.at = gateway.Address{Network: "matrix", ID: "#lobby:example.org"}
@@ -124,7 +136,11 @@ func checkDecode(t *testing.T, event string, sc scene, want gateway.Body) {
 	if got == nil {
 		t.Fatal("got nothing")
 	}
-	full := &gateway.Event{At: sc.at, Native: "$ev", Sender: romeo, Time: time.UnixMilli(1700000000123).UTC(), Body: want}
+	sender := romeo
+	if m, ok := want.(gateway.Membership); ok && m.Change == gateway.Rename {
+		sender.Name = formerName(ev, sc)
+	}
+	full := &gateway.Event{At: sc.at, Native: "$ev", Sender: sender, Time: time.UnixMilli(1700000000123).UTC(), Body: want}
 	if !reflect.DeepEqual(got, full) {
 		t.Errorf("got  %+v\nwant %+v", got, full)
 	}

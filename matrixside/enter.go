@@ -192,7 +192,7 @@ func (s *Side) tellMembers(ctx context.Context, rm *room, members *mautrix.RespJ
 		}
 		who := rm.person(mxid)
 		batch = append(batch, gateway.Arrival{At: rm.Address, Read: func(context.Context) (*gateway.Event, error) {
-			return &gateway.Event{At: rm.Address, Sender: who, Body: gateway.Membership{Who: who, Change: gateway.Join}}, nil
+			return &gateway.Event{At: rm.Address, Sender: who, Body: gateway.Membership{Who: who, Change: gateway.Join, Quiet: true}}, nil
 		}})
 		if len(batch) == most {
 			if err := flush(); err != nil {

@@ -98,18 +98,37 @@ func (s *Side) pictureOf(of, url string, at gateway.Address, who gateway.Person)
 	p := &s.pictures
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	known := p.known[of]
+	known, spoke := p.known[of]
 	switch {
-	case known.URL == url:
+	case spoke && known.URL == url:
 		return known.Ref
 	case url == "":
-		delete(p.known, of)
+		p.learn(of, picture{})
 		return ""
 	case mxcURL.MatchString(url) && len(p.asked) < maxAsked && s.now().Sub(known.at) >= picturePause:
 		p.asked[of] = request{url, at, who}
 		nudge(p.now)
 	}
 	return ""
+}
+
+// recollectPictures takes from State which pictures are known.
+func (s *Side) recollectPictures(ctx context.Context) error {
+	stored, err := s.deps.State.List(ctx, pictureKey(""))
+	if err != nil {
+		return fmt.Errorf("read which pictures are known: %w", err)
+	}
+	s.pictures.mu.Lock()
+	defer s.pictures.mu.Unlock()
+	clear(s.pictures.known)
+	for key, raw := range stored {
+		var p picture
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return fmt.Errorf("read %s: %w", key, err)
+		}
+		s.pictures.learn(key[len(pictureKey("")):], p)
+	}
+	return nil
 }
 
 // isKnown reports whether somebody's picture was asked for before.
@@ -131,9 +150,8 @@ func (p *pictures) next() (of string, r request, ok bool) {
 	return "", r, false
 }
 
+// learn notes what is known. The caller holds p.mu.
 func (p *pictures) learn(of string, got picture) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	if _, known := p.known[of]; !known && len(p.known) >= maxPictures {
 		clear(p.known)
 	}
@@ -165,30 +183,25 @@ func (s *Side) keepPictures(ctx context.Context, in gateway.Inbox) {
 	}
 }
 
-// fetchPicture fetches one picture, unless State knows it, and tells of it.
+// fetchPicture fetches one picture, and tells of it.
 func (s *Side) fetchPicture(ctx context.Context, of string, r request, in gateway.Inbox) error {
 	ctx, cancel := context.WithTimeout(ctx, pictureTime)
 	defer cancel()
-	key := pictureKey(of)
-	stored, err := s.deps.State.GetMany(ctx, []string{key})
+	got, err := s.download(ctx, r.url)
 	if err != nil {
-		return fmt.Errorf("read which picture is known: %w", err)
+		return err
 	}
-	var got picture
-	if raw := stored[key]; raw == nil || json.Unmarshal(raw, &got) != nil || got.URL != r.url {
-		if got, err = s.download(ctx, r.url); err != nil {
-			return err
-		}
-		raw, err := json.Marshal(got)
-		if err == nil {
-			err = s.put(ctx, key, raw)
-		}
-		if err != nil {
-			return fmt.Errorf("note which picture is known: %w", err)
-		}
+	raw, err := json.Marshal(got)
+	if err == nil {
+		err = s.put(ctx, pictureKey(of), raw)
+	}
+	if err != nil {
+		return fmt.Errorf("note which picture is known: %w", err)
 	}
 	got.at = s.now()
+	s.pictures.mu.Lock()
 	s.pictures.learn(of, got)
+	s.pictures.mu.Unlock()
 	if got.Ref == "" {
 		return nil
 	}

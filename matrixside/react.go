@@ -36,15 +36,7 @@ func (s *Side) react(ctx context.Context, l lane, d gateway.Delivery, r gateway.
 			if err != nil {
 				return err
 			}
-			for _, p := range standing {
-				if !slices.ContainsFunc(have, func(h gateway.Part) bool { return h.Native == p.Native }) {
-					parts = append(parts, p)
-				}
-			}
-			// What somebody else showed for this person, the bot or the ghost, is not among them.
-			have = slices.Concat(standing, slices.DeleteFunc(slices.Clone(have), func(h gateway.Part) bool {
-				return is(h, saidByBot) == (m.user == s.names.bot)
-			}))
+			have, parts, gone = s.compare(m, r.Have, standing)
 		}
 		for _, h := range have {
 			if slices.Contains(want, h.Name) && is(h, saidByBot) == (m.user == s.names.bot) {
@@ -74,6 +66,30 @@ func (s *Side) react(ctx context.Context, l lane, d gateway.Delivery, r gateway.
 		return nil
 	})
 	return parts, gone, err
+}
+
+// compare says what there is of a person's reactions, given what the journal knows of and what stands there: of that, what
+// the journal does not know yet, and of what it knows, what is gone. What the bot shows may be of others, too, and what
+// was shown for the person by the other one, the bot or the ghost, is not seen.
+func (s *Side) compare(m mouth, known, standing []gateway.Part) (have, news, gone []gateway.Part) {
+	among := func(parts []gateway.Part, p gateway.Part) bool {
+		return slices.ContainsFunc(parts, func(q gateway.Part) bool { return q.Native == p.Native })
+	}
+	have = slices.Clone(standing)
+	for _, p := range known {
+		switch {
+		case is(p, saidByBot) != (m.user == s.names.bot):
+			have = append(have, p)
+		case !among(standing, p):
+			gone = append(gone, p)
+		}
+	}
+	for _, p := range standing {
+		if m.user != s.names.bot && !among(known, p) {
+			news = append(news, p)
+		}
+	}
+	return have, news, gone
 }
 
 // union is what those think of a message for whom the bot speaks.
