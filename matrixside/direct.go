@@ -85,7 +85,14 @@ func (d *direct) arrived(ctx context.Context, run []gateway.Delivery) (map[strin
 }
 
 // encoder implements lane.
-func (d *direct) encoder() encoder { return encoder{network: d.at.Network, pill: d.s.mxid} }
+func (d *direct) encoder() encoder {
+	return encoder{network: d.at.Network, pill: func(p gateway.Person) id.UserID {
+		if p.Network != d.at.Network && d.s.mxid(p) != d.ghost {
+			return "" // nobody made a ghost for them here
+		}
+		return d.s.mxid(p)
+	}}
+}
 
 // deliver implements lane.
 func (d *direct) deliver(ctx context.Context, one gateway.Delivery, have []gateway.Part) gateway.Outcome {

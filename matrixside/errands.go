@@ -264,7 +264,7 @@ func (s *Side) settleIn(ctx context.Context, e errand, at gateway.Address, opene
 // saidSince reads what the user said between the invitation and the ghost's coming, oldest first.
 func (s *Side) saidSince(ctx context.Context, e errand, c *chat) ([]gateway.Arrival, error) {
 	filter := mautrix.FilterPart{Senders: []id.UserID{e.User}, Types: []event.Type{
-		event.EventMessage, event.EventSticker, event.EventEncrypted, event.EventRedaction, event.StateMember}}
+		event.EventMessage, event.EventSticker, event.EventReaction, event.EventEncrypted, event.EventRedaction, event.StateMember}}
 	var batch []gateway.Arrival
 	err := s.history(ctx, e.Ghost, e.Room, filter, introPages, func(events []*nativeEvent) (more bool) {
 		for _, ev := range events {

@@ -271,7 +271,9 @@ func (b bridged) deliver(ctx context.Context, d gateway.Delivery, have []gateway
 	if err != nil {
 		return b.failed(err)
 	}
-	b.rm.accepted()
+	if partNames(d.Event.Body) != nil {
+		b.rm.accepted()
+	}
 	return gateway.Outcome{Parts: parts, Gone: gone}
 }
 
