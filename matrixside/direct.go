@@ -20,6 +20,7 @@ type direct struct {
 	user   id.UserID
 	remote gateway.Person
 	ghost  id.UserID
+	last   id.RoomID // where something was said last
 }
 
 // openDirect finds the lane of a direct chat, or says why nothing can be said there.
@@ -100,6 +101,9 @@ func (d *direct) deliver(ctx context.Context, one gateway.Delivery, have []gatew
 	if err != nil {
 		return d.s.failed(err)
 	}
+	if n := len(parts); n > 0 && partNames(one.Event.Body) != nil && d.last != "" {
+		d.s.spoke(d.last, d.ghost, id.EventID(parts[n-1].Native))
+	}
 	return gateway.Outcome{Parts: parts, Gone: gone}
 }
 
@@ -117,6 +121,7 @@ func (d *direct) speak(ctx context.Context, v voice, do func(mouth) error) error
 		if name != "" {
 			d.s.dress(ctx, d.ghost, v.person)
 		}
+		d.last = room
 		err = do(mouth{user: d.ghost, room: room})
 		if !isForbidden(err) || again || !v.fresh {
 			return err

@@ -71,6 +71,12 @@ func TestARoomIsMadeOnceAlthoughTheAnswerWasLost(t *testing.T) {
 	if said := hs.said(); len(said) != 1 || said[0].User != rosalineGhost || hs.count(rosalineGhost+" "+directInvite) != 1 {
 		t.Errorf("said %v, invited %d times", said, hs.count(rosalineGhost+" "+directInvite))
 	}
+	side.mu.Lock()
+	last := side.heard[directRoom]
+	side.mu.Unlock()
+	if last == nil || last.Last != "$sent1" || last.Ghost != rosalineGhost {
+		t.Errorf("what is known of the room is %+v", last)
+	}
 	sendAll(ctx, t, side, directDelivery(romeoUser, "2", "more"))
 	if n := hs.count(rosalineGhost + " " + createRoom); n != 2 {
 		t.Errorf("asked for a room %d times", n)
