@@ -115,7 +115,9 @@ func TestOnlyTheVoiceThatSaidItChangesIt(t *testing.T) {
 	f := newFakeServer(t)
 	side, _ := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsActive))
 	must(t, deliver(t, side, delivery(keyOfDigit("d"), "alice is there", false)))
-	edit := func(of gateway.Ref) gateway.Body { return gateway.Edit{Target: of, Text: gateway.Text{Plain: "better"}} }
+	edit := func(of gateway.Ref) gateway.Body {
+		return gateway.Edit{Target: of, Text: gateway.Text{Plain: "better"}}
+	}
 	must(t, deliver(t, side, act(keyOfDigit("1"), edit(ours(alicesPuppet, 2)), false)))
 	if n := f.saidAs(keyOfDigit("1")); bare(n.get("from")) != alicesPuppet || n.child(nsCorrect, "replace").get("id") != "id-0" || n.child("", "body").text != "better" {
 		t.Errorf("the edit is %s", n.bytes())
@@ -252,9 +254,53 @@ func TestModeratingOthers(t *testing.T) {
 			continue
 		}
 		must(t, err)
-		iq := f.await("the moderation", func(n *node) bool { return n.name == "iq" && n.get("to") == fakeRoom && len(n.kids) == 1 && n.kids[0].get("id") == "sid-9" })
+		iq := f.await("the moderation", func(n *node) bool {
+			return n.name == "iq" && n.get("to") == fakeRoom && len(n.kids) == 1 && n.kids[0].get("id") == "sid-9"
+		})
 		if got := string(iq.kids[0].append(nil, "")); strings.ReplaceAll(got, "<reason xmlns='"+version+"'>", "<reason>") != want {
 			t.Errorf("asked by\n%s, want\n%s", got, want)
 		}
+	}
+}
+
+// TestIdsOfClientsMayLookLikeOurs: what somebody takes back or changes is their own, whatever its id looks like; what they
+// answer or react to may be either's.
+func TestIdsOfClientsMayLookLikeOurs(t *testing.T) {
+	f := newFakeServer(t)
+	side, inbox, _ := startDirect(t, f, gateway.EncryptionOff)
+	out := side.Deliver(t.Context(), []gateway.Delivery{directDelivery(keyA, saying("hello"))})
+	must(t, out[0].Err)
+	says := func(id string, kids ...*node) { f.directly("juliet@test/phone", fakePuppet, id, kids...) }
+	says(keyB, body("their own"))
+	said := heard(t, inbox, "their own")
+	says("m1", body("changed"), el(nsCorrect, "replace", "id", keyB))
+	says("m2", body("an answer"), el(nsReply, "reply", "id", keyB))
+	says("m3", body("another"), el(nsReply, "reply", "id", keyA))
+	says("m4", el(nsReactions, "reactions", "id", keyB).add(el(nsReactions, "reaction").say("👍")))
+	says("m5", el(nsRetract, "retract", "id", keyB))
+	says("m6", body("the end"))
+	heard(t, inbox, "the end")
+	var got []string
+	for _, ev := range inbox.Heard() {
+		var ref gateway.Ref
+		switch b := ev.Body.(type) {
+		case gateway.Message:
+			ref = b.ReplyTo
+		case gateway.Edit:
+			ref = b.Target
+		case gateway.Reaction:
+			ref = b.Target
+		case gateway.Retract:
+			ref = b.Target
+		}
+		switch {
+		case slices.Contains(said.Also, ref.Native):
+			got = append(got, ev.Body.Kind()+" theirs")
+		case ref.Native == out[0].Parts[0].Native:
+			got = append(got, ev.Body.Kind()+" ours")
+		}
+	}
+	if want := "edit theirs, message theirs, message ours, reaction theirs, retract theirs"; strings.Join(got, ", ") != want {
+		t.Errorf("they mean %q, want %q", got, want)
 	}
 }

@@ -3,6 +3,7 @@ package xmppside
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"lockbridge/gateway"
@@ -76,7 +77,7 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 		s.sendAfter(l, b, in.sendBack(reason))
 		return
 	}
-	b.arrivals = append(b.arrivals, gateway.Arrival{At: in.at(), Native: in.native(), Also: in.content.aliases(in.from.ID), Old: in.content.delayed, Read: in.read})
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: in.at(), Native: in.native(), Also: in.aliases(), Old: in.content.delayed, Read: in.read})
 	b.then(in.finish)
 }
 
@@ -266,5 +267,19 @@ func (in *incomingDirect) scene(sealed bool) scene {
 		}
 		return own(id, sealed)
 	}
-	return scene{direct: true, public: !in.side.deps.Direct.Seals(in.from.Network), own: own, said: ref, ref: ref}
+	said := func(id string) gateway.Ref { return own(id, sealed) }
+	return scene{direct: true, public: !in.side.deps.Direct.Seals(in.from.Network), own: own, said: said, ref: ref}
+}
+
+// aliases are the ids by which later messages may name this one. The ids that some clients make look like ours, so who
+// refers to one of those could mean either.
+func (in *incomingDirect) aliases() []string {
+	c := in.content
+	out := c.aliases(in.from.ID)
+	for _, id := range []string{c.id, c.origin} {
+		if _, _, likeOurs := parseOriginID(id); likeOurs && !slices.Contains(out, id) {
+			out = append(out, id)
+		}
+	}
+	return out
 }

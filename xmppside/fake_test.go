@@ -29,12 +29,12 @@ type fakeServer struct {
 
 	mu       sync.Mutex
 	conn     net.Conn
-	refusal  string // stream error in answer to the next handshakes
-	mute     bool   // the room keeps what is said to itself: archived, but not reflected
+	refusal  string           // stream error in answer to the next handshakes
+	mute     bool             // the room keeps what is said to itself: archived, but not reflected
 	swallow  func(*node) bool // messages of ours that the room loses
-	forget   bool   // the room loses what is said
-	deaf     bool   // nothing is answered
-	deafTo   string // the room's and juliet's answers to this namespace are held back
+	forget   bool             // the room loses what is said
+	deaf     bool             // nothing is answered
+	deafTo   string           // the room's and juliet's answers to this namespace are held back
 	heldBack []*node
 	features []string
 	members  map[string]string // bare JID to affiliation
