@@ -33,17 +33,48 @@ func TestDocsNameTestsThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	page, err := os.ReadFile(filepath.Join(root, "docs", "guarantees.md"))
+	named := regexp.MustCompile("`(Test\\w+)`")
+	for file, least := range map[string]int{"guarantees.md": 30, "features.md": 25} {
+		page, err := os.ReadFile(filepath.Join(root, "docs", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := named.FindAllSubmatch(page, -1)
+		if len(names) < least {
+			t.Errorf("docs/%s names %d tests only", file, len(names))
+		}
+		for _, name := range names {
+			if !there[string(name[1])] {
+				t.Errorf("docs/%s names %s, which does not exist", file, name[1])
+			}
+		}
+	}
+}
+
+// TestEveryFeatureIsShown: each cell of the table says how something crosses and which test shows it, or why it cannot.
+func TestEveryFeatureIsShown(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "..", "docs", "features.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	named := regexp.MustCompile("`(Test\\w+)`").FindAllSubmatch(page, -1)
-	if len(named) < 30 {
-		t.Errorf("docs/guarantees.md names %d tests only", len(named))
-	}
-	for _, name := range named {
-		if !there[string(name[1])] {
-			t.Errorf("docs/guarantees.md names %s, which does not exist", name[1])
+	_, table, _ := strings.Cut(string(page), "\n|---|---|---|---|---|---|---|\n")
+	table, _, _ = strings.Cut(table, "\n\n")
+	shown := regexp.MustCompile("^(native|degraded: \\S).*`Test\\w+`")
+	impossible := regexp.MustCompile(`^impossible: \w+`)
+	rows := 0
+	for line := range strings.Lines(table) {
+		cells := strings.Split(strings.Trim(strings.TrimSpace(line), "|"), " | ")
+		if rows++; len(cells) != 7 {
+			t.Errorf("the row %q has %d cells, not 7", line, len(cells))
+			continue
 		}
+		for n, cell := range cells[1:] {
+			if cell = strings.TrimSpace(cell); !shown.MatchString(cell) && !impossible.MatchString(cell) {
+				t.Errorf("%s, column %d: %q names no test and is not impossible", strings.TrimSpace(cells[0]), n+1, cell)
+			}
+		}
+	}
+	if rows < 30 {
+		t.Errorf("docs/features.md has %d features only", rows)
 	}
 }

@@ -32,7 +32,7 @@ modules:
   mod_caps: {}
   mod_carboncopy: {}
   mod_disco: {}
-  mod_http_upload: { hosts: [ "upload.@HOST@" ], docroot: "$dir/upload", put_url: "https://$TESTBED_IP:$PORT_HTTPS/upload", access: uploaders, max_size: 134217728 }
+  mod_http_upload: { hosts: [ "upload.@HOST@" ], docroot: "$dir/upload", put_url: "https://$TESTBED_IP:$PORT_HTTPS/upload", access: uploaders, max_size: 67108864 }
   mod_mam: { db_type: mnesia, default: always, assume_mam_usage: true }
   mod_muc:
     hosts: [ "conference.@HOST@" ]

@@ -48,7 +48,7 @@ Component "conference.$TESTBED_HOST" "muc"
   muc_log_by_default = true
 
 Component "upload.$TESTBED_HOST" "http_file_share"
-  http_file_share_size_limit = 128 * 1024 * 1024
+  http_file_share_size_limit = 64 * 1024 * 1024
   http_file_share_daily_quota = 16 * 1024 * 1024 * 1024
   http_host = "$TESTBED_IP"
 C
