@@ -143,9 +143,10 @@ func (s *Side) readDirectPassing(r *room, m *message, own string, b *batch) {
 }
 
 // enclosedPassing is what an envelope without words tells, for a Read; nil if that is nothing.
-func (s *Side) enclosedPassing(inner *node, at gateway.Address, sender gateway.Person) *gateway.Event {
+func (s *Side) enclosedPassing(inner *node, at gateway.Address, sender gateway.Person, sealed gateway.Sealing) *gateway.Event {
 	for _, body := range decodePassing(inner) {
 		if ev := s.passing(at, sender, body); ev != nil {
+			ev.Sealed = sealed
 			return ev
 		}
 	}

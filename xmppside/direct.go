@@ -241,7 +241,7 @@ func (in *incomingDirect) open(ctx context.Context) (*gateway.Event, error) {
 	case !c.hasBody && !got.proven:
 		return nil, nil
 	case c.isMute():
-		return s.enclosedPassing(c.tells, in.at(), in.from), nil
+		return s.enclosedPassing(c.tells, in.at(), in.from, got.sealing()), nil
 	}
 	return c.event(in.from, got.lead(), got.sealing(), in.scene(true)), nil
 }

@@ -287,7 +287,7 @@ func (in *incoming) opened(ctx context.Context, got *unsealed) (*gateway.Event, 
 	case !c.hasBody && !got.proven:
 		return nil, nil
 	case c.isMute():
-		return in.side.enclosedPassing(c.tells, r.conf().Address, author), nil
+		return in.side.enclosedPassing(c.tells, r.conf().Address, author, got.sealing()), nil
 	}
 	return c.event(author, got.lead(), got.sealing(), r.scene(by)), nil
 }
