@@ -10,6 +10,12 @@
 // A refusal that is about a room makes that room's lane wait, since somebody may mend it; one that is about a message or
 // its author gives the message up. A room that was replaced is followed only if the new one names it as its predecessor.
 //
+// What was said is changed in the voice that said it: a ghost edits and redacts its own events, which takes no power. The
+// bot uses power of its own only to remove what was said on Matrix itself, where the bridge allows that, and for topics. A
+// redaction is taken for a moderator's only if the room's power levels make the sender one. HTML is anybody's: it is read
+// within bounds, and a pill means the user that it leads to, whatever it says. Nobody is notified but those who are
+// mentioned, and a whole room never.
+//
 // Guarantees: a transaction of the homeserver is acknowledged only after everything in it is durable, and events are
 // recognised by their event id alone, since homeservers reuse transaction ids for other events. What a homeserver
 // pushes late, out of turn or never, because it or we were away, is read from the rooms' history, in order, before

@@ -114,9 +114,15 @@ func (e encoder) encodeMessage(msg gateway.Message, files []uploaded, speaker st
 
 // fit leaves out the HTML of a text that is too large with it.
 func (c *content) fit() {
-	if _, err := c.encode(); err != nil {
+	if !c.fits() {
 		c.Format, c.Formatted = "", ""
 	}
+}
+
+// fits reports whether the content can be sent, with the key of its delivery.
+func (c content) fits() bool {
+	_, err := c.withKey("0123456789abcdef0123456789abcdef", "f10").encode()
+	return err == nil
 }
 
 // encodeEdit replaces the text of what target names.
@@ -129,7 +135,7 @@ func (e encoder) encodeEdit(edit gateway.Edit, target id.EventID, speaker string
 		outer.Formatted = "* " + c.Formatted
 	}
 	outer.Relates = (&event.RelatesTo{}).SetReplace(target)
-	if _, err := outer.encode(); err != nil { // for clients that know no edits, the beginning will do
+	if !outer.fits() { // for clients that know no edits, the beginning will do
 		outer.Format, outer.Formatted = "", ""
 		outer.Body = gateway.Shorten(outer.Body, gateway.MaxExcerpt)
 		outer.fitNew()
@@ -139,7 +145,7 @@ func (e encoder) encodeEdit(edit gateway.Edit, target id.EventID, speaker string
 
 // fitNew is fit for what an edit makes of a message.
 func (c *content) fitNew() {
-	if _, err := c.encode(); err != nil {
+	if !c.fits() {
 		c.New.Format, c.New.Formatted = "", ""
 	}
 }

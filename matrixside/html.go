@@ -186,6 +186,7 @@ func (r *htmlReader) start(t html.Token) {
 		r.single(t)
 		return
 	}
+	r.endBefore(t.Data)
 	if len(r.stack) >= maxElements {
 		r.beyond++
 		return
@@ -248,6 +249,23 @@ func (r *htmlReader) end(tag string) {
 		r.beyond--
 	case at >= 0:
 		r.pop(at)
+	}
+}
+
+// endBefore ends what an element ends by beginning: items, rows and cells may go without an end.
+func (r *htmlReader) endBefore(tag string) {
+	cell := tag == "td" || tag == "th"
+	if tag != "li" && tag != "tr" && !cell {
+		return
+	}
+	for i := range slices.Backward(r.stack) {
+		switch at := r.stack[i].tag; {
+		case at == tag || cell && (at == "td" || at == "th"):
+			r.pop(i)
+			return
+		case at == "ul" || at == "ol" || at == "table" || cell && at == "tr":
+			return
+		}
 	}
 }
 

@@ -69,6 +69,8 @@ var htmlIn = []struct{ name, source string }{
 	{"quote and answer", "<blockquote>\n<p>said</p>\n<blockquote>before</blockquote>\n</blockquote>\n<p>yes</p>"},
 	{"code block", "<pre><code class=\"language-go\">func main() {\n\t// <p>\n}\n</code></pre>\nafter"},
 	{"lists", "<ul>\n<li>one</li>\n<li>two<ol start=\"3\"><li>in</li><li>it</li></ol></li>\n</ul>"},
+	{"lists without ends", "<ul><li>one<li>two<ol><li>in<li>it</ol>more<li>three</ul>"},
+	{"a table without ends", "<table><tr><td>1<td>2<tr><td>3<td>4</table>"},
 	{"heading", "<h1>Title</h1>text"},
 	{"links", `<a href="https://example.org/?a=1&amp;b=2">here</a> <a href="javascript:alert(1)">there</a> <a href="data:text/html,x">too</a> <a href="https://matrix.to/#/#room:example.org">#room</a>`},
 	{"pills", `<a href="https://matrix.to/#/@alice:example.org">Alice</a>: and <a href="https://matrix.to/#/%40lb_xmpp_bob%3D40example.org%3Aexample.org">the president</a> and <a href="matrix:u/carl:example.org?action=chat">@room</a>`},

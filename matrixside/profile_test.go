@@ -154,3 +154,36 @@ func TestFilesAreUploadedOnce(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyMissingPartsAreSaidAgain(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	both := func(s *Side) { withMedia(t)(s); quick(s) }
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), both, lobby(testRoom))
+	source := newSource(t, "the file")
+	hs.script(uploading, reply{200, `{"content_uri":"mxc://example.org/a"}`, false}, reply{200, `{"content_uri":"mxc://example.org/b"}`, false})
+	hs.script(sendPath, reply{cut: true})
+	file := gateway.File{Name: "x.txt", MIME: "text/plain", URL: source, Network: "irc"}
+	d := does("1", "mercutio", gateway.Message{Files: []gateway.File{file, file}})
+	if err := deliverOne(t, side, d); err == nil || gateway.IsDrop(err) {
+		t.Fatalf("outcome of a broken connection: %v", err)
+	}
+	var out gateway.Outcome
+	for d = again(d); ; {
+		if out = side.Deliver(ctx, []gateway.Delivery{d})[0]; out.Err == nil {
+			break
+		}
+		if gateway.IsDrop(out.Err) || ctx.Err() != nil {
+			t.Fatal(out.Err)
+		}
+	}
+	if len(hs.said()) != 2 || len(out.Parts) != 2 || out.Parts[0].Native != "$sent1" || out.Parts[1].Native != "$sent2" {
+		t.Errorf("outcome %+v, said %d", out, len(hs.said()))
+	}
+	// And what the journal knows of by its echo is not even looked for.
+	d.Known = []gateway.Part{{Name: "f1", Native: "$sent1"}, {Name: "f2", Native: "$sent2"}}
+	sendAll(ctx, t, side, d)
+	if n := len(hs.said()); n != 2 {
+		t.Errorf("said %d", n)
+	}
+}
