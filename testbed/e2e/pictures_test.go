@@ -26,11 +26,13 @@ func TestNamesAndAvatars(t *testing.T) {
 		if got, _ := must2[[]byte, string](t)(k.Matrix.Download(ctx, e.Value("avatar_url"))); !bytes.Equal(got, portrait) {
 			t.Errorf("the ghost's picture has %d bytes, his own %d", len(got), len(portrait))
 		}
-		renamed := peers.Unique("Montecchi")
-		ok(t, romeo.Join(ctx, k.Room, renamed))
-		must[peers.MatrixEvent](t)(k.Matrix.Await(ctx, "the ghost's new name", func(e peers.MatrixEvent) bool {
-			return e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == ghost && strings.HasPrefix(e.Value("displayname"), renamed)
-		}))
+		if k.kind == legacy { // on ejabberd, which gives no occupant-ids, a new nick in a room that hides addresses is a new person
+			renamed := peers.Unique("Montecchi")
+			ok(t, romeo.Join(ctx, k.Room, renamed))
+			must[peers.MatrixEvent](t)(k.Matrix.Await(ctx, "the ghost's new name", func(e peers.MatrixEvent) bool {
+				return e.Type == "m.room.member" && e.StateKey != nil && *e.StateKey == ghost && strings.HasPrefix(e.Value("displayname"), renamed)
+			}))
+		}
 		benvolio := k.user(ctx, t, "benvolio")
 		for range 2 {
 			words = text("Benvolio speaks")
