@@ -36,7 +36,7 @@ func TestDecode(t *testing.T) {
 		{"reply", `<body>yes</body><reply xmlns='urn:xmpp:reply:0' to='r@c/x' id='s9'/>`,
 			gateway.Message{Text: gateway.Text{Plain: "yes"}, ReplyTo: gateway.Ref{Native: "s9"}}},
 		{"reply with a quote", "<body>&gt; hällo\nyes</body><reply xmlns='urn:xmpp:reply:0' id='s9'/><fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='0' end='8'/></fallback>",
-			gateway.Message{Text: gateway.Text{Plain: "yes"}, ReplyTo: gateway.Ref{Native: "s9"}}},
+			gateway.Message{Text: gateway.Text{Plain: "yes"}, ReplyTo: gateway.Ref{Native: "s9", Excerpt: "hällo"}}},
 		{"a fallback that runs past the end", "<body>yes</body><reply xmlns='urn:xmpp:reply:0' id='s9'/><fallback xmlns='urn:xmpp:fallback:0' for='urn:xmpp:reply:0'><body start='9' end='5'/></fallback>",
 			gateway.Message{Text: gateway.Text{Plain: "yes"}, ReplyTo: gateway.Ref{Native: "s9"}}},
 	} {

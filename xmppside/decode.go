@@ -240,6 +240,7 @@ func (c content) event(p gateway.Person, lead string, sealed gateway.Sealing, at
 	msg := gateway.Message{Text: text, Style: style, Files: files}
 	if c.replyTo != "" {
 		msg.ReplyTo = at.ref(c.replyTo)
+		msg.ReplyTo.Excerpt = c.quoted()
 	}
 	if c.thread != "" && !at.direct { // many clients put one on each direct message
 		msg.Thread = gateway.Ref{Native: gateway.ThreadNative(c.thread)}

@@ -156,6 +156,19 @@ func fallbackOf(body string, fallbacks []*node, outside bool) []stretch {
 	return nil
 }
 
+// quoted is what a reply's body quotes of the message that it answers, for rooms where nobody knows that one.
+func (c content) quoted() string {
+	var b strings.Builder
+	for _, cut := range fallbackOf(c.body, c.fallback, c.outside) {
+		for line := range strings.Lines(c.body[cut.start:cut.end]) {
+			if line, quotes := strings.CutPrefix(line, ">"); quotes && (b.Len() > 0 || !strings.HasSuffix(strings.TrimSpace(line), ":")) { // whose it is
+				b.WriteString(strings.TrimPrefix(line, " "))
+			}
+		}
+	}
+	return gateway.Shorten(strings.TrimSpace(gateway.Clean(b.String())), gateway.MaxExcerpt)
+}
+
 // fallbackRange returns a range in bytes.
 func fallbackRange(b *node, body string) (start, end int, ok bool) {
 	from, err1 := strconv.Atoi(b.get("start"))
