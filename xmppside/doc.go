@@ -28,7 +28,7 @@
 // people whom we know, within limits that keep two peers from mending each other for ever, and after history only once
 // it is read. What was sealed for one place does not cross from another.
 //
-// What is delivered to a room carries the delivery's key as origin-id. It counts as sent when the room has reflected it.
+// What is delivered to a room carries the delivery's key in its origin-id. It counts as sent when the room has reflected it.
 // A delivery whose reflection was not seen is said again only after the room was entered anew and what it says of the
 // time since was read: what had arrived is found there. A repetition writes the same sealed bytes, so that a message key
 // is never used twice, and a device that gets both opens one. In a room without archive, which has had more than its
@@ -41,6 +41,16 @@
 // connection breaks before that answer it is said again, under the same id: sealed, it is the same bytes, and every client
 // shows it once; in the clear that is left to the client. A component that is away gets no direct messages: they return
 // to who wrote them.
+//
+// A delivery may be several stanzas: a text and its files, a retraction of all of that. It has arrived when the room has
+// reflected them all. Before the first is written all of them are durable, so those that did not arrive are said again in
+// the same words.
+//
+// What is edited or taken back is named through its sender: by ids that only they have, or by words that the journal knows
+// to be theirs; where the room hides who somebody is, in the same stay alone. A moderator's act counts from the room's own
+// address and from nobody else. What stands beside a ciphertext is believed only where the room's metadata may go in the
+// clear, and never so that words vanish or come from nowhere; what stands beside an envelope of OMEMO 2 is not believed.
+// Only the voice that said something for us changes it or takes it back; where it has gone, that is told in words.
 //
 // A room that cannot be entered or spoken in holds up its own lane and no other; the lane is told why, and it is due again
 // when the room has been entered.
