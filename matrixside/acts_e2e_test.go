@@ -24,6 +24,9 @@ func (b *bed) withRealMedia(t *testing.T) func(*Side) {
 
 func TestWhoeverMadeARoomModeratesIt(t *testing.T) {
 	ctx, b := within(t), openBed(t)
+	if b.Bed.Homeserver != "synapse" { // Dendrite pushes no redactions
+		return
+	}
 	romeo, juliet := b.login(ctx, t, "romeo"), b.login(ctx, t, "juliet")
 	id, err := romeo.CreateRoom(ctx, "", true)
 	must(t, err)
