@@ -45,10 +45,13 @@ func without(t gateway.Text, cuts []stretch) gateway.Text {
 	return out
 }
 
+// stylingSigns are the signs of Message Styling.
+const stylingSigns = "*_~`>"
+
 // styled reads the signs of Message Styling (XEP-0393) in a text: they become marks. What is marked already stays so. A
 // text with too many of them is left as it is.
 func styled(t gateway.Text) gateway.Text {
-	if !strings.ContainsAny(t.Plain, "*_~`>") {
+	if !strings.ContainsAny(t.Plain, stylingSigns) {
 		return t
 	}
 	s := styling{text: t.Plain}

@@ -26,6 +26,9 @@ type written struct {
 // writeStyled writes a text with the signs of Message Styling behind lead, which stays as it is. Signs are written only
 // where reading them gives the mark again; what XMPP has no sign for stands in the text as people write it.
 func writeStyled(lead string, t gateway.Text) written {
+	if len(t.Marks) == 0 && !strings.ContainsAny(t.Plain, stylingSigns) { // as most are
+		return written{body: lead + t.Plain}
+	}
 	t = t.Without(gateway.MarkUnderline, gateway.MarkLink, gateway.MarkItem, gateway.MarkSpoiler)
 	w := &stylist{points: utf8.RuneCountInString(lead)}
 	w.body.WriteString(lead)
