@@ -100,9 +100,10 @@ func TestAReactionThatIsThereAlreadyIsFine(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)
 	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	first := sendAll(ctx, t, side, reacts("1", "mercutio", nil, "👍"))[0]
 	hs.script(reactPath, refusal(400, "M_DUPLICATE_ANNOTATION"))
-	if out := sendAll(ctx, t, side, reacts("1", "mercutio", nil, "👍")); len(out[0].Parts) != 0 {
-		t.Errorf("outcome %+v", out[0])
+	if out := sendAll(ctx, t, side, reacts("2", "mercutio", nil, "👍"))[0]; len(out.Parts) != 1 || out.Parts[0].Native != first.Parts[0].Native {
+		t.Errorf("outcome %+v", out)
 	}
 }
 

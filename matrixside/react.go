@@ -2,6 +2,7 @@ package matrixside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -55,13 +56,11 @@ func (s *Side) react(ctx context.Context, l lane, d gateway.Delivery, r gateway.
 			if shown {
 				continue
 			}
-			native, err := s.annotate(ctx, m, target, emoji, d.Key)
+			p, err := s.annotate(ctx, m, target, emoji, d)
 			if err != nil {
 				return err
 			}
-			if native != "" {
-				parts = append(parts, gateway.Part{Name: emoji, Native: string(native), Also: marksOf(native, m.user == s.names.bot, false)})
-			}
+			parts = append(parts, p)
 		}
 		return nil
 	})
@@ -108,23 +107,33 @@ func union(l lane, r gateway.Reaction) (emoji []string) {
 	return emoji
 }
 
-// annotate adds a reaction and returns its event; none if it is there already.
-func (s *Side) annotate(ctx context.Context, m mouth, target id.EventID, emoji, key string) (id.EventID, error) {
+// annotate adds a reaction and returns it, even if it is there already. Each attempt is a transaction of its own: what an
+// earlier one sent may have been taken back since, and one whose answer got lost is seen to by reactionsOf.
+func (s *Side) annotate(ctx context.Context, m mouth, target id.EventID, emoji string, d gateway.Delivery) (gateway.Part, error) {
 	body, err := encodeJSON(reactionContent{
-		Relates: (&event.RelatesTo{}).SetAnnotation(target, emoji), Key: &deliveryKey{Key: key, Part: emoji},
+		Relates: (&event.RelatesTo{}).SetAnnotation(target, emoji), Key: &deliveryKey{Key: d.Key, Part: emoji},
 	})
 	if err != nil {
-		return "", err
+		return gateway.Part{}, err
 	}
-	resp, err := s.as(m.user).SendMessageEvent(ctx, m.room, event.EventReaction, body,
-		mautrix.ReqSendEvent{TransactionID: key + "." + shortHash(emoji), DontEncrypt: true})
-	if errcode(err) == "M_DUPLICATE_ANNOTATION" {
-		return "", nil
+	resp, err := s.as(m.user).SendMessageEvent(ctx, m.room, event.EventReaction, body, mautrix.ReqSendEvent{
+		TransactionID: transactionID(d.Key, d.Attempt) + "." + shortHash(emoji), DontEncrypt: true,
+	})
+	if errcode(err) != "M_DUPLICATE_ANNOTATION" {
+		if err != nil {
+			return gateway.Part{}, err
+		}
+		return gateway.Part{Name: emoji, Native: string(resp.EventID), Also: marksOf(resp.EventID, m.user == s.names.bot, false)}, nil
+	}
+	standing, err := s.reactionsOf(ctx, m, target)
+	at := slices.IndexFunc(standing, func(p gateway.Part) bool { return p.Name == emoji })
+	if err == nil && at < 0 {
+		err = errors.New("the homeserver has a reaction already and does not show it")
 	}
 	if err != nil {
-		return "", err
+		return gateway.Part{}, err
 	}
-	return resp.EventID, nil
+	return standing[at], nil
 }
 
 // unreact takes a reaction away, in the voice that added it.
