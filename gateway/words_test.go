@@ -31,13 +31,21 @@ func TestTheGatewaysWordsAreNobodys(t *testing.T) {
 // A message that is edited and taken back again while the network is away is never said; one that is edited says its
 // last words; answers to what was taken back tell nothing of it. What is edited later is a correction.
 func TestWhatWaitsIsSaidAsItIsByThen(t *testing.T) {
+	tried := make(chan struct{}, 1)
 	w := newTalkWorld(t, func(w *world) {
 		w.c.caps = gateway.Caps{Marks: true, Notes: true, Fold: 1}
-		w.c.answer(func(gateway.Delivery) gateway.Outcome { return gateway.Failed(gateway.Later(1, errors.New("away"))) })
+		w.c.answer(func(gateway.Delivery) gateway.Outcome {
+			select {
+			case tried <- struct{}{}:
+			default:
+			}
+			return gateway.Failed(gateway.Later(1, errors.New("away")))
+		})
 	})
 	answer := message("what?")
 	answer.ReplyTo = gateway.Ref{Native: "1"}
 	w.accept(w.a, by(w.a, "first", "0", message("first")))
+	<-tried // what waits when a network is taken over counts as tried
 	w.accept(w.a, by(w.a, "alice", "1", message("secret")), by(w.a, "alice", "2", message("helo")), by(w.a, "bob", "3", answer),
 		by(w.a, "alice", "4", edit("2", "hello")), by(w.a, "alice", "5", edit("1", "more secret")), by(w.a, "alice", "6", retract("1", false)), by(w.a, "alice", "7", edit("2", "hello all")))
 	w.wantNext(w.b, "first", "secret")
