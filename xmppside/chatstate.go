@@ -234,7 +234,7 @@ func (s *Side) passes(caps *gateway.Caps, direct, open bool) {
 // stanzaIDOf is the stanza-id of the last part of what ref points at; "" where the room gave none.
 func stanzaIDOf(ref gateway.Ref) string {
 	for i := len(ref.Parts) - 1; i >= 0; i-- {
-		if native := ref.Parts[i].Native; native != "" && !strings.HasPrefix(native, kindHash) {
+		if native := ref.Parts[i].Native; isStanzaID(native) {
 			return native
 		}
 	}

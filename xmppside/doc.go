@@ -16,6 +16,14 @@
 // address and the other network says that its person exists; strangers get errors, and nothing is kept of them. What has
 // to be sealed is sealed for all of the recipient's devices or comes back; a report of that holds nobody's words.
 //
+// What people let others know besides words (who types, what was read, how they look, who comes and goes) crosses as far
+// as the config says, and of a room that hides addresses without any: occupants are named by their occupant-ids, and on
+// the card that a picture is fetched from nothing else is looked at. A subject never crosses on a sealed bridge.
+//
+// A file is uploaded once for all who are to fetch it, in the name of the puppet that shares it; for a sealed room it is
+// encrypted on the way, under a name that tells nothing. What stands outside of a ciphertext is no file. What cannot be
+// shared is named instead, and the text crosses.
+//
 // # Guarantees
 //
 // A message of a room is accepted in the order of the stream and at most once: its seen-key is the stanza-id that the
