@@ -304,3 +304,25 @@ func TestIdsOfClientsMayLookLikeOurs(t *testing.T) {
 		t.Errorf("they mean %q, want %q", got, want)
 	}
 }
+
+// TestActsInMixedRooms: what stands outside for the devices of the legacy version stands in the envelope for the others,
+// and what has no text goes in the clear.
+func TestActsInMixedRooms(t *testing.T) {
+	w := newWorld(t, both, omemo.Legacy)
+	romeo := newDevice(t, w.fakeServer, "romeo@test", omemo.Two)
+	w.set(func() { w.members["romeo@test"] = "member" })
+	w.enter("Romeo", "romeo@test/x", "member")
+	must(t, w.side.room0().await(t.Context(), func() bool { return w.side.room0().affiliated["romeo@test"] != "" }))
+	must(t, deliver(t, w.side, delivery(keyOfDigit("d"), "alice is there", true)))
+	must(t, deliver(t, w.side, act(keyOfDigit("1"), gateway.Edit{Target: ours(alicesPuppet, 1), Text: gateway.Text{Plain: "in secret"}}, true)))
+	n := w.saidAs(keyOfDigit("1"))
+	legacy, _ := w.juliet.open(omemo.Legacy, n)
+	two, ok := romeo.open(omemo.Two, n)
+	if string(legacy.Plain) != "in secret" || n.child(nsCorrect, "replace").get("id") != "id-0" || !ok || !strings.Contains(string(two.Plain), "<replace ") {
+		t.Errorf("the edit is %s, for one %q, for the other %q", n.bytes(), legacy.Plain, two.Plain)
+	}
+	must(t, deliver(t, w.side, act(keyOfDigit("2"), gateway.Retract{Target: ours(alicesPuppet, 1)}, true)))
+	if n := w.saidAs(keyOfDigit("2")); n.child(nsRetract, "retract").get("id") != "sid-0" || n.child(nsOMEMOTwo, "encrypted") != nil || n.child("", "body") != nil {
+		t.Errorf("the retraction is %s", n.bytes())
+	}
+}
