@@ -193,6 +193,7 @@ func TestVoiceMessagesAndStickers(t *testing.T) {
 			sticker := picture()
 			sticker.Name = text("a waving cat")
 			must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: sticker, Kind: "m.sticker"}))
+			same(t, "on XMPP", sticker, k.fileOnXMPP(ctx, t, sticker))
 			k.saidOnIRC(ctx, t, sticker, "[sticker: "+sticker.Name+"]")
 		})
 		part(t, "xmpp", func(ctx context.Context, t *testing.T) {
@@ -206,6 +207,7 @@ func TestVoiceMessagesAndStickers(t *testing.T) {
 			if e.Value("msgtype") != "m.audio" || e.Get("info", "duration") != 12_000.0 {
 				t.Errorf("on Matrix it is %s", e)
 			}
+			k.linkOnIRC(ctx, t, voice)
 			sticker := picture()
 			k.shareWhole(ctx, t, sticker, "<sticker xmlns='"+peers.NSStickers+"' pack='cats'/>")
 			if e := must[peers.MatrixEvent](t)(k.Matrix.AwaitFile(ctx, k.MatrixRoom, sticker.Name)); e.Type != "m.sticker" {

@@ -123,6 +123,9 @@ func TestSpoilers(t *testing.T) {
 		if spoiler, there := e.Element(peers.NSSpoiler, "spoiler"); !there || spoiler.Text != "the end" && k.kind != legacy || spoiler.Text != "" && k.kind == legacy {
 			t.Errorf("on XMPP it is %s %s", e.XML, e.Content)
 		}
+		if l := k.onIRC(ctx, t, words); !strings.Contains(l.Text(), "\x0301,01") {
+			t.Errorf("on IRC it is %q", l.Text())
+		}
 		words = text("both are dead")
 		ok(t, k.IRC.Say(k.Channel, "\x0301,01"+words+"\x03"))
 		if html := k.onMatrix(ctx, t, words).Value("formatted_body"); !strings.Contains(html, "data-mx-spoiler") {

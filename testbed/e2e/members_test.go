@@ -54,17 +54,21 @@ func comeAndGo(ctx context.Context, t *testing.T, k *talk) {
 	k.leavesXMPP(ctx, t, mark, k.MatrixName(benvolio))
 	k.toldOnIRC(ctx, t, 0, "was kicked by")
 
-	abram := must[*peers.IRC](t)(k.IRCUser(ctx, "abram", false))
-	for range 2 {
-		words = text("Abram speaks")
-		ok(t, abram.Say(k.Channel, words))
-		k.onXMPP(ctx, t, words)
+	for nick, going := range map[string]func(*peers.IRC) error{
+		"abram": func(c *peers.IRC) error { return c.Send("PART " + k.Channel + " :to the wars") },
+		"peter": func(c *peers.IRC) error { return k.IRC.Send("KICK " + k.Channel + " " + c.Nick + " :enough") },
+	} {
+		c := must[*peers.IRC](t)(k.IRCUser(ctx, nick, false))
+		for range 2 {
+			words = text(nick + " speaks")
+			ok(t, c.Say(k.Channel, words))
+			k.onXMPP(ctx, t, words)
+		}
+		ghost, mark, old := k.onMatrix(ctx, t, words).Sender, k.Owner.Mark(), k.Matrix.Mark()
+		ok(t, going(c))
+		k.leavesXMPP(ctx, t, mark, k.IRCName(c))
+		must[peers.MatrixEvent](t)(k.Matrix.AwaitMember(ctx, old, k.MatrixRoom, ghost, "leave"))
 	}
-	ghost = k.onMatrix(ctx, t, words).Sender
-	mark, old := k.Owner.Mark(), k.Matrix.Mark()
-	ok(t, abram.Send("PART "+k.Channel+" :to the wars"))
-	k.leavesXMPP(ctx, t, mark, k.IRCName(abram))
-	must[peers.MatrixEvent](t)(k.Matrix.AwaitMember(ctx, old, k.MatrixRoom, ghost, "leave"))
 }
 
 // leavesXMPP waits until a puppet has left.

@@ -34,7 +34,8 @@ func whole(ctx context.Context, t *testing.T, s *peers.Scene, versions []string)
 		}
 		return must[string](t)(s.Owner.SendSealed(ctx, puppet, w))
 	}
-	x := send("Parting is such sorrow")
+	x := must[string](t)(s.Owner.SendSealed(ctx, puppet, peers.Words{Text: "Parting is such sorrow", Beside: []string{"<request xmlns='urn:xmpp:receipts'/>"}}))
+	must[peers.XMPPEvent](t)(s.Owner.AwaitElement(ctx, 0, puppet, "urn:xmpp:receipts", "received", func(r peers.Element) bool { return r.Attr("id") == x }))
 	onMatrix := must[peers.MatrixEvent](t)(s.Matrix.AwaitText(ctx, room, "Parting is such sorrow"))
 	send("Parting is such sweet sorrow", peers.Replace(x))
 	must[peers.MatrixEvent](t)(s.Matrix.AwaitEdit(ctx, room, onMatrix.ID, "sweet sorrow"))
