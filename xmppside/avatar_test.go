@@ -187,15 +187,27 @@ func TestPicturesAreFetchedSlowly(t *testing.T) {
 	if !all.begin("room") || all.begin("room") {
 		t.Error("not one at a time")
 	}
-	w, ok := all.next("room", func(w wantedFace) bool { return w.ask == "room/Juliet" })
+	w, ok := all.next("room", now, func(w wantedFace) bool { return w.ask == "room/Juliet" })
 	if !ok || w.hash != "99" {
 		t.Errorf("the newest is not the one: %+v", w)
 	}
-	if _, ok := all.next("room", func(wantedFace) bool { return false }); ok {
+	if _, ok := all.next("room", now, func(wantedFace) bool { return false }); ok {
 		t.Error("fetched all the same")
 	}
 	if !all.end("room") {
 		t.Error("nothing is left")
+	}
+	all.begin("room")
+	n := 1
+	for ; n < 3*facesAMinute; n++ { // however often it is begun anew
+		if _, ok := all.next("room", now.Add(facePause-1), func(wantedFace) bool { return true }); !ok {
+			break
+		}
+		all.end("room")
+		all.begin("room")
+	}
+	if _, ok := all.next("room", now.Add(facePause), func(wantedFace) bool { return true }); n != facesAMinute || !ok {
+		t.Errorf("%d in a minute, and then %v", n, ok)
 	}
 	for i := range maxFaces + 10 {
 		all.set(fmt.Sprint(i), face{"image:x", now})

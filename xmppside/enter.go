@@ -119,6 +119,9 @@ func (r *room) enter(ctx context.Context, l *link) error {
 func (r *room) joinGateway(ctx context.Context, l *link, history *node) error {
 	nick := r.side.cfg.Nick
 	r.mu.Lock()
+	for _, p := range r.side.people.in(r.jid) { // the room may show them still, though it does not say whose they are
+		r.coming[p.Rooms[r.jid].Nick] = true
+	}
 	r.staged, r.tellsHistory, r.toldSubject, r.told = map[string]*occupant{}, true, false, 0
 	r.mu.Unlock()
 	for {

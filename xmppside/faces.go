@@ -44,6 +44,7 @@ type faces struct {
 	known  map[string]face
 	wanted map[string]map[string]wantedFace // by room, and by whom to ask: the newest counts
 	busy   map[string]bool                  // rooms
+	used   map[string]ration                // of rooms
 	owners map[string]string                // real bare JID to SHA-1, of those who have direct chats
 }
 
@@ -71,7 +72,7 @@ func (f *faces) want(group string, w wantedFace, now time.Time) {
 		return
 	}
 	if f.wanted == nil {
-		f.wanted, f.busy = map[string]map[string]wantedFace{}, map[string]bool{}
+		f.wanted, f.busy, f.used = map[string]map[string]wantedFace{}, map[string]bool{}, map[string]ration{}
 	}
 	if f.wanted[group] == nil {
 		f.wanted[group] = map[string]wantedFace{}
@@ -92,15 +93,30 @@ func (f *faces) begin(group string) bool {
 	return true
 }
 
-// next takes a picture that may be fetched now.
-func (f *faces) next(group string, may func(wantedFace) bool) (wantedFace, bool) {
+// ration is how many pictures of a room were fetched since.
+type ration struct {
+	since time.Time
+	n     int
+}
+
+// next takes a picture that may be fetched now, facesAMinute of a room.
+func (f *faces) next(group string, now time.Time, may func(wantedFace) bool) (wantedFace, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	had := f.used[group]
+	if now.Sub(had.since) >= facePause {
+		had = ration{since: now}
+	}
+	if had.n >= facesAMinute {
+		return wantedFace{}, false
+	}
 	for ask, w := range f.wanted[group] {
 		if f.known[w.hash].Ref != "" {
 			delete(f.wanted[group], ask)
 		} else if may(w) {
 			delete(f.wanted[group], ask)
+			had.n++
+			f.used[group] = had
 			return w, true
 		}
 	}
@@ -162,8 +178,8 @@ func (s *Side) seekFaces(l *link, group string) {
 }
 
 func (s *Side) fetchFaces(ctx context.Context, l *link, group string) {
-	for range facesAMinute {
-		w, ok := s.faces.next(group, func(w wantedFace) bool { return s.lately.free("face/"+w.ask, s.now(), facePause) })
+	for {
+		w, ok := s.faces.next(group, s.now(), func(w wantedFace) bool { return s.lately.free("face/"+w.ask, s.now(), facePause) })
 		if !ok || ctx.Err() != nil {
 			break
 		}

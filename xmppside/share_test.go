@@ -243,3 +243,18 @@ func TestNothingBeforeAFileWaitsForIt(t *testing.T) {
 		}
 	}
 }
+
+// TestFilesThatNeverArriveAreNamed: what fails again and again does not hold the room up for ever.
+func TestFilesThatNeverArriveAreNamed(t *testing.T) {
+	f, share := newFakeServer(t), newFakeShare(t)
+	f.offerUploads("100000", slotAt(share.URL+"/put/a", "https://files.example/a"))
+	data, _ := picture(t, 1)
+	side, _, url := startSharing(t, f, share, data, []string{versionLegacy}, fakeBridgeRoom(false, gateway.PuppetsActive))
+	share.answers(http.StatusInternalServerError)
+	d := filesDelivery(keyA, "look", false, gateway.File{Name: "cat.png", URL: url})
+	for d.Attempt = 0; d.Attempt <= maxShares; d.Attempt++ {
+		if err := deliver(t, side, d); err == nil || gateway.IsPlainer(err) != (d.Attempt == maxShares) {
+			t.Errorf("attempt %d: %v", d.Attempt, err)
+		}
+	}
+}
