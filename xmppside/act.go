@@ -12,7 +12,7 @@ func (s *Side) act(ctx context.Context, l *link, r *room, d *gateway.Delivery) e
 	case gateway.Receipt:
 		return s.tell(l, r, b)
 	case gateway.Membership:
-		return s.follow(ctx, l, r, b)
+		return s.follow(ctx, l, r, d.Event.Sender, b)
 	case gateway.RoomState:
 		return s.setTopic(ctx, l, r, d.Key, b)
 	case gateway.Retract:
@@ -31,7 +31,7 @@ func (s *Side) tell(l *link, r *room, b gateway.Receipt) error {
 }
 
 // follow lets puppets come, go and change their names with their people.
-func (s *Side) follow(ctx context.Context, l *link, r *room, b gateway.Membership) error {
+func (s *Side) follow(ctx context.Context, l *link, r *room, was gateway.Person, b gateway.Membership) error {
 	var err error
 	switch b.Change {
 	case gateway.Leave, gateway.Kick, gateway.Ban:
@@ -41,7 +41,13 @@ func (s *Side) follow(ctx context.Context, l *link, r *room, b gateway.Membershi
 			_, err = s.voiceFor(ctx, l, r, b.Who)
 		}
 	case gateway.Rename:
-		if p, ok := s.people.of(b.Who); ok && r.nickIn(p.JID) != "" {
+		p, known := s.people.of(b.Who)
+		there := known && r.nickIn(p.JID) != ""
+		if old, ok := s.people.of(was); ok && keyOf(was) != keyOf(b.Who) && was.Network == b.Who.Network && r.nickIn(old.JID) != "" {
+			there = true // where a nick is all that people are known by, another one is another puppet
+			err = s.dismiss(ctx, l, r, gateway.Membership{Who: was, Change: gateway.Leave})
+		}
+		if there && err == nil {
 			_, err = s.voiceFor(ctx, l, r, b.Who)
 		}
 	}

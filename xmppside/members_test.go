@@ -216,3 +216,26 @@ func TestPhotoHashes(t *testing.T) {
 		t.Error("a presence without a picture names one")
 	}
 }
+
+// TestAnotherNickIsAnotherPuppet where a network knows people by nothing else: the old one goes.
+func TestAnotherNickIsAnotherPuppet(t *testing.T) {
+	f := newFakeServer(t)
+	side, _ := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsActive))
+	was, now := gateway.Person{Network: "irc", ID: "bob", Name: "bob"}, gateway.Person{Network: "irc", ID: "rob", Name: "rob"}
+	d := delivery(keyA, "here I am", false)
+	d.Event.Sender = was
+	must(t, deliver(t, side, d))
+	d.Key, d.Event.Body = keyB, gateway.Membership{Who: now, Change: gateway.Rename}
+	must(t, deliver(t, side, d))
+	r := side.room0()
+	old, _ := side.people.of(was)
+	next, _ := side.people.of(now)
+	if r.nickIn(old.JID) != "" || r.nickIn(next.JID) != "rob" {
+		t.Errorf("the old one is in as %q, the new one as %q", r.nickIn(old.JID), r.nickIn(next.JID))
+	}
+	d.Key, d.Event.Sender, d.Event.Body = strings.Repeat("c", 32), gateway.Person{Network: "irc", ID: "eve", Name: "eve"}, gateway.Membership{Who: gateway.Person{Network: "irc", ID: "eva", Name: "eva"}, Change: gateway.Rename}
+	must(t, deliver(t, side, d))
+	if _, met := side.people.of(gateway.Person{Network: "irc", ID: "eva"}); met {
+		t.Error("somebody got a puppet for a new nick")
+	}
+}
