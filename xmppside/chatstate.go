@@ -142,8 +142,12 @@ func (s *Side) readDirectPassing(r *room, m *message, own string, b *batch) {
 	}
 }
 
-// enclosedPassing is what an envelope without words tells, for a Read; nil if that is nothing.
+// enclosedPassing is what an envelope without words tells, for a Read; nil if that is nothing. The legacy version has no
+// envelope: then inner is nil.
 func (s *Side) enclosedPassing(inner *node, at gateway.Address, sender gateway.Person, sealed gateway.Sealing) *gateway.Event {
+	if inner == nil {
+		return nil
+	}
 	for _, body := range decodePassing(inner) {
 		if ev := s.passing(at, sender, body); ev != nil {
 			ev.Sealed = sealed

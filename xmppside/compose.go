@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
 
 	"lockbridge/gateway"
 )
@@ -223,13 +222,6 @@ func (s *Side) reactionsOf(meant audience, j *job, b gateway.Reaction) []string 
 
 // maxUnion is how many reactions the gateway shows on a message.
 const maxUnion = 64
-
-// hasEmoji reports whether a reaction is a pictograph, or something of them: what clients show as one.
-func hasEmoji(s string) bool {
-	return strings.ContainsFunc(s, func(r rune) bool {
-		return r >= 0x1F000 && r < 0x20000 || r == 0x20E3 || r == 0xFE0F || r >= 0x2190 && r < 0x3300 && (unicode.Is(unicode.So, r) || unicode.Is(unicode.Sm, r)) || r == 0xA9 || r == 0xAE || r == 0x203C || r == 0x2049
-	})
-}
 
 // voiceOfJob is who says a job. A message may be changed only by who said it, so its voice changes it, even where the
 // person has another one by now; if that has gone, the change is told in words.

@@ -86,7 +86,7 @@ func relate(n *node, space string) relations {
 		replaces: n.child(nsCorrect, "replace").get("id"),
 		replyTo:  n.child(nsReply, "reply").get("id"),
 		retracts: n.child(nsRetract, "retract").get("id"),
-		fallback: n.all(nsFallback, "fallback"),
+		fallback: fallbacksOf(n),
 		spoiler:  n.child(nsSpoiler, "spoiler"),
 		markup:   n.child(nsMarkup, "markup"),
 		mentions: n.all(nsReference, "reference"),

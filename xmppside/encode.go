@@ -173,12 +173,12 @@ func encodeRetract(id, part string) utterance {
 	return u
 }
 
-// encodeReactions makes somebody's whole set of reactions on a message (XEP-0444). The XEP asks for emoji: what holds
-// none is left out.
+// encodeReactions makes somebody's whole set of reactions on a message (XEP-0444). The XEP asks for emoji: what else a
+// reaction may be elsewhere is words, which must not stand beside what is sealed, and is left out.
 func encodeReactions(id string, emoji []string) utterance {
 	set := el(nsReactions, "reactions", "id", id)
 	for _, e := range emoji {
-		if hasEmoji(e) {
+		if isEmoji(e) {
 			set.add(el(nsReactions, "reaction").say(e))
 		}
 	}

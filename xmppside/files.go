@@ -87,7 +87,7 @@ func decodeFiles(n *node, body string, public bool) (files []gateway.File, rest 
 
 // withoutSharing takes out of a body what stands there for clients that do not know XEP-0447, as XEP-0428 marks it.
 func withoutSharing(n *node, body string) string {
-	for _, f := range n.all(nsFallback, "fallback") {
+	for _, f := range fallbacksOf(n) {
 		if f.get("for") != nsSharing {
 			continue
 		}
@@ -95,7 +95,7 @@ func withoutSharing(n *node, body string) string {
 		if len(ranges) == 0 || ranges[0].get("start") == "" && ranges[0].get("end") == "" {
 			return ""
 		}
-		if start, end, ok := fallbackRange(ranges[0], body); ok {
+		if start, end, ok := fallbackRange(ranges[0], pointsOf(body)); ok {
 			return body[:start] + body[end:]
 		}
 	}

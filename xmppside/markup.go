@@ -276,6 +276,7 @@ func marked(text string, markup *node) (marks []gateway.Mark, cuts []stretch) {
 		return nil, nil
 	}
 	p := pointsOf(text)
+	var quotes []stretch
 	for _, kid := range markup.kids {
 		where, ok := p.of(kid.get("start"), kid.get("end"))
 		if !ok || kid.space != nsMarkup {
@@ -295,13 +296,25 @@ func marked(text string, markup *node) (marks []gateway.Mark, cuts []stretch) {
 			add(gateway.MarkBlock, kid.get("language"))
 		case "bquote":
 			add(gateway.MarkQuote, "")
-			cuts = append(cuts, signsOf(text, where, ">")...)
+			quotes = append(quotes, where)
 		case "list":
 			items, signs := listed(text, p, kid, where)
 			marks, cuts = append(marks, items...), append(cuts, signs...)
 		}
 	}
-	return marks, cuts
+	return marks, append(cuts, quoteSigns(text, quotes)...)
+}
+
+// quoteSigns finds the signs before the lines of quotes. What lies in a longer quote has the same, so that each line is
+// looked at once.
+func quoteSigns(text string, quotes []stretch) (cuts []stretch) {
+	slices.SortStableFunc(quotes, func(a, b stretch) int { return cmp.Compare(b.end-b.start, a.end-a.start) })
+	for i, q := range quotes {
+		if !slices.ContainsFunc(quotes[:i], func(longer stretch) bool { return longer.start < q.end && q.start < longer.end }) {
+			cuts = append(cuts, signsOf(text, q, ">")...)
+		}
+	}
+	return cuts
 }
 
 // listed reads the items of a list. The sign before each is what other clients show of it.
@@ -321,7 +334,7 @@ func listed(text string, p *points, list *node, where stretch) (marks []gateway.
 		if !ok || start < where.start || start >= end {
 			continue
 		}
-		line, _, _ := strings.Cut(text[start:end], "\n")
+		line, _, _ := strings.Cut(text[start:min(end, start+maxItemSign)], "\n")
 		number, sign := itemSign(line)
 		if sign > 0 {
 			cuts = append(cuts, stretch{start, start + sign})
@@ -330,6 +343,9 @@ func listed(text string, p *points, list *node, where stretch) (marks []gateway.
 	}
 	return marks, cuts
 }
+
+// maxItemSign is how much of an item is looked at for its sign, in bytes.
+const maxItemSign = 16
 
 // itemSign finds the sign before an item: how long it is, and its number.
 func itemSign(line string) (number string, length int) {

@@ -137,13 +137,17 @@ func inWord(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || r
 // counted in code points. Of a body that begins with a quote nothing but quotes goes, since some clients count otherwise;
 // nor of any where a server may have written the range.
 func fallbackOf(body string, fallbacks []*node, outside bool) []stretch {
+	p, quoted := pointsOf(body), quotedLines(body)
 	for _, f := range fallbacks {
 		if f.get("for") != nsReply {
 			continue
 		}
-		for _, b := range f.all(nsFallback, "body") {
-			start, end, ok := fallbackRange(b, body)
-			if quoted := quotedLines(body); start == 0 && quoted > 0 {
+		for i, b := range f.all(nsFallback, "body") {
+			if i == maxRanges {
+				break
+			}
+			start, end, ok := fallbackRange(b, p)
+			if start == 0 && quoted > 0 {
 				end = min(end, quoted)
 			} else if outside {
 				continue
@@ -169,14 +173,25 @@ func (c content) quoted() string {
 	return gateway.Shorten(strings.TrimSpace(gateway.Clean(b.String())), gateway.MaxExcerpt)
 }
 
-// fallbackRange returns a range in bytes.
-func fallbackRange(b *node, body string) (start, end int, ok bool) {
+// What of fallbacks is looked at: how many of a message, and how many ranges of each.
+const (
+	maxFallbacks = 16
+	maxRanges    = 4
+)
+
+// fallbacksOf are the fallbacks of a message (XEP-0428).
+func fallbacksOf(n *node) []*node {
+	all := n.all(nsFallback, "fallback")
+	return all[:min(len(all), maxFallbacks)]
+}
+
+// fallbackRange returns a range in bytes of the body whose code points are p.
+func fallbackRange(b *node, p *points) (start, end int, ok bool) {
 	from, err1 := strconv.Atoi(b.get("start"))
 	to, err2 := strconv.Atoi(b.get("end"))
 	if err1 != nil || err2 != nil || from < 0 || to < from {
 		return 0, 0, false
 	}
-	p := pointsOf(body)
 	return p.within(from), p.within(to), from <= p.count()
 }
 
