@@ -361,3 +361,19 @@ func TestAnswersInChats(t *testing.T) {
 		}
 	}
 }
+
+// TestNobodyWritesLinesByTheirName: whom a mention names is what another network's user wrote, and may be no nick at all.
+func TestNobodyWritesLinesByTheirName(t *testing.T) {
+	r := begin(t, nil)
+	l := r.up(labels)
+	for i, who := range []gateway.Person{
+		{Network: "net", ID: "x\rQUIT :a"}, {Network: "net", ID: "x\nQUIT :b"}, {Network: "net", ID: "\x01VERSION\x01"}, {Network: "net", ID: "b a", Name: "B a"},
+	} {
+		m := gateway.Message{Text: gateway.Text{Plain: "eve: hi", Marks: []gateway.Mark{{Start: 0, End: 3, Style: gateway.MarkMention, Who: who}}}}
+		got := r.deliver(act(fmt.Sprint("k", i), m))
+		if shown := l.echo(fmt.Sprint("m", i)); shown != said("e\u200cve: hi") {
+			t.Errorf("%q: said %+q", who.ID, shown)
+		}
+		r.one(got)
+	}
+}

@@ -172,7 +172,7 @@ func (s *session) namesEnd(e *girc.Event) {
 }
 
 // called returns how people are named in text that is said in a room (nil: a chat): those who are on this network by their
-// nick, which pings them, and others so that nobody is pinged.
+// nick, which pings them, and others so that nobody is pinged. Whom a text names is its writer's word, and may be no nick.
 func (c *conn) called(r *room) func(who gateway.Person, text string) string {
 	return func(who gateway.Person, text string) string {
 		if who.Network != c.side.deps.Network {
@@ -183,7 +183,10 @@ func (c *conn) called(r *room) func(who gateway.Person, text string) string {
 				return member.Name
 			}
 		}
-		if c.casemap.fold(who.Name) == who.ID {
+		switch {
+		case !couldBeNick(who.ID):
+			return unpingable(text)
+		case c.casemap.fold(who.Name) == who.ID:
 			return who.Name
 		}
 		return who.ID

@@ -40,7 +40,8 @@ func (n naming) ghost(p gateway.Person) id.UserID {
 	return id.NewUserID(localpart, n.domain)
 }
 
-// person is the reverse of ghost. It fails for user ids that are not ghosts and for those that were cut.
+// person is the reverse of ghost. It fails for user ids that are not ghosts, for those that were cut, and for those that
+// stand for what nobody is called: anybody can write a user id, with the end of a line in it, say.
 func (n naming) person(mxid id.UserID) (gateway.Person, bool) {
 	if !n.isGhost(mxid) {
 		return gateway.Person{}, false
@@ -52,7 +53,12 @@ func (n naming) person(mxid id.UserID) (gateway.Person, bool) {
 	}
 	user, err = id.DecodeUserLocalpart(user)
 	p := gateway.Person{Network: network, ID: user}
-	return p, err == nil && user != "" && n.ghost(p) == mxid
+	return p, err == nil && user != "" && isPlain(network+user) && n.ghost(p) == mxid
+}
+
+// isPlain reports whether there is nothing in an id that a database, a line or a log would stumble over.
+func isPlain(s string) bool {
+	return utf8.ValidString(s) && !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || r == utf8.RuneError })
 }
 
 // isGhost reports whether the user id lies in our exclusive namespace.
@@ -86,8 +92,5 @@ func transactionID(key string, part int) string { return key + "." + strconv.Ito
 // nothing in it that a database or a log would stumble over. A reference is written by its sender and may hold
 // anything.
 func saneID(s string, sigil byte) bool {
-	if len(s) < 2 || len(s) > 255 || s[0] != sigil || !utf8.ValidString(s) {
-		return false
-	}
-	return !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == utf8.RuneError })
+	return len(s) >= 2 && len(s) <= 255 && s[0] == sigil && isPlain(s) && !strings.ContainsFunc(s, unicode.IsSpace)
 }
