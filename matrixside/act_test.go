@@ -132,6 +132,44 @@ func TestTheBotShowsWhatAnyOfThoseThinksForWhomItSpeaks(t *testing.T) {
 	wantDone(t, hs, theBot+" reaction $target 👍", theBot+" reaction $target 🎉", theBot+" redaction $act1", theBot+" redaction $act2")
 }
 
+// TestTheBotGoesOnShowingWhatOthersThink: that somebody was shut out is forgotten after a while, and at a restart.
+func TestTheBotGoesOnShowingWhatOthersThink(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	var clock testClock
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), clock.set, lobby(testRoom))
+	shutOut(hs)
+	up, party := []string{"👍"}, []string{"🎉"}
+	person := func(network, id string) gateway.Person { return gateway.Person{Network: network, ID: id} }
+	sets := func(mercutio, tybalt []string) []gateway.Reactions {
+		return []gateway.Reactions{
+			{Who: person("irc", "mercutio"), Emoji: mercutio}, {Who: person("irc", "tybalt"), Emoji: tybalt},
+			{Who: person("irc", "benvolio"), Emoji: []string{"❤️"}}, {Who: person("matrix", "@romeo:example.org"), Emoji: []string{"⚔️"}},
+		}
+	}
+	react := func(key, nick string, have []gateway.Part, emoji []string, s []gateway.Reactions) gateway.Outcome {
+		return sendAll(ctx, t, side, does(key, nick, gateway.Reaction{Target: target, Emoji: emoji, Have: have, Sets: s}))[0]
+	}
+	hs.mu.Lock() // benvolio has left, and his ghost with him
+	hs.acts = append(hs.acts, act{User: "@lb_irc_benvolio:example.org", Kind: "reaction", Target: "$target", Key: "❤️", Content: json.RawMessage(`{"m.relates_to":{"rel_type":"m.annotation","event_id":"$target","key":"❤️"}}`)})
+	hs.mu.Unlock()
+	done := []string{"@lb_irc_benvolio:example.org reaction $target ❤️", theBot + " reaction $target 👍", theBot + " reaction $target 🎉"}
+	first := react("1", "mercutio", nil, up, sets(up, nil))
+	clock.pass(2 * refusedTime)
+	react("2", "tybalt", nil, party, sets(up, party))
+	wantDone(t, hs, done...)
+	// One of two who think the same has a ghost by now: what the bot shows stays for the other one.
+	hs.mu.Lock()
+	clear(hs.scripted)
+	hs.mu.Unlock()
+	clock.pass(2 * refusedTime)
+	out := react("3", "mercutio", first.Parts, party, sets(party, up))
+	wantDone(t, hs, append(done, mercutio+" reaction $target 🎉")...)
+	if len(out.Gone) != 1 || len(out.Parts) != 1 {
+		t.Errorf("outcome %+v", out)
+	}
+}
+
 func TestAReactionThatTheRoomRefusesHoldsNobodyUp(t *testing.T) {
 	hs := newHomeserver(t)
 	side, _, _ := start(deadline(t), t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))

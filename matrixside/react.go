@@ -2,7 +2,6 @@ package matrixside
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -28,32 +27,34 @@ func (s *Side) react(ctx context.Context, l lane, d gateway.Delivery, r gateway.
 	}
 	err = l.speak(ctx, voice{person: d.Event.Sender, refusal: "you may not react in the Matrix room"}, func(m mouth) error {
 		parts, gone = nil, nil
+		byBot := m.user == s.names.bot
 		want, have := r.Emoji, r.Have
-		if m.user == s.names.bot {
-			want = union(l, r)
-		}
-		if m.user == s.names.bot || d.Attempt > 0 {
-			standing, err := s.reactionsOf(ctx, m, target)
-			if err != nil {
+		var shown map[id.UserID][]gateway.Part
+		if byBot || d.Attempt > 0 {
+			var err error
+			if shown, err = s.reactionsOf(ctx, m, target); err != nil {
 				return err
 			}
-			have, parts, gone = s.compare(m, r.Have, standing)
+			have, parts, gone = s.compare(m, r.Have, shown[m.user])
+		}
+		others := union(l, r, shown)
+		if byBot {
+			want = others
 		}
 		for _, h := range have {
-			if slices.Contains(want, h.Name) && is(h, saidByBot) == (m.user == s.names.bot) {
+			if slices.Contains(want, h.Name) && is(h, saidByBot) == byBot {
 				continue
 			}
-			if err := s.unreact(ctx, m, d, h); err != nil {
-				return err
+			if byBot || !is(h, saidByBot) || !slices.Contains(others, h.Name) {
+				if err := s.unreact(ctx, m, d, h); err != nil {
+					return err
+				}
 			}
 			gone = append(gone, h)
 			parts = slices.DeleteFunc(parts, func(p gateway.Part) bool { return p.Native == h.Native })
 		}
 		for _, emoji := range want {
-			shown := slices.ContainsFunc(have, func(h gateway.Part) bool {
-				return h.Name == emoji && is(h, saidByBot) == (m.user == s.names.bot)
-			})
-			if shown {
+			if slices.ContainsFunc(have, func(h gateway.Part) bool { return h.Name == emoji && is(h, saidByBot) == byBot }) {
 				continue
 			}
 			p, err := s.annotate(ctx, m, target, emoji, d)
@@ -91,15 +92,20 @@ func (s *Side) compare(m mouth, known, standing []gateway.Part) (have, news, gon
 	return have, news, gone
 }
 
-// union is what those think of a message for whom the bot speaks.
-func union(l lane, r gateway.Reaction) (emoji []string) {
+// union is what those think of a message for whom the bot speaks: people of other networks whose ghost is not in the room
+// and does not show it from a time when it was.
+func union(l lane, r gateway.Reaction, shown map[id.UserID][]gateway.Part) (emoji []string) {
 	b, ok := l.(bridged)
+	if !ok {
+		return nil
+	}
 	for _, set := range r.Sets {
-		if ok && !b.rm.isRefused(b.names.ghost(set.Who), b.now()) {
+		ghost := b.names.ghost(set.Who)
+		if set.Who.Network == b.deps.Network || b.rm.hasGhost(ghost) {
 			continue
 		}
 		for _, e := range set.Emoji {
-			if !slices.Contains(emoji, e) {
+			if !slices.Contains(emoji, e) && !slices.ContainsFunc(shown[ghost], func(p gateway.Part) bool { return p.Name == e }) {
 				emoji = append(emoji, e)
 			}
 		}
@@ -125,15 +131,15 @@ func (s *Side) annotate(ctx context.Context, m mouth, target id.EventID, emoji s
 		}
 		return gateway.Part{Name: emoji, Native: string(resp.EventID), Also: marksOf(resp.EventID, m.user == s.names.bot, false)}, nil
 	}
-	standing, err := s.reactionsOf(ctx, m, target)
-	at := slices.IndexFunc(standing, func(p gateway.Part) bool { return p.Name == emoji })
-	if err == nil && at < 0 {
-		err = errors.New("the homeserver has a reaction already and does not show it")
-	}
+	shown, err := s.reactionsOf(ctx, m, target)
 	if err != nil {
 		return gateway.Part{}, err
 	}
-	return standing[at], nil
+	at := slices.IndexFunc(shown[m.user], func(p gateway.Part) bool { return p.Name == emoji })
+	if at < 0 { // among more than are looked through; it is there, and that is all that was asked for
+		return gateway.Part{}, gateway.Dropf("there are too many reactions on the message")
+	}
+	return shown[m.user][at], nil
 }
 
 // unreact takes a reaction away, in the voice that added it.
@@ -152,10 +158,10 @@ const (
 	relationPages = 5
 )
 
-// reactionsOf asks the homeserver which reactions one of ours has on a message: what an earlier attempt changed may be
+// reactionsOf asks the homeserver which reactions each of ours has on a message: what an earlier attempt changed may be
 // known to it alone (Client-Server API, "Relationships API").
-func (s *Side) reactionsOf(ctx context.Context, m mouth, target id.EventID) (parts []gateway.Part, err error) {
-	from := ""
+func (s *Side) reactionsOf(ctx context.Context, m mouth, target id.EventID) (map[id.UserID][]gateway.Part, error) {
+	shown, from := map[id.UserID][]gateway.Part{}, ""
 	for range relationPages {
 		resp, err := s.as(m.user).GetRelations(ctx, m.room, target, &mautrix.ReqGetRelations{
 			RelationType: event.RelAnnotation, EventType: event.EventReaction, From: from, Limit: relationPage,
@@ -165,16 +171,16 @@ func (s *Side) reactionsOf(ctx context.Context, m mouth, target id.EventID) (par
 		}
 		for _, ev := range resp.Chunk {
 			relates, ok := ev.Content.Raw["m.relates_to"].(map[string]any)
-			if !ok || ev.Sender != m.user {
+			if !ok || !s.names.ours(ev.Sender) {
 				continue
 			}
 			if emoji, ok := relates["key"].(string); ok && emoji != "" {
-				parts = append(parts, gateway.Part{Name: emoji, Native: string(ev.ID), Also: marksOf(ev.ID, m.user == s.names.bot, false)})
+				shown[ev.Sender] = append(shown[ev.Sender], gateway.Part{Name: emoji, Native: string(ev.ID), Also: marksOf(ev.ID, ev.Sender == s.names.bot, false)})
 			}
 		}
 		if from = resp.NextBatch; from == "" {
 			break
 		}
 	}
-	return parts, nil
+	return shown, nil
 }
