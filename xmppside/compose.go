@@ -45,10 +45,6 @@ func (s *Side) compose(ctx context.Context, l *link, meant audience, j *job, sea
 // errNotOurs: what is to be changed was not said by an occupant that is still ours.
 var errNotOurs = errors.New("whoever said it for us cannot change it any more")
 
-// maxShares is how often it is tried to share a message's files, some minutes in all: then what else is to be said in the
-// room goes on, and they are named.
-const maxShares = 8
-
 func (s *Side) composeMessage(ctx context.Context, l *link, j *job, b gateway.Message, how phrasing, sealed bool) error {
 	var says []utterance
 	if b.Text.Plain == "" && j.voice.prefix != "" { // or nobody saw whose files they are
@@ -58,10 +54,8 @@ func (s *Side) composeMessage(ctx context.Context, l *link, j *job, b gateway.Me
 		says = append(says, encodeMessage(b, how))
 	}
 	files, err := s.share(ctx, l, j.voice.jid, b.Files, sealed)
-	if err != nil {
-		if j.err = err; j.Attempt >= maxShares && !errors.Is(err, errLinkDown) {
-			j.err = gateway.Plainer(err)
-		}
+	if err = s.bear(ctx, j.Key, err); err != nil {
+		j.err = err
 		return ctx.Err()
 	}
 	for i, f := range files {

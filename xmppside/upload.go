@@ -27,6 +27,7 @@ const (
 	// the room's other messages go on, and the file is named instead.
 	quotaPause  = time.Minute
 	troubleTime = 5 * time.Minute
+	maxTroubles = 1024
 )
 
 // Why a file is not shown on XMPP. The operator reads it.
@@ -39,10 +40,10 @@ var (
 // uploads is what is known of the server's upload service.
 type uploads struct {
 	mu      sync.Mutex
-	service string    // its address
-	limit   int64     // of one file, in bytes; 0: it names none
-	looked  time.Time // when it was looked for last, without success
-	trouble time.Time // since when uploads fail; zero: they do not
+	service string               // its address
+	limit   int64                // of one file, in bytes; 0: it names none
+	looked  time.Time            // when it was looked for last, without success
+	trouble map[string]time.Time // since when files of a delivery could not be shared, by its key
 }
 
 // maxUpload is the largest file that the server takes, as far as it is known (0: not known), and whether it takes any.
@@ -71,35 +72,39 @@ func (s *Side) upload(ctx context.Context, l *link, own, name, mime string, size
 	mime = cmp.Or(mime, "application/octet-stream")
 	place, err := s.slot(ctx, l, own, service, cmp.Or(name, "file"), mime, size)
 	if err != nil {
-		return "", s.bear(ctx, err)
+		return "", err
 	}
 	place.header.Set("Content-Type", mime)
 	if err := s.deps.Media.Put(ctx, place.put, place.header, body, size); err != nil {
 		if gateway.IsDrop(err) {
 			return "", gateway.Plainer(err)
 		}
-		return "", s.bear(ctx, err)
+		return "", err
 	}
-	s.uploads.mu.Lock()
-	defer s.uploads.mu.Unlock()
-	s.uploads.trouble = time.Time{}
 	return place.get, nil
 }
 
-// bear makes Plainer of failures that have lasted for some time, unless they are about the connection or about us.
-func (s *Side) bear(ctx context.Context, err error) error {
-	if gateway.IsPlainer(err) || errors.Is(err, errLinkDown) || ctx.Err() != nil {
-		return err
-	}
+// bear makes Plainer of failures to share a delivery's files that have lasted for some time, unless they are about the
+// connection or about us. Without an error it forgets the delivery.
+func (s *Side) bear(ctx context.Context, key string, err error) error {
 	u := &s.uploads
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.trouble.IsZero() {
-		u.trouble = s.now()
-	}
-	if s.now().Sub(u.trouble) > troubleTime {
-		u.trouble = s.now() // the next file is tried again, for as long
+	since, known := u.trouble[key]
+	switch {
+	case err == nil:
+		delete(u.trouble, key)
+		return nil
+	case gateway.IsPlainer(err) || gateway.IsDrop(err) || errors.Is(err, errLinkDown) || ctx.Err() != nil:
+		return err
+	case known && s.now().Sub(since) > troubleTime:
+		delete(u.trouble, key)
 		return gateway.Plainer(err)
+	case !known:
+		if u.trouble == nil || len(u.trouble) >= maxTroubles {
+			u.trouble = map[string]time.Time{}
+		}
+		u.trouble[key] = s.now()
 	}
 	return err
 }

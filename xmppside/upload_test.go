@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"lockbridge/gateway"
 	"lockbridge/gateway/media/mediatest"
@@ -143,39 +142,5 @@ func TestAServerWithoutUploadsIsNotAskedAgainAtOnce(t *testing.T) {
 	}
 	if _, ok := side.maxUpload(); ok {
 		t.Error("it is said to take files")
-	}
-}
-
-// Failures that may pass hold up the room for some minutes, not for a day.
-func TestTroubleWithUploadsIsBorneForAWhile(t *testing.T) {
-	f, share := newFakeServer(t), newFakeShare(t)
-	f.offerUploads("100", slotAt(share.URL+"/a", "https://files.example/a"))
-	var clock sync.Mutex
-	ahead := time.Duration(0)
-	side, l := startUploads(t, f, share, func(s *Side) {
-		s.now = func() time.Time { clock.Lock(); defer clock.Unlock(); return time.Now().Add(ahead) }
-	})
-	try := func() error {
-		_, err := side.upload(t.Context(), l, fakeSelf, "x", "", 1, strings.NewReader("x"))
-		return err
-	}
-	share.answers(http.StatusBadGateway)
-	if err := try(); err == nil || gateway.IsPlainer(err) || gateway.IsDrop(err) {
-		t.Errorf("a gateway that fails: %v", err)
-	}
-	share.answers(http.StatusCreated)
-	must(t, try())
-	f.set(func() {
-		delete(f.answers, fakeUpload+" "+nsUpload)
-		f.refusals[fakeUpload+" "+nsUpload] = "resource-constraint"
-	})
-	if wait, later := gateway.LaterThan(try()); !later || wait != quotaPause {
-		t.Errorf("a quota that is used up: later %v, %v", later, wait)
-	}
-	clock.Lock()
-	ahead = troubleTime + time.Second
-	clock.Unlock()
-	if err := try(); !gateway.IsPlainer(err) {
-		t.Errorf("a quota that stays used up: %v", err)
 	}
 }
