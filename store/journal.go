@@ -152,10 +152,12 @@ func (l *layer) changeRows() []query {
 		gone = append(gone, []any{n.Room.Network, []byte(n.Room.ID), nativeKey(n.ID)})
 	}
 	const id = "id bytea"
+	// withChanges are the events of q and those that stand for one of them, each set by its index.
+	const withChanges = `(SELECT id FROM q UNION SELECT e.id FROM q JOIN event e ON e.stands = q.id)`
 	return []query{
 		{
 			doing: "lock events", columns: id, rows: append(slices.Clone(retracted), again...), postgresOnly: true,
-			sql: `SELECT 1 FROM event WHERE id IN (SELECT id FROM q) ORDER BY id FOR NO KEY UPDATE`,
+			sql: `SELECT 1 FROM event WHERE id IN ` + withChanges + ` ORDER BY id FOR NO KEY UPDATE`,
 		},
 		{
 			doing: "replace excerpts", columns: "id bytea, excerpt bytea", rows: again,
@@ -166,7 +168,7 @@ func (l *layer) changeRows() []query {
 			// What was given up of it is not tried again, and what waits still is not kept if it is given up.
 			sql: `UPDATE event SET excerpt = NULL, keep_until = 0,
 				data = CASE WHEN EXISTS (SELECT 1 FROM delivery d WHERE d.event = event.id AND d.state = 0) THEN data END
-				WHERE id IN (SELECT id FROM q) OR stands IN (SELECT id FROM q)`,
+				WHERE id IN ` + withChanges,
 		},
 		{
 			doing: "wipe reactions", columns: id, rows: retracted,
