@@ -58,6 +58,7 @@ func (m *Media) Fetch(ctx context.Context, f gateway.File) (gateway.Blob, error)
 	if err != nil {
 		return nil, m.patient(ctx, id, f, err)
 	}
+	m.failed.forget(id)
 	return &blob{entry: e, file: f}, nil
 }
 
@@ -286,6 +287,12 @@ func (w watched) Read(p []byte) (int, error) {
 type failures struct {
 	mu    sync.Mutex
 	since map[fileID]time.Time
+}
+
+func (f *failures) forget(id fileID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.since, id)
 }
 
 // patient makes a Drop of an error that has lasted too long: the messages of a room wait behind it.
