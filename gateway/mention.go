@@ -19,16 +19,22 @@ const maxSpeakers = 256
 // speakers remembers, in memory and for each bridge, who spoke lately.
 type speakers struct {
 	mu sync.Mutex
-	by map[string][]Person // by the bridge's name, the latest last
+	by map[string][]*remembered // by the bridge's name, the latest last
 }
 
-func newSpeakers() *speakers { return &speakers{by: map[string][]Person{}} }
+// remembered is a person, and their name as a text may begin with it.
+type remembered struct {
+	Person
+	name string
+}
+
+func newSpeakers() *speakers { return &speakers{by: map[string][]*remembered{}} }
 
 // keep forgets bridges that are gone.
 func (s *speakers) keep(bridges []Bridge) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := map[string][]Person{}
+	kept := map[string][]*remembered{}
 	for _, b := range bridges {
 		if was, ok := s.by[b.Name]; ok {
 			kept[b.Name] = was
@@ -56,14 +62,14 @@ func (s *speakers) name(bridge string, ev *Event) {
 	default:
 		return
 	}
-	if ev.Sender.IsZero() || CleanName(ev.Sender.Label()) == "" {
+	who := &remembered{ev.Sender, CleanName(ev.Sender.Label())}
+	if who.IsZero() || who.name == "" {
 		return
 	}
-	was := slices.DeleteFunc(s.by[bridge], func(p Person) bool { return p.Network == ev.Sender.Network && p.ID == ev.Sender.ID })
+	was := slices.DeleteFunc(s.by[bridge], func(p *remembered) bool { return p.Network == who.Network && p.ID == who.ID })
 	if len(was) >= maxSpeakers {
 		was = slices.Delete(was, 0, 1)
 	}
-	who := ev.Sender
 	who.Avatar = ""
 	s.by[bridge] = append(was, who)
 }
@@ -79,7 +85,7 @@ func (s *speakers) address(bridge string, t Text) Text {
 	var found []Mark
 	for _, who := range s.by[bridge] {
 		if end, ok := calls(t.Plain, who); ok {
-			found = append(found, Mark{End: end, Style: MarkMention, Who: who})
+			found = append(found, Mark{End: end, Style: MarkMention, Who: who.Person})
 		}
 	}
 	if len(found) != 1 {
@@ -92,10 +98,9 @@ func (s *speakers) address(bridge string, t Text) Text {
 // calls reports whether a text begins by addressing somebody: "name:", "name,", "@name", maybe with what a bridge
 // puts behind its puppets' names. A comma follows ordinary words as well, so that the name must be written with the same
 // capitals there.
-func calls(text string, who Person) (end int, ok bool) {
+func calls(text string, who *remembered) (end int, ok bool) {
 	rest, at := strings.CutPrefix(text, "@")
-	name := CleanName(who.Label())
-	n, same, ok := namePrefix(rest, name)
+	n, same, ok := namePrefix(rest, who.name)
 	if !ok {
 		return 0, false
 	}
@@ -110,7 +115,7 @@ func calls(text string, who Person) (end int, ok bool) {
 	case next == ':':
 		return end, begins
 	case next == ',':
-		return end, begins && (at || same && utf8.RuneCountInString(name) > 1)
+		return end, begins && (at || same && utf8.RuneCountInString(who.name) > 1)
 	}
 	return end, at && (size == 0 || unicode.IsSpace(next) || unicode.IsPunct(next) && begins)
 }
@@ -143,6 +148,9 @@ func visible(s string) (r rune, n int) {
 }
 
 func foldsTo(a, b rune) bool {
+	if a < utf8.RuneSelf && b < utf8.RuneSelf && a|0x20 != b|0x20 { // all that fold to each other there
+		return false
+	}
 	for r := unicode.SimpleFold(a); r != a; r = unicode.SimpleFold(r) {
 		if r == b {
 			return true

@@ -153,7 +153,7 @@ func FuzzCalls(f *testing.F) {
 	f.Add("K: \xff", "k")
 	f.Fuzz(func(t *testing.T, text, name string) {
 		text = Clean(text)
-		end, ok := calls(text, Person{Network: "n", ID: "i", Name: name})
+		end, ok := calls(text, &remembered{Person{Network: "n", ID: "i", Name: name}, CleanName(name)})
 		if ok && (end <= 0 || end > len(text) || !utf8.ValidString(text[:end])) {
 			t.Errorf("%q of %q: %d", name, text, end)
 		}
