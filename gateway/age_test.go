@@ -69,3 +69,37 @@ func TestPausesGrow(t *testing.T) {
 		w.stop()
 	})
 }
+
+// A lane that waits because it failed is not tried sooner because its end is held back, and more comes behind that.
+func TestWhatFailedWaitsWhateverIsHeldBehindIt(t *testing.T) {
+	dir := quietDir(t)
+	synctest.Test(t, func(t *testing.T) {
+		w := makeWorld(t, dir)
+		w.patience = 2 * time.Hour
+		w.c.caps = gateway.Caps{Notes: true, Fold: time.Minute}
+		failing := true
+		var tries []time.Time
+		w.c.answer(func(d gateway.Delivery) gateway.Outcome {
+			if text(d) == "new" {
+				if tries = append(tries, time.Now()); failing {
+					failing = false
+					return gateway.Failed(gateway.Later(time.Hour, errors.New("not yet")))
+				}
+			}
+			return gateway.Sent(gateway.Part{Native: "at c: " + d.Key})
+		})
+		w.start()
+		w.accept(w.a, by(w.a, "alice", "1", message("old")))
+		w.wantNext(w.c, "old")
+		w.accept(w.a, by(w.a, "bob", "2", message("new")), by(w.a, "alice", "3", edit("1", "older")))
+		for _, native := range []string{"4", "5", "6"} {
+			pause(t.Context(), time.Second)
+			w.accept(w.a, by(w.a, "alice", native, edit("1", "older still")))
+		}
+		w.wantNext(w.c, "new", "(edited) older still")
+		if len(tries) != 2 || tries[1].Sub(tries[0]) < time.Hour {
+			t.Errorf("tried at %v", tries)
+		}
+		w.stop()
+	})
+}

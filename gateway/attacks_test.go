@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -212,4 +214,62 @@ func TestARoomsStateCrossesWhereTheBridgeSaysSo(t *testing.T) {
 		w.wantNext(w.b, "end")
 		w.stop()
 	}
+}
+
+// Where an edit could not change anything it is a message, which goes with what it was made of, be it said a moment
+// before.
+func TestARetractionTakesTheEditBeforeItAlong(t *testing.T) {
+	w := newTalkWorld(t)
+	w.b.answer(func(d gateway.Delivery) gateway.Outcome {
+		if text(d) == "first" {
+			return gateway.Failed(gateway.Drop(errors.New("too large")))
+		}
+		return gateway.Sent(gateway.Part{Native: "at b: " + d.Key})
+	})
+	w.accept(w.a, by(w.a, "alice", "1", message("first")))
+	w.next(w.a) // the report
+	w.accept(w.a, by(w.a, "alice", "2", edit("1", "second")), by(w.a, "alice", "3", retract("1", false)))
+	said := w.next(w.b)
+	if text(said) != "(edited) second" {
+		t.Fatal(text(said))
+	}
+	if _, r := body[gateway.Retract](w, w.b); len(r.Target.Parts) != 1 || r.Target.Parts[0].Native != "at b: "+said.Key {
+		t.Errorf("taken back: %+v", r.Target)
+	}
+}
+
+// A reaction that is none leaves none of its words in the journal, where ids are not sealed.
+func TestWordsAreNoReaction(t *testing.T) {
+	w := newTalkWorld(t)
+	words := strings.Repeat("secret ", 1000)
+	w.accept(w.a, by(w.a, "alice", "1", message("first")), by(w.a, "bob", "2", reaction(gateway.ReactionAdd, "1", "👍")), by(w.a, "bob", "3", reaction(gateway.ReactionAdd, "1", words)))
+	w.accept(w.a, by(w.a, "bob", "4", retract("3", false)))
+	w.next(w.b)
+	if _, r := body[gateway.Reaction](w, w.b); len(r.Emoji) != 1 {
+		t.Errorf("reactions: %q", r.Emoji)
+	}
+	w.stop()
+	if kept := everythingIn(t, w.dir); strings.Contains(kept, "secret") {
+		t.Error("it is on disk")
+	}
+}
+
+// everythingIn is what the files of a folder hold.
+func everythingIn(t *testing.T, dir string) string {
+	t.Helper()
+	var all strings.Builder
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		if f.Type().IsRegular() {
+			text, err := os.ReadFile(filepath.Join(dir, f.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			all.Write(text)
+		}
+	}
+	return all.String()
 }

@@ -191,6 +191,7 @@ func (c *courier) work(stop, hard context.Context, lane Address) (empty bool) {
 	}
 	for stop.Err() == nil {
 		if !c.g.router.Load().knows(lane) {
+			c.release(lane)
 			if err := c.turnAway(hard, lane); err != nil {
 				c.log.Error("cannot give a lane up", "lane", lane.ID, "err", err)
 				rest(stop, firstRetry)

@@ -171,7 +171,7 @@ func (c *courier) fold(p *prepared, lane Address, rows []Queued, caps Caps, full
 	p.with = f.with
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(f.left) == 0 {
+	if len(f.left) == 0 || len(f.say) > 0 { // what is left is held once it is the head: before it something may fail
 		delete(c.held, lane)
 		return f.say
 	}
@@ -240,23 +240,27 @@ func eventsOf(rows []Queued) []*Event {
 }
 
 // cut ends the rows before one that points at an earlier one of them: its target has no native id here before that
-// was delivered.
+// was delivered. A retraction takes back edits, too, for they may be messages here.
 func cut(rows []Queued) []Queued {
-	inside := map[ID]bool{}
+	inside, edited := map[ID]bool{}, map[ID]bool{}
 	for i := range rows {
 		ev := rows[i].Event
 		if ev == nil {
 			continue
 		}
 		inward := false
+		_, isRetract := ev.Body.(Retract)
 		refs(ev.Body, func(r Ref) Ref {
-			inward = inward || inside[r.ID]
+			inward = inward || inside[r.ID] || isRetract && edited[r.ID]
 			return r
 		})
 		if inward {
 			return rows[:i]
 		}
 		inside[ev.ID] = true
+		if e, isEdit := ev.Body.(Edit); isEdit {
+			edited[e.Target.ID] = true
+		}
 	}
 	return rows
 }

@@ -27,7 +27,7 @@ func (a *acceptance) react(ev *Event, r Reaction) (e Entry, ok bool) {
 	set.Who, set.Emoji = ev.Sender, r.apply(before)
 	set.Who.Avatar = ""
 	if sameSet(before, set.Emoji) {
-		if i < 0 { // there is nothing that this could be linked to
+		if i < 0 || part != "" && !isReaction(part) { // there is nothing that this could be linked to
 			return Entry{Links: links(ev.At, ev.Native, nil, ID{}, "")}, true
 		}
 		a.know(ev.At, ev.Native, ev.Also, Target{Event: set.Anchor, Part: part, Room: ev.At, Author: ev.Sender, Of: set.Target})
