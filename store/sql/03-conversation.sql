@@ -30,9 +30,9 @@ CREATE INDEX media_until ON media (until);
 -- Pictures of people and rooms.
 CREATE TABLE image (
 	hash     BYTEA  NOT NULL PRIMARY KEY CHECK (length(hash) = 32),
+	used     BIGINT NOT NULL, -- last, about; in front of data, which SQLite would have to read to find it
 	mime     TEXT   NOT NULL,
-	data     BYTEA  NOT NULL, -- sealed
-	used     BIGINT NOT NULL -- last, about
+	data     BYTEA  NOT NULL -- sealed
 );
 
 -- only: postgres until "end only"
