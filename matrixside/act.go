@@ -32,6 +32,8 @@ type voice struct {
 	bot    bool           // the bot does it
 	own    bool           // the person's ghost does it, or nobody
 	fresh  bool           // a direct chat that has no room gets one for it
+	// briefly: a ghost that has left the room comes back for it only if the bot may not do it, and leaves again.
+	briefly bool
 	// refusal is why the delivery is given up if the room does not allow it; "": it is speech, which waits if nobody of
 	// ours may speak.
 	refusal string
@@ -170,7 +172,7 @@ func (s *Side) retract(ctx context.Context, l lane, d gateway.Delivery, r gatewa
 		if !saneID(p.Native, '$') {
 			continue
 		}
-		v := voice{person: author, own: true, refusal: "you may not take messages back in the Matrix room"}
+		v := voice{person: author, own: true, briefly: true, refusal: "you may not take messages back in the Matrix room"}
 		if is(p, saidByBot) || author.Network == s.deps.Network {
 			v = voice{bot: true, refusal: "this bridge may not remove messages in the Matrix room"}
 		}

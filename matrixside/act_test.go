@@ -243,6 +243,32 @@ func TestTheBotRemovesWhatWasSaidOnMatrixIfItMay(t *testing.T) {
 	}
 }
 
+// TestARetractionBringsNobodyBack: whoever was thrown out elsewhere has no ghost any more when their words are removed.
+func TestARetractionBringsNobodyBack(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	room := lobby(testRoom)
+	room.Puppets, room.MaxPuppets = gateway.PuppetsAll, 10
+	side, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, room)
+	who := gateway.Person{Network: "irc", ID: "mercutio", Name: "mercutio"}
+	said := sendAll(ctx, t, side, delivery(testRoom, "1", "mercutio", "spam"), does("2", "escalus", gateway.Membership{Who: who, Change: gateway.Kick}))[0].Parts
+	retract := func(key string) {
+		sendAll(ctx, t, side, does(key, "escalus", gateway.Retract{Target: gateway.Ref{Author: who, Parts: said}, Moderated: true}))
+	}
+	retract("3")
+	wantDone(t, hs, mercutio+" redaction $sent1")
+	if joined, gone := hs.count(mercutio+" "+joinPath), hs.count(mercutio+" POST /rooms/"+testRoom+"/leave"); joined != 2 || gone != 2 {
+		t.Errorf("joined %d times, and went %d times", joined, gone)
+	}
+	hs.push(ctx, power, message("$after", "after")) // now the bot may do it
+	awaitText(ctx, t, inbox, "after")
+	retract("4")
+	wantDone(t, hs, mercutio+" redaction $sent1", theBot+" redaction $sent1")
+	if joined := hs.count(mercutio + " " + joinPath); joined != 2 {
+		t.Errorf("joined %d times", joined)
+	}
+}
+
 // power is a room's power levels as the homeserver pushes them.
 const power = `{"event_id":"$power","room_id":"` + testRoom + `","type":"m.room.power_levels","sender":"@escalus:example.org","state_key":"","content":{"users":{"@escalus:example.org":100,"@romeo:example.org":49,"@lockbridge:example.org":50},"redact":50,"events":{"m.room.topic":50,"m.room.name":51}}}`
 

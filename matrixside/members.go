@@ -2,11 +2,9 @@ package matrixside
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/id"
 
 	"lockbridge/gateway"
@@ -48,15 +46,19 @@ func (b bridged) follow(ctx context.Context, m gateway.Membership) error {
 		if !there {
 			return nil
 		}
-		native, _, _ := b.rm.standing()
-		_, err := b.as(ghost).LeaveRoom(ctx, native, &mautrix.ReqLeave{Reason: leaving(m)})
-		if err == nil || isForbidden(err) || errors.Is(err, mautrix.MNotFound) {
-			b.rm.setGhost(ghost, false)
-			return nil
-		}
-		return err
+		return b.goAway(ctx, ghost, leaving(m))
 	}
 	return nil
+}
+
+// goAway takes a ghost out of the room.
+func (b bridged) goAway(ctx context.Context, ghost id.UserID, reason string) error {
+	native, _, _ := b.rm.standing()
+	err := b.Side.leave(ctx, native, ghost, reason)
+	if err == nil {
+		b.rm.setGhost(ghost, false)
+	}
+	return err
 }
 
 // takesMore reports whether people who have not spoken may have a ghost in the room.

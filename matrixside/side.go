@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"maunium.net/go/mautrix"
+	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
 	"lockbridge/gateway"
@@ -294,9 +295,16 @@ func (b bridged) perform(ctx context.Context, d gateway.Delivery, have []gateway
 // speak implements lane. A ghost that is refused is let in anew once: somebody may have removed it meanwhile.
 func (b bridged) speak(ctx context.Context, v voice, do func(mouth) error) error {
 	for again := false; ; again = true {
+		left := v.briefly && !v.bot && !b.rm.hasGhost(b.names.ghost(v.person))
+		if left && b.rm.may(b.names.bot, (*event.PowerLevelsEventContent).Redact) {
+			v.bot, left = true, false
+		}
 		m, err := b.mouth(ctx, v)
 		if err == nil {
 			err = do(m)
+		}
+		if left && err == nil {
+			return b.goAway(ctx, m.user, "")
 		}
 		switch {
 		case !isRefusal(err):
@@ -321,7 +329,7 @@ func (b bridged) mouth(ctx context.Context, v voice) (m mouth, err error) {
 	default:
 		m.user = b.names.bot
 	}
-	if err == nil && v.own && m.user == b.names.bot && !v.person.IsZero() {
+	if err == nil && v.own && !v.bot && m.user == b.names.bot && !v.person.IsZero() {
 		err = errVoiceGone
 	}
 	m.room, _, _ = b.rm.standing()
