@@ -53,7 +53,7 @@ func (e encoder) file(f uploaded, speaker string) piece {
 	if f.thumb != "" && f.Thumb != nil {
 		c.Info.ThumbURL, c.Info.ThumbInfo = f.thumb, infoOf(*f.Thumb)
 	}
-	if f.Sticker {
+	if f.Sticker && speaker == "" { // a sticker has no words to say whose it is
 		return piece{kind: event.EventSticker, content: c}
 	}
 	c.MsgType, c.FileName = kindOf(f.MIME), name

@@ -113,6 +113,7 @@ func TestEncodeGolden(t *testing.T) {
 	message("files in a thread", gateway.Message{Thread: root}, "", voice, svg)
 	message("a picture for somebody", gateway.Message{}, "Mercutio", cat)
 	message("a sticker with words", gateway.Message{Text: plain("hello")}, "", wave)
+	message("a sticker of somebody", gateway.Message{}, "Mercutio", wave)
 	edit := func(name string, e gateway.Edit, speaker string) {
 		show(name, piece{content: testEncoder.encodeEdit(e, "$target", speaker)})
 	}

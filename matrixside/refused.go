@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"maunium.net/go/mautrix"
 	"maunium.net/go/mautrix/event"
 	"maunium.net/go/mautrix/id"
 
@@ -32,9 +31,8 @@ func (b bridged) refused(ctx context.Context, v voice, speaker id.UserID, refusa
 		b.rm.wake()
 		return b.later(problem)
 	}
-	var levels event.PowerLevelsEventContent
-	err = b.bot().StateEvent(ctx, native, event.StatePowerLevels, "", &levels)
-	if err != nil && !errors.Is(err, mautrix.MNotFound) {
+	levels, err := b.levelsOf(ctx, native)
+	if err != nil {
 		return fmt.Errorf("ask who may speak in %s: %w", b.rm.ID, err)
 	}
 	needed := levels.GetEventLevel(event.EventMessage)
