@@ -24,8 +24,9 @@ func (rm *room) members() gateway.Members {
 	return gateway.NoMembers
 }
 
-// follow lets ghosts come, go and change their names with their people.
-func (b bridged) follow(ctx context.Context, m gateway.Membership) error {
+// follow lets ghosts come, go and change their names with their people. was is whom m.Who was before: another nick on IRC is
+// another person.
+func (b bridged) follow(ctx context.Context, was gateway.Person, m gateway.Membership) error {
 	ghost := b.names.ghost(m.Who)
 	there := b.rm.hasGhost(ghost)
 	switch m.Change {
@@ -36,6 +37,13 @@ func (b bridged) follow(ctx context.Context, m gateway.Membership) error {
 		_, _, err := b.voice(ctx, b.rm, m.Who)
 		return err
 	case gateway.Rename:
+		if old := b.names.ghost(was); old != ghost && was.Network == m.Who.Network && b.rm.hasGhost(old) {
+			if err := b.goAway(ctx, old, "is now known as "+displayName(m.Who)); err != nil {
+				return err
+			}
+			_, _, err := b.voice(ctx, b.rm, m.Who)
+			return err
+		}
 		if !there {
 			return nil
 		}

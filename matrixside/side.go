@@ -282,7 +282,7 @@ func (b bridged) deliver(ctx context.Context, d gateway.Delivery, have []gateway
 func (b bridged) perform(ctx context.Context, d gateway.Delivery, have []gateway.Part) (parts, gone []gateway.Part, err error) {
 	switch body := d.Event.Body.(type) {
 	case gateway.Membership:
-		return nil, nil, b.follow(ctx, body)
+		return nil, nil, b.follow(ctx, d.Event.Sender, body)
 	case gateway.RoomState:
 		if d.Seal {
 			return nil, nil, gateway.Dropf("the Matrix room cannot be end-to-end encrypted yet")
