@@ -104,6 +104,10 @@ func resolve(ev *Event, targets map[Native]Target) (on Target, ok bool) {
 		if !t.Of.IsZero() && on.Event.IsZero() { // who answers a reaction answers what it is on
 			return Ref{ID: t.Of}
 		}
+		if t.Event == ev.ID { // a report stands in the journal in place of what was refused, and knows alone whose that was
+			r.ID = t.Event
+			return r
+		}
 		// The journal's word counts, not what a stanza says: it may put words into somebody's mouth, or repeat what was
 		// taken back. Of an edit the excerpt is the text before.
 		r.ID, r.Author, r.Excerpt = t.Event, t.Author, t.Excerpt

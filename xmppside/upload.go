@@ -23,7 +23,7 @@ const (
 	maxItems = 32
 	// lookPause is how long a server that had no upload service is not asked again.
 	lookPause = 10 * time.Minute
-	// quotaPause is how long a file waits whose sender has used up a quota, troubleTime how long failures are borne: then
+	// quotaPause is how long a file waits whose sender has used up a quota, troubleTime how long a delivery bears failures: then
 	// the room's other messages go on, and the file is named instead.
 	quotaPause  = time.Minute
 	troubleTime = 5 * time.Minute
