@@ -326,7 +326,8 @@ func (in *incoming) refuse(ctx context.Context, what, reason string) (*gateway.E
 	if err := s.deps.State.PutMany(ctx, map[string][]byte{key: stamp(s.now())}); err != nil {
 		return nil, err
 	}
-	return &gateway.Event{Body: gateway.Receipt{
+	// It stands in the journal for what was said, so it has the same sender: else nobody would be known to be told.
+	return &gateway.Event{Sender: p, Body: gateway.Receipt{
 		Target: gateway.Ref{Native: in.content.native(in.message), Author: p}, State: gateway.Undeliverable, Reason: reason,
 	}}, nil
 }

@@ -235,11 +235,14 @@ func (w *world) report(text string) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
-	_, err := w.inbox.Await(ctx, "a report", func(ev *gateway.Event) bool {
+	ev, err := w.inbox.Await(ctx, "a report", func(ev *gateway.Event) bool {
 		r, ok := ev.Body.(gateway.Receipt)
 		return ok && r.State == gateway.Undeliverable && strings.Contains(r.Reason, text)
 	})
 	must(w.t, err)
+	if ev.Sender.IsZero() {
+		w.t.Error("the report is nobody's, so that nobody is told")
+	}
 }
 
 // unread waits until n messages could not be read.
