@@ -65,8 +65,8 @@ const (
 	picturePause = 10 * time.Second // between two of one person's
 )
 
-// pictures are people's and rooms' pictures, as far as they were fetched: only of those who say something. What was
-// fetched is kept in State under "picture/<user or room id>".
+// pictures are people's pictures, as far as they were fetched: only of those who say something. What was fetched is kept
+// in State under "picture/<user id>".
 type pictures struct {
 	mu    sync.Mutex
 	known map[string]picture
@@ -81,7 +81,7 @@ type picture struct {
 	at  time.Time
 }
 
-// request is a picture to be fetched: of somebody, or of the room if who is zero.
+// request is a picture to be fetched.
 type request struct {
 	url string
 	at  gateway.Address
@@ -206,14 +206,10 @@ func (s *Side) fetchPicture(ctx context.Context, of string, r request, in gatewa
 		return nil
 	}
 	r.who.Avatar = got.Ref
-	body := gateway.Body(gateway.Membership{Who: r.who, Change: gateway.Rename})
-	switch _, _, direct := r.at.Direct(); {
-	case direct: // it comes with what they say next
+	if _, _, direct := r.at.Direct(); direct { // it comes with what they say next
 		return nil
-	case r.who.IsZero():
-		body = gateway.RoomState{Avatar: &got.Ref}
 	}
-	ev := &gateway.Event{At: r.at, Sender: r.who, Body: body}
+	ev := &gateway.Event{At: r.at, Sender: r.who, Body: gateway.Membership{Who: r.who, Change: gateway.Rename}}
 	return in.Accept(ctx, []gateway.Arrival{{At: r.at, Read: func(context.Context) (*gateway.Event, error) { return ev, nil }}})
 }
 

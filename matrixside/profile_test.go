@@ -115,6 +115,34 @@ func TestAGhostHasItsPersonsPicture(t *testing.T) {
 	}
 }
 
+// TestPicturesOfRoomsAreShown where the bot may; one that is tried again is not uploaded again.
+func TestPicturesOfRoomsAreShown(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	room := lobby(testRoom)
+	room.Topic = true
+	side, inbox, _ := start(ctx, t, hs.cfg, sidetest.NewState(), withMedia(t), room)
+	ref, err := side.deps.Media.Keep(ctx, portrait(t, 3))
+	must(t, err)
+	hs.script(uploading, reply{200, `{"content_uri":"mxc://example.org/uploaded"}`, false})
+	shows := func(key, ref string) gateway.Delivery { return does(key, "", gateway.RoomState{Avatar: &ref}) }
+	hs.push(ctx, strings.Replace(power, "m.room.name", "m.room.avatar", 1), message("$after", "after"))
+	awaitText(ctx, t, inbox, "after")
+	sendAll(ctx, t, side, shows("1", ref))
+	wantDone(t, hs)
+	hs.push(ctx, power, message("$and", "and now"))
+	awaitText(ctx, t, inbox, "and now")
+	hs.script("PUT /rooms/"+testRoom+"/state/m.room.avatar/", refusal(429, "M_LIMIT_EXCEEDED"))
+	if err := deliverOne(t, side, shows("2", ref)); err == nil || gateway.IsDrop(err) {
+		t.Errorf("outcome %v", err)
+	}
+	sendAll(ctx, t, side, again(shows("2", ref)), shows("3", ""))
+	wantDone(t, hs, theBot+" state m.room.avatar/")
+	if n := hs.count(theBot + " " + uploading); n != 1 {
+		t.Errorf("uploaded %d times", n)
+	}
+}
+
 // newSource is a web server with one file, and nothing below it.
 func newSource(t *testing.T, text string) string {
 	t.Helper()

@@ -307,15 +307,13 @@ func (s *Side) arrival(ev *nativeEvent) (a gateway.Arrival, undo func(), ok bool
 }
 
 // lookAt adds people's pictures to an event, as far as they are known, and has those fetched that are not: of people who
-// say something, of whom that did before, and the room's.
+// say something, and of whom that did before.
 func (s *Side) lookAt(rm *room, ev *nativeEvent, sc *scene) {
 	switch {
 	case ev.Type == event.EventMessage.Type || ev.Type == event.EventSticker.Type:
 		sc.sender.Avatar = s.pictureOf(string(ev.Sender), rm.pictureOf(ev.Sender), rm.Address, sc.sender)
 	case ev.Type == event.StateMember.Type && s.pictures.isKnown(sc.member.ID):
 		sc.member.Avatar = s.pictureOf(sc.member.ID, rm.pictureOf(id.UserID(sc.member.ID)), rm.Address, sc.member)
-	case ev.isState(event.StateRoomAvatar.Type) && sc.topic:
-		s.pictureOf(string(ev.Room), get[string](ev.Content, "url"), rm.Address, gateway.Person{})
 	}
 }
 

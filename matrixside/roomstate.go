@@ -56,7 +56,7 @@ func (rm *room) may(user id.UserID, needed func(*event.PowerLevelsEventContent) 
 // maxTopic is how long a topic is that is carried, in bytes.
 const maxTopic = 4096
 
-// decodeState reads what a room is called and about. A picture has to be fetched first, see Side.pictureOf.
+// decodeState reads what a room is called and about.
 func decodeState(ev *nativeEvent) gateway.Body {
 	var state gateway.RoomState
 	switch {
@@ -114,14 +114,16 @@ func (b bridged) setState(ctx context.Context, d gateway.Delivery, state gateway
 	if state.Avatar == nil || b.deps.Media == nil || !b.mayState(event.StateRoomAvatar) {
 		return nil
 	}
-	url := ""
-	if *state.Avatar != "" {
+	up, done := b.uploads.get(d.Key)
+	if *state.Avatar != "" && !done {
 		uri, err := b.uploadPicture(ctx, *state.Avatar)
 		if err != nil {
 			return err
 		}
-		url = uri.String()
+		up.url = uri.String()
+		b.uploads.put(d.Key, up)
 	}
+	url := up.url
 	return b.set(ctx, event.StateRoomAvatar, stateContent{URL: &url, Key: &deliveryKey{d.Key, "avatar"}})
 }
 

@@ -239,7 +239,7 @@ func (s *Side) fetchFace(ctx context.Context, l *link, w wantedFace) error {
 	return nil
 }
 
-// readFace tells of those in rooms whose picture has just become known.
+// readFace tells of those in rooms, and of the rooms, whose picture has just become known.
 func (s *Side) readFace(hash string, b *batch) {
 	for _, r := range s.carried().all {
 		r.mu.Lock()
@@ -249,7 +249,11 @@ func (s *Side) readFace(hash string, b *batch) {
 				changes = append(changes, r.cameLocked(o)...)
 			}
 		}
+		own := r.picture == hash
 		r.mu.Unlock()
+		if own {
+			s.tellPicture(r, hash, false, b)
+		}
 		for _, m := range changes {
 			s.tellMoved(r, m, b)
 		}

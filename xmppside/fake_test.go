@@ -44,6 +44,7 @@ type fakeServer struct {
 	pages    []*node           // queries of the archive
 	gone     bool              // there is no such room
 	infos    map[string]*node  // what other rooms answer to disco#info
+	picture  string            // SHA-1 of the room's picture; "": none
 	shut     string            // the condition with which the room lets nobody in
 	refused  int               // so far
 	bounces  map[string]*node  // bare JID to the error with which messages to it come back

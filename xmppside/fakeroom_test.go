@@ -74,6 +74,9 @@ func (f *fakeServer) presence(p *node) {
 	if x == nil {
 		return
 	}
+	if f.picture != "" {
+		f.write(roomPresence(full, f.picture))
+	}
 	history := x.child(nsMUC, "history")
 	since, err := time.Parse(time.RFC3339, history.get("since"))
 	told := f.archive
@@ -157,4 +160,9 @@ func (f *fakeServer) enter(nick, real, affiliation string) {
 	for full := range f.room {
 		f.write(f.occupant(nick, affiliation, real, full, false))
 	}
+}
+
+// roomPresence announces the picture of the room itself; "" that it has none.
+func roomPresence(to, hash string) *node {
+	return el("", "presence", "from", fakeRoom, "to", to).add(el(nsPhoto, "x").add(el(nsPhoto, "photo").say(hash)))
 }

@@ -165,6 +165,7 @@ func (s *Side) readPresence(l *link, r *room, p *node, b *batch) {
 	for _, m := range r.presence(l, p) {
 		s.tellMoved(r, m, b)
 	}
+	s.seePicture(r, p, b)
 	if r.has(&r.joined) {
 		s.seekFaces(l, r.jid)
 	}

@@ -31,6 +31,7 @@ type room struct {
 	tellsHistory bool
 	toldSubject  bool   // since then
 	subject      string // as the room showed it last
+	picture      string // SHA-1 of its own, as it announced it last, or noPicture
 	nick         string // its nick
 	rank         string // its affiliation
 	outBy        []string
