@@ -184,7 +184,7 @@ func (s *session) colourless(r *room, l *line, why error) {
 			rest.text = stripFormat(rest.text)
 		}
 	}
-	if strings.ContainsAny(l.text, formatCodes) {
+	if l.isFormatted() {
 		s.confirm(l, gateway.Drop(why))
 		return
 	}

@@ -3,6 +3,7 @@ package ircside
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"lockbridge/gateway"
@@ -46,6 +47,9 @@ func (l *line) size() int {
 	}
 	return n
 }
+
+// isFormatted reports whether there are formatting codes in it.
+func (l *line) isFormatted() bool { return strings.ContainsAny(l.text+l.joined, formatCodes) }
 
 // cost is how many lines it counts as.
 func (l *line) cost() int { return 1 + len(l.rest) }

@@ -162,6 +162,7 @@ func TestMultiline(t *testing.T) {
 	t.Run("out", saysSeveralLinesAsOne)
 	t.Run("in", hearsSeveralLinesAsOne)
 	t.Run("in doubt", severalLinesInDoubt)
+	t.Run("in colours", severalLinesInColours)
 }
 
 // saysSeveralLinesAsOne, and as lines once the server refuses it.
@@ -197,6 +198,21 @@ func saysSeveralLinesAsOne(t *testing.T) {
 		}
 	}
 	if o := r.one(got); o.Err != nil || len(o.Parts) != 2 {
+		t.Errorf("outcome %+v", o)
+	}
+}
+
+// severalLinesInColours: a channel may refuse them as it does with one line.
+func severalLinesInColours(t *testing.T) {
+	r := begin(t, nil)
+	l := r.up(multi)
+	got := r.deliver(act("k1", gateway.Message{Text: gateway.Text{Plain: "one\ntwo", Marks: []gateway.Mark{{Start: 4, End: 7, Style: gateway.MarkBold}}}}))
+	label, _, _ := strings.Cut(l.expect("@label="), " ")
+	for range 3 {
+		l.expect("")
+	}
+	l.send("@label=" + label + " :irc.test 404 lb #lobby :Can't send colors to channel (+c is set)")
+	if o := r.one(got); !gateway.IsPlainer(o.Err) {
 		t.Errorf("outcome %+v", o)
 	}
 }

@@ -241,7 +241,7 @@ func (s *session) refused(e *girc.Event) {
 	switch {
 	case l == nil:
 	case s.refusedAct(l, no.err):
-	case no.muted && r != nil && no.colours && strings.ContainsAny(l.text, formatCodes):
+	case no.muted && r != nil && no.colours && l.isFormatted():
 		s.colourless(r, l, no.err)
 	case no.absent && r != nil:
 		s.confirm(l, gateway.Later(min(r.pause, time.Minute), r.absence()))

@@ -212,3 +212,19 @@ func FuzzHTML(f *testing.F) {
 		richEncoder().render(text)
 	})
 }
+
+// TestManyNamesAreAskedForNoMore: a text with so many marks has none, and each name costs a look into the database.
+func TestManyNamesAreAskedForNoMore(t *testing.T) {
+	asked := 0
+	source := strings.Repeat(`<a href="https://matrix.to/#/@lb_irc_x:example.org">x</a> `, 1000)
+	text, ok := readHTML(source, false, func(id.UserID) gateway.Person {
+		asked++
+		return gateway.Person{Network: "irc", ID: "x", Name: "x"}
+	})
+	if want := strings.TrimSpace(strings.Repeat("x ", 1000)); !ok || strings.TrimSpace(text.Plain) != want || len(text.Marks) != 0 {
+		t.Errorf("read %d bytes with %d marks", len(text.Plain), len(text.Marks))
+	}
+	if asked > gateway.MaxMarks+1 {
+		t.Errorf("asked %d times", asked)
+	}
+}

@@ -100,6 +100,9 @@ func (r *htmlReader) anchor(e *element, href string) {
 		e.mark.Style, e.mark.Arg = gateway.MarkLink, href
 		return
 	}
+	if len(r.marks) > gateway.MaxMarks { // none of them will stand
+		return
+	}
 	who := r.who(user)
 	if r.within("pre") != nil || gateway.CleanName(who.Label()) == "" {
 		return
