@@ -1,6 +1,7 @@
 package xmppside
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
@@ -39,5 +40,33 @@ func TestNobodyElseEchoesUs(t *testing.T) {
 	must(t, err)
 	if len(kept) > 0 || side.ended.has(keyB) {
 		t.Errorf("%d echoes are kept, forged: %q", len(kept), kept[stateOut+keyB])
+	}
+}
+
+// TestTheHistoryTellsWhichVoiceItWas, so that what was reflected while the connection was down can be changed.
+func TestTheHistoryTellsWhichVoiceItWas(t *testing.T) {
+	f := newFakeServer(t)
+	side, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsActive))
+	must(t, deliver(t, side, delivery(keyB, "here I am", false)))
+	f.set(func() { f.mute = true })
+	done := make(chan error, 1)
+	go func() {
+		done <- side.Deliver(t.Context(), []gateway.Delivery{delivery(keyA, "still here", false)})[0].Err
+	}()
+	f.await("the message", func(n *node) bool { return n.name == "message" && n.get("id") == keyA })
+	f.set(func() { f.mute = false })
+	f.drop()
+	if err := <-done; err == nil {
+		t.Error("it was reflected at once")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	ev, err := inbox.Await(ctx, "what the history tells", func(ev *gateway.Event) bool {
+		e, ok := ev.Body.(gateway.Echo)
+		return ok && e.Key == keyA
+	})
+	must(t, err)
+	if want := messageAlias(voiceKind, alicesPuppet, keyA); len(ev.Also) != 1 || ev.Also[0] != want {
+		t.Errorf("its aliases are %q, want %q", ev.Also, want)
 	}
 }

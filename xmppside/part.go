@@ -286,12 +286,12 @@ func (a *allTwo) are(jid string) bool {
 // correction names that one (XEP-0308).
 const voiceKind = "voice:"
 
-// voiceAlias is the alias of a reflection of ours; none where it is not known who of us said it.
-func (what said) voiceAlias() []string {
-	if what.from.ours == "" || what.content.id == "" || what.content.replaces != "" {
+// voiceAlias is the alias of a reflection of what an address of ours said.
+func (what said) voiceAlias(own string) []string {
+	if what.content.id == "" || what.content.replaces != "" {
 		return nil
 	}
-	return []string{messageAlias(voiceKind, what.from.ours, what.content.id)}
+	return []string{messageAlias(voiceKind, own, what.content.id)}
 }
 
 // voiceOf finds in the parts of a target the voice of ours that said it, and the id attribute of the part of that name.

@@ -194,7 +194,7 @@ func (s *Side) take(what said, b *batch) {
 	}
 	if what.moderation != nil {
 		s.takeModeration(what, b)
-	} else if key, part, ok := parseOriginID(c.origin); ok && s.saidByUs(what) {
+	} else if key, part, ok := parseOriginID(c.origin); ok && s.voiceIn(what) != "" {
 		s.readEcho(what, key, part, b)
 	} else if what.from.ours == "" && c.says() {
 		in := &incoming{side: s, said: what}
@@ -215,23 +215,26 @@ func (s *Side) take(what said, b *batch) {
 	}
 }
 
-// saidByUs reports whether one of our occupants said something. In the history of a room that does not show whose words
-// they were, their nick tells.
-func (s *Side) saidByUs(what said) bool {
-	return what.from.ours != "" || what.content.delayed && what.from.real == "" && s.spokeAs(what.room, what.from.nick)
+// voiceIn is the address of ours that said something; "" if none did. In the history of a room that does not show whose
+// words they were, the nick tells.
+func (s *Side) voiceIn(what said) string {
+	if what.from.ours == "" && what.content.delayed && what.from.real == "" {
+		return s.spokeAs(what.room, what.from.nick)
+	}
+	return what.from.ours
 }
 
-// spokeAs reports whether one of our occupants had that nick when we were last in the room.
-func (s *Side) spokeAs(r *room, nick string) bool {
+// spokeAs is the address of ours that had a nick when we were last in the room; "" if none had.
+func (s *Side) spokeAs(r *room, nick string) string {
 	if strings.TrimRight(nick, "_") == strings.TrimRight(s.cfg.Nick, "_") {
-		return true
+		return s.self
 	}
 	for _, p := range s.people.in(r.jid) {
 		if p.Rooms[r.jid].Nick == nick {
-			return true
+			return p.JID
 		}
 	}
-	return false
+	return ""
 }
 
 // readEcho takes in the room's reflection of what one of our occupants said, which ends the delivery. Deliver may be about
@@ -244,7 +247,7 @@ func (s *Side) readEcho(what said, key, part string, b *batch) {
 	}
 	whole := s.reflectedWhole(key, part, count)
 	b.arrivals = append(b.arrivals, gateway.Arrival{
-		At: r.conf().Address, Native: what.content.native(what.message), Also: what.voiceAlias(), Old: what.content.delayed,
+		At: r.conf().Address, Native: what.content.native(what.message), Also: what.voiceAlias(s.voiceIn(what)), Old: what.content.delayed,
 		Read: func(ctx context.Context) (*gateway.Event, error) {
 			if r.saysTruth(key) { // of which the journal knows nothing
 				return nil, s.deps.State.PutMany(ctx, map[string][]byte{stateOut + key: {outReflected}})
