@@ -43,6 +43,7 @@ type conn struct {
 	topics    map[string]string          // by room, as we know them
 	chats     map[string]gateway.Address // of messages in direct chats, by msgid; see noteChat
 	typists   map[string]*typists        // by room
+	stretches map[speaker]stretch
 }
 
 func newConn(s *Side, who gateway.Person) *conn {
@@ -50,7 +51,7 @@ func newConn(s *Side, who gateway.Person) *conn {
 		side: s, who: who, away: errors.New("not connected yet"), casemap: casemapRFC1459,
 		changed: make(chan struct{}), pace: s.cfg.Pace, marks: map[string]mark{}, returned: map[string][]returned{},
 		said: map[string]*utterance{}, told: map[string]time.Time{}, sources: map[string]*source{}, reacted: map[reacted]bool{},
-		topics: map[string]string{}, chats: map[string]gateway.Address{}, typists: map[string]*typists{},
+		topics: map[string]string{}, chats: map[string]gateway.Address{}, typists: map[string]*typists{}, stretches: map[speaker]stretch{},
 	}
 	for _, r := range s.deps.Rooms {
 		c.list = append(c.list, newRoom(r))

@@ -33,16 +33,20 @@ func (s *Side) shorten(ctx context.Context, c *conn, run []gateway.Delivery) []b
 			all, longest = all+lines, max(longest, lines)
 		}
 	}
-	loud := s.cfg.Pace.Every > 0 && all > 2*s.cfg.MaxLines // without a pace nobody holds anybody up
-	if s.deps.Media == nil || longest <= s.cfg.MaxLines && !loud {
+	_, _, chat := run[0].Room.Direct()
+	paced := s.cfg.Pace.Every > 0 && !chat // without a pace nobody holds anybody up, nor does who talks in private
+	if s.deps.Media == nil || !paced && longest <= s.cfg.MaxLines {
 		return out
 	}
 	lengths := c.measure(run)
 	if lengths == nil {
 		return out
 	}
-	if loud {
-		s.gatherSurplus(ctx, out, lengths)
+	if paced {
+		surplus := c.surplus(run, lengths, 2*s.cfg.MaxLines)
+		if all > s.cfg.MaxLines { // else nobody waits longer than for one message
+			s.gatherSurplus(ctx, out, lengths, surplus)
+		}
 	}
 	for i := range out {
 		if m, ok := out[i].Event.Body.(gateway.Message); ok && out[i].in == i && lengths[i].more > 0 {
@@ -79,24 +83,27 @@ func (c *conn) measure(run []gateway.Delivery) []length {
 	return out
 }
 
-// gatherSurplus makes one line of what a person says in a channel beyond twice what one message may take. Nobody is
-// overtaken by that, and it holds nobody up.
-func (s *Side) gatherSurplus(ctx context.Context, run []brief, lengths []length) {
-	if _, _, chat := run[0].Room.Direct(); chat {
-		return
-	}
-	said, surplus := map[gateway.Person]int{}, map[gateway.Person][]int{}
+// surplus finds who says more than limit lines at a stretch, and which deliveries of the run are too much.
+func (c *conn) surplus(run []gateway.Delivery, lengths []length, limit int) map[gateway.Person][]int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out, now := map[gateway.Person][]int{}, c.side.clock.now()
 	for i, d := range run {
 		m, ok := d.Event.Body.(gateway.Message)
 		if !ok || lengths[i].lines == 0 || d.Event.Sender.IsZero() || m.Note {
 			continue
 		}
-		who := gateway.Person{Network: d.Event.Sender.Network, ID: d.Event.Sender.ID}
-		if said[who] > 2*s.cfg.MaxLines {
-			surplus[who] = append(surplus[who], i)
+		if c.exceeds(d, lengths[i].lines, limit, now) {
+			who := gateway.Person{Network: d.Event.Sender.Network, ID: d.Event.Sender.ID}
+			out[who] = append(out[who], i)
 		}
-		said[who] += lengths[i].lines
 	}
+	return out
+}
+
+// gatherSurplus makes one line of what each person says beyond what they may. Nobody is overtaken by that, and it holds
+// nobody up.
+func (s *Side) gatherSurplus(ctx context.Context, run []brief, lengths []length, surplus map[gateway.Person][]int) {
 	for _, of := range surplus {
 		if len(of) < 2 {
 			continue

@@ -128,6 +128,45 @@ func TestLoudPerson(t *testing.T) {
 	r.outcomes(got)
 }
 
+// TestLoudPersonOverRuns: runs are short where what is said leaves quickly, but a stretch lasts. It ends with a pause.
+func TestLoudPersonOverRuns(t *testing.T) {
+	media, hand := newBoard(), newHandClock()
+	r := begin(t, func(c *Config, s *Side) {
+		c.MaxLines, c.Pace = 2, Pace{Burst: 20, Every: time.Second}
+		if s != nil {
+			s.deps.Media, s.clock = media, hand.clock()
+		}
+	})
+	l := r.up(labels)
+	n := 0
+	talk := func(want ...string) {
+		t.Helper()
+		var run []gateway.Delivery
+		for range 3 {
+			d := delivery(fmt.Sprintf("k%d", n), fmt.Sprintf("loud %d", n))
+			d.Event.ID = gateway.ID{byte(n)}
+			run, n = append(run, d), n+1
+		}
+		got := r.deliver(run...)
+		for i, text := range want {
+			if shown := l.echo(fmt.Sprintf("m%d-%d", n, i)); shown != said(text) {
+				t.Errorf("said %q, want %q", shown, said(text))
+			}
+		}
+		for i, o := range r.outcomes(got) {
+			if o.Err != nil {
+				t.Errorf("outcome %d: %v", i, o.Err)
+			}
+		}
+	}
+	talk("loud 0", "loud 1", "loud 2")
+	talk("loud 3", "loud 4", "loud 5") // one too many saves no line
+	talk("… (3 more messages: https://l.example/m/k6/more)")
+	talk("… (3 more messages: https://l.example/m/k9/more)")
+	hand.advance(5 * stretchShare * time.Second)
+	talk("loud 12", "loud 13", "loud 14")
+}
+
 const multi = labels + " draft/multiline=max-bytes=4096,max-lines=5"
 
 // echoBatch reads a labelled batch and answers with its echo; it returns what was said in it.

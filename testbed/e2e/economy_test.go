@@ -35,7 +35,7 @@ func TestQuickEditsBecomeOne(t *testing.T) {
 
 // Somebody who says much in a channel is shortened there, so that others are heard soon.
 func TestALoudPersonStarvesNobody(t *testing.T) {
-	o := peers.SceneOptions{Pace: 300 * time.Millisecond, IRC: "max_lines = 2"}
+	o := peers.SceneOptions{Pace: 2 * time.Second, IRC: "max_lines = 2"} // far slower than she is
 	onOneStore(t, o, func(ctx context.Context, t *testing.T, s *peers.Scene) {
 		k := &talk{Scene: s, kind: plain}
 		ok(t, s.Start(ctx))

@@ -69,6 +69,31 @@ func comeAndGo(ctx context.Context, t *testing.T, k *talk) {
 		k.leavesXMPP(ctx, t, mark, k.IRCName(c))
 		must[peers.MatrixEvent](t)(k.Matrix.AwaitMember(ctx, old, k.MatrixRoom, ghost, "leave"))
 	}
+	renamedOnIRC(ctx, t, k)
+}
+
+// renamedOnIRC: by another nick somebody is another person, and nobody stays behind by the old one.
+func renamedOnIRC(ctx context.Context, t *testing.T, k *talk) {
+	c := must[*peers.IRC](t)(k.IRCUser(ctx, "gregory", false))
+	words := text("Gregory speaks")
+	ok(t, c.Say(k.Channel, words))
+	was := k.onMatrix(ctx, t, words).Sender
+	k.onXMPP(ctx, t, words)
+	must[peers.XMPPEvent](t)(k.Owner.AwaitOccupant(ctx, k.Room, k.IRCName(c)))
+	mark, old, nick := k.Owner.Mark(), k.Matrix.Mark(), peers.Unique("sampson")
+	ok(t, c.Send("NICK "+nick))
+	k.leavesXMPP(ctx, t, mark, k.IRCName(c))
+	must[peers.XMPPEvent](t)(k.Owner.AwaitOccupant(ctx, k.Room, strings.Replace(k.IRCName(c), c.Nick, nick, 1)))
+	must[peers.MatrixEvent](t)(k.Matrix.AwaitMember(ctx, old, k.MatrixRoom, was, "leave"))
+	is := must[peers.MatrixEvent](t)(k.Matrix.AwaitMember(ctx, old, k.MatrixRoom, strings.Replace(was, c.Nick, nick, 1), "join")).StateKey
+	words = text("Sampson speaks")
+	ok(t, c.Say(k.Channel, words))
+	if by := k.onMatrix(ctx, t, words).Sender; by != *is {
+		t.Errorf("after %s became %s, %s speaks", c.Nick, nick, by)
+	}
+	if by := k.onXMPP(ctx, t, words).From; !strings.HasPrefix(by, k.Room+"/"+nick) {
+		t.Errorf("after %s became %s, %s speaks", c.Nick, nick, by)
+	}
 }
 
 // leavesXMPP waits until a puppet has left.
