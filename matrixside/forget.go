@@ -9,9 +9,9 @@ import (
 	"lockbridge/gateway"
 )
 
-// Forget implements gateway.Side. Of a Matrix user it forgets the direct chats. Of anybody else it forgets the ghost: it
-// leaves all rooms, loses its name and its record, and begins anew if its person speaks again. What stands in the
-// rooms' history is the homeserver's.
+// Forget implements gateway.Side. Of a Matrix user it forgets the direct chats and the talk with the bot. Of anybody else
+// it forgets the ghost: it leaves all rooms, loses its name and its record, and begins anew if its person speaks again.
+// What stands in the rooms' history is the homeserver's.
 func (s *Side) Forget(ctx context.Context, who gateway.Person) error {
 	own := who.Network == s.deps.Network
 	ghost := s.names.ghost(who)
@@ -24,6 +24,48 @@ func (s *Side) Forget(ctx context.Context, who gateway.Person) error {
 	} else if err := s.dismiss(ctx, ghost); err != nil {
 		return err
 	}
+	err := s.amend(ctx, func(ctx context.Context, l *ledger) error {
+		if own {
+			if err := s.forgetGuest(ctx, l, id.UserID(who.ID)); err != nil {
+				return err
+			}
+		}
+		return s.forgetChats(ctx, l, who)
+	})
+	if err != nil {
+		return fmt.Errorf("forget direct rooms: %w", err)
+	}
+	s.wakeErrands()
+	return nil
+}
+
+// forgetGuest has the bot leave the rooms in which somebody talks to it.
+func (s *Side) forgetGuest(ctx context.Context, l *ledger, user id.UserID) error {
+	stored, err := s.deps.State.List(ctx, hostKey(""))
+	if err != nil {
+		return fmt.Errorf("list who talks to the bot: %w", err)
+	}
+	for key := range stored {
+		room := id.RoomID(key[len(hostKey("")):])
+		known, err := note[host](ctx, l, key)
+		if err != nil {
+			return err
+		}
+		if known.User != user {
+			continue
+		}
+		todo, err := l.errand(ctx, room, s.names.bot)
+		if err != nil {
+			return err
+		}
+		*known, *todo = host{}, newErrand(doDecline, room, s.names.bot, "")
+	}
+	return nil
+}
+
+// forgetChats forgets somebody's direct chats. Of a Matrix user's the ghosts leave the rooms.
+func (s *Side) forgetChats(ctx context.Context, l *ledger, who gateway.Person) error {
+	own := who.Network == s.deps.Network
 	stored, err := s.deps.State.List(ctx, chatKey(""))
 	if err != nil {
 		return fmt.Errorf("list direct chats: %w", err)
@@ -36,44 +78,37 @@ func (s *Side) Forget(ctx context.Context, who gateway.Person) error {
 		user, remote := s.pair(at)
 		return own && string(user) == who.ID || remote.Network == who.Network && remote.ID == who.ID
 	}
-	err = s.amend(ctx, func(ctx context.Context, l *ledger) error {
-		for key := range stored {
-			room := id.RoomID(key[len(chatKey("")):])
-			c, err := l.chat(ctx, room)
-			if err != nil {
-				return err
-			}
-			if c.At == "" || !about(c.At) {
-				continue
-			}
-			todo, err := l.errand(ctx, room, s.ghostOf(c.At))
-			if err != nil {
-				return err
-			}
-			*todo = errand{}
-			if own {
-				*todo = newErrand(doDecline, room, s.ghostOf(c.At), "")
-			}
-			if err := s.forget(ctx, l, room); err != nil {
-				return err
-			}
+	for key := range stored {
+		room := id.RoomID(key[len(chatKey("")):])
+		c, err := l.chat(ctx, room)
+		if err != nil {
+			return err
 		}
-		for at := range currents {
-			if !about(at) {
-				continue
-			}
-			now, err := l.current(ctx, at)
-			if err != nil {
-				return err
-			}
-			*now = current{}
+		if c.At == "" || !about(c.At) {
+			continue
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("forget direct chats: %w", err)
+		todo, err := l.errand(ctx, room, s.ghostOf(c.At))
+		if err != nil {
+			return err
+		}
+		*todo = errand{}
+		if own {
+			*todo = newErrand(doDecline, room, s.ghostOf(c.At), "")
+		}
+		if err := s.forget(ctx, l, room); err != nil {
+			return err
+		}
 	}
-	s.wakeErrands()
+	for at := range currents {
+		if !about(at) {
+			continue
+		}
+		now, err := l.current(ctx, at)
+		if err != nil {
+			return err
+		}
+		*now = current{}
+	}
 	return nil
 }
 

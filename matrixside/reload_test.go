@@ -129,8 +129,14 @@ func TestAMatrixUserIsForgotten(t *testing.T) {
 	side, _, _ := startDirect(ctx, t, hs, state)
 	hs.push(ctx, ownInvite("$i"), in(directRoom, message("$1", "hello")))
 	hs.push(ctx, strings.ReplaceAll(strings.ReplaceAll(ownInvite("$j"), directRoom, "!paris:example.org"), romeoUser, "@paris:example.org"))
+	invite := strings.Replace(memberEvent("$k", "!talk:example.org", romeoUser, theBot, "invite"), `"content":{`, `"content":{"is_direct":true,`, 1)
+	hs.push(ctx, invite, strings.NewReplacer("!talk", "!other", romeoUser, "@paris:example.org").Replace(invite))
 	must(t, side.Forget(ctx, gateway.Person{Network: "matrix", ID: romeoUser}))
 	hs.await(ctx, rosalineGhost+" "+directLeave, 1)
+	hs.await(ctx, theBot+" POST /rooms/!talk:example.org/leave", 1)
+	if got, err := state.List(ctx, hostKey("")); err != nil || len(got) != 1 || got[hostKey("!other:example.org")] == nil {
+		t.Errorf("talks that are left: %v, %v", got, err)
+	}
 	l := side.newLedger()
 	for room, kept := range map[id.RoomID]bool{directRoom: false, "!paris:example.org": true} {
 		c, err := l.chat(ctx, room)
