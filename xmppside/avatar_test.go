@@ -209,6 +209,17 @@ func TestPicturesAreFetchedSlowly(t *testing.T) {
 	if _, ok := all.next("room", now.Add(facePause), func(wantedFace) bool { return true }); n != facesAMinute || !ok {
 		t.Errorf("%d in a minute, and then %v", n, ok)
 	}
+	n = 0
+	for i := range 1440 { // minutes
+		now = now.Add(facePause)
+		all.want("room", wantedFace{"us", fmt.Sprintf("room/%d", i), "y"}, now)
+		if _, ok := all.next("room", now, func(wantedFace) bool { return true }); ok {
+			n++
+		}
+	}
+	if n > facesADay || n < facesADay/2 {
+		t.Errorf("%d in a day", n)
+	}
 	for i := range maxFaces + 10 {
 		all.set(fmt.Sprint(i), face{"image:x", now})
 	}

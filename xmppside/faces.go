@@ -22,6 +22,8 @@ const (
 	maxWanted    = 1000  // that are to be fetched, of one room
 	facesAMinute = 10    // of one room
 	facePause    = time.Minute
+	facesADay    = 1000 // of one room
+	faceDay      = 24 * time.Hour
 	badFacePause = 24 * time.Hour
 	faceLasts    = 80 * 24 * time.Hour // less than the journal keeps a picture that nobody uses
 	directFaces  = "direct"            // in place of a room
@@ -93,21 +95,24 @@ func (f *faces) begin(group string) bool {
 	return true
 }
 
-// ration is how many pictures of a room were fetched since.
+// ration is how many pictures of a room were fetched since, in a minute and in a day.
 type ration struct {
-	since time.Time
-	n     int
+	since, day time.Time
+	n, today   int
 }
 
-// next takes a picture that may be fetched now, facesAMinute of a room.
+// next takes a picture that may be fetched now, facesAMinute and facesADay of a room: each is kept for months.
 func (f *faces) next(group string, now time.Time, may func(wantedFace) bool) (wantedFace, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	had := f.used[group]
 	if now.Sub(had.since) >= facePause {
-		had = ration{since: now}
+		had.since, had.n = now, 0
 	}
-	if had.n >= facesAMinute {
+	if now.Sub(had.day) >= faceDay {
+		had.day, had.today = now, 0
+	}
+	if had.n >= facesAMinute || had.today >= facesADay {
 		return wantedFace{}, false
 	}
 	for ask, w := range f.wanted[group] {
@@ -115,7 +120,7 @@ func (f *faces) next(group string, now time.Time, may func(wantedFace) bool) (wa
 			delete(f.wanted[group], ask)
 		} else if may(w) {
 			delete(f.wanted[group], ask)
-			had.n++
+			had.n, had.today = had.n+1, had.today+1
 			f.used[group] = had
 			return w, true
 		}
