@@ -111,26 +111,27 @@ func (f *folder) consider(i int) {
 // gathers reports whether reactions are told in words.
 func (f *folder) gathers() bool { return f.caps.ReactionNotes && !f.caps.Reaction }
 
-// edit lets the message say what the edit made of it, or else the edit what an earlier one did.
+// edit lets the message say what the edit made of it, or an earlier edit what this one did. Always the earlier row speaks:
+// if its echo ends it and nothing is known of the others, they say what is newer or the same.
 func (f *folder) edit(i int, e Edit) {
 	at, waits := f.waiting[e.Target.ID]
-	if waits {
-		if !f.bySame(at, i) {
-			return
-		}
-		switch b := f.rows[at].Event.Body.(type) {
-		case Message:
-			b.Text, b.Style = e.Text, e.Style
-			f.replace(at, b)
-			f.fate[i] = fate(at + 1)
-			return
-		case Edit: // what people see is what was there before that one
-			e.Target.Excerpt = b.Target.Excerpt
-			f.replace(i, e)
-			f.fate[at] = fate(i + 1)
-		}
+	if !waits {
+		f.waiting[e.Target.ID] = i
+		return
 	}
-	f.waiting[e.Target.ID] = i
+	if !f.bySame(at, i) {
+		return
+	}
+	switch b := f.rows[at].Event.Body.(type) {
+	case Message:
+		b.Text, b.Style = e.Text, e.Style
+		f.replace(at, b)
+	case Edit: // what people see is what was there before that one
+		b.Text, b.Style = e.Text, e.Style
+		f.replace(at, b)
+		f.rows[at].Accepted = f.rows[i].Accepted // it may still change
+	}
+	f.fate[i] = fate(at + 1)
 }
 
 // bySame reports whether two rows come from the same person. Whoever may change a message has been judged before; that
