@@ -68,6 +68,8 @@ func (s *Side) enter(ctx context.Context, rm *room) error {
 		rm.last, rm.kicked = "", false
 	}
 	rm.joined, rm.learnt = true, false
+	clear(rm.names) // who left while the bot was out
+	clear(rm.pictures)
 	return nil
 }
 

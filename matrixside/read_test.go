@@ -188,7 +188,8 @@ func TestAnInvitedGhostComesIfItsPersonIsBridged(t *testing.T) {
 func TestTheBotWaitsOutsideAfterItWasRemoved(t *testing.T) {
 	hs := newHomeserver(t)
 	ctx := deadline(t)
-	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), quick, lobby(testRoom))
+	hs.push(ctx, memberEvent("$0", testRoom, "@juliet:example.org", "@juliet:example.org", "join"))
 	hs.takeBotOut(true)
 	hs.push(ctx, memberEvent("$1", testRoom, "@romeo:example.org", "@lockbridge:example.org", "leave"))
 	if err := deliverOne(t, side, delivery(testRoom, "1", "mercutio", "text")); !isLater(err) {
@@ -196,6 +197,10 @@ func TestTheBotWaitsOutsideAfterItWasRemoved(t *testing.T) {
 	}
 	hs.push(ctx, memberEvent("$2", testRoom, "@romeo:example.org", "@lockbridge:example.org", "invite"))
 	hs.await(ctx, "@lockbridge:example.org GET /rooms/"+testRoom+"/joined_members", 2)
+	deliverUntilSaid(ctx, t, side, delivery(testRoom, "2", "mercutio", "text"))
+	if here := side.Here(lobby(testRoom).Address); len(here) != 1 || here[0].Name != "Romeo" { // Juliet left meanwhile
+		t.Errorf("here are %v", here)
+	}
 }
 
 func TestAnOldRemovalOfTheBotIsNotBelieved(t *testing.T) {
