@@ -24,7 +24,7 @@ const reactionMark = "react/"
 
 // encodeReaction says what the relay thinks: what any of the people thinks for whom it speaks. What one of them adds is
 // said unless it stands there already, what one takes away is taken back unless another one thinks so still.
-func encodeReaction(to place, key string, r gateway.Reaction, lim limits) (outgoing, error) {
+func encodeReaction(to place, d gateway.Delivery, r gateway.Reaction, lim limits) (outgoing, error) {
 	out := outgoing{target: to.target, silent: true}
 	if len(r.Target.Parts) == 0 || !lim.takes(tagReact) || !lim.takes(tagReply) {
 		return out, gateway.Dropf("IRC has no form for it here")
@@ -39,7 +39,7 @@ func encodeReaction(to place, key string, r gateway.Reaction, lim limits) (outgo
 		if slices.ContainsFunc(r.Have, func(p gateway.Part) bool { return p.Name == emoji }) {
 			continue
 		}
-		gives := gateway.Part{Name: emoji, Native: reactionNative(key, emoji)}
+		gives := gateway.Part{Name: emoji, Native: reactionNative(d.Key, emoji)}
 		if lim.shown != nil && lim.shown(target, emoji) {
 			out.gives = append(out.gives, gives)
 			continue
@@ -58,7 +58,9 @@ func encodeReaction(to place, key string, r gateway.Reaction, lim limits) (outgo
 		gone[p.Name] = append(gone[p.Name], p)
 	}
 	for _, emoji := range order {
-		if slices.ContainsFunc(r.Sets, func(s gateway.Reactions) bool { return s.Anchor != r.Anchor && slices.Contains(s.Emoji, emoji) }) {
+		if slices.ContainsFunc(r.Sets, func(s gateway.Reactions) bool {
+			return s.Anchor != r.Anchor && s.Who.Network != d.Room.Network && slices.Contains(s.Emoji, emoji)
+		}) {
 			out.gone = append(out.gone, gone[emoji]...)
 			continue
 		}

@@ -38,6 +38,8 @@ func TestEncodeActsGolden(t *testing.T) {
 	short, narrow := several, several
 	short.multi.lines, short.link = 4, "https://l.example/m/x/message.txt"
 	narrow.multi.bytes = 110
+	native := setTo(nil, one, one)
+	native.Sets[1].Who = gateway.Person{Network: "net", ID: "bob"} // whose client shows it as his
 	shown := all
 	shown.shown = func(_, emoji string) bool { return emoji == "👍" }
 	var b strings.Builder
@@ -52,6 +54,7 @@ func TestEncodeActsGolden(t *testing.T) {
 		{"one more reaction", setTo([]string{"👍", "a;b c\r\n"}, one, nil), all},
 		{"no reaction any more", setTo(nil, []string{"👍", "🎉"}, nil), all},
 		{"no reaction any more, but another one's", setTo(nil, one, one), all},
+		{"no reaction any more, but that of somebody here", native, all},
 		{"no change", setTo(one, one, nil), all},
 		{"reaction where there are none", setTo(one, nil, nil), limits{}},
 		{"retraction", gateway.Retract{Target: target}, all},

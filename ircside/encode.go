@@ -61,7 +61,7 @@ func encode(d gateway.Delivery, direct gateway.Direct, lim limits) (outgoing, er
 	case gateway.Receipt:
 		out, err = encodeReceipt(to, d.Room.Network, body, lim)
 	case gateway.Reaction:
-		out, err = encodeReaction(to, d.Key, body, lim)
+		out, err = encodeReaction(to, d, body, lim)
 	case gateway.Retract:
 		out, err = encodeRetract(to, d.Room, body, lim)
 	case gateway.RoomState:
