@@ -146,4 +146,21 @@ func (s *Side) proclaimWhenReady(ctx context.Context, l *link, r *room) {
 	if err := s.proclaim(ctx, l, r); err != nil && ctx.Err() == nil {
 		r.log.Warn("the room could not be told who reads along", "err", err)
 	}
+	r.findVersions(ctx, l)
+}
+
+// findVersions finds out which version of OMEMO the room's devices speak, where more may be said if it is the new one
+// alone: else that was known only when something has been said.
+func (r *room) findVersions(ctx context.Context, l *link) {
+	if r.believes() || r.allAreTwo() {
+		return
+	}
+	to, err := r.side.recipients(ctx, l, r.audience())
+	if err != nil || len(to) == 0 {
+		return
+	}
+	r.side.allTwo.note(r.jid, to)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.changedLocked()
 }

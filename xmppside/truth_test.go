@@ -54,3 +54,22 @@ func TestASealedRoomIsToldOnceWhoReadsAlong(t *testing.T) {
 		t.Errorf("of the changed legs the room was told %q", changed)
 	}
 }
+
+// TestVersionsAreKnownAfterARestart: a room whose devices all speak OMEMO 2 takes reactions before anything was said in it.
+func TestVersionsAreKnownAfterARestart(t *testing.T) {
+	drop := func(c *Config, d *gateway.Deps) {
+		both(c, d)
+		room := fakeBridgeRoom(true, gateway.PuppetsActive)
+		room.KeepMetadata = false
+		d.Rooms = []gateway.Room{room}
+	}
+	w := newWorld(t, drop, omemo.Two)
+	w.await("who reads along", func(n *node) bool { return n.name == "message" && n.get("type") == "groupchat" })
+	w.restart(drop)
+	r := w.side.room0()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := r.await(ctx, r.allAreTwo); err != nil || !w.side.Caps(r.conf().Address).Reaction {
+		t.Errorf("it takes no reactions: %v", err)
+	}
+}
