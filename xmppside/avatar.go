@@ -18,6 +18,8 @@ const (
 
 	// maxPhotoShown is how large a picture of ours is at most, in bytes: more is no stanza that servers take.
 	maxPhotoShown = 140 << 10
+	// wearsADay is how many pictures a person's puppet is given in a day: everybody in its rooms asks for each.
+	wearsADay = 24
 )
 
 // photo is the picture of a puppet, as it is announced.
@@ -40,6 +42,9 @@ func (s *Side) wear(ctx context.Context, l *link, person gateway.Person) {
 	if err != nil || len(data) > maxPhotoShown {
 		s.lately.free(pause, s.now(), facePause)
 		s.log.Debug("a puppet goes without its person's picture", "of", person.ID, "bytes", len(data), "err", err)
+		return
+	}
+	if known && !s.rations.free("wear/"+p.JID, s.now(), wearsADay) {
 		return
 	}
 	sum := sha1.Sum(data) //nolint:gosec // see above

@@ -298,6 +298,31 @@ func TestAPuppetWearsItsPersonsPicture(t *testing.T) {
 		t.Errorf("announced by %s", again.bytes())
 	}
 
+	for i := range 2 * wearsADay { // one who changes it all the time
+		many, _ := picture(t, 10+i)
+		d.Event.Sender.Avatar, err = p.media.Keep(t.Context(), many)
+		must(t, err)
+		p.wear(t.Context(), p.currentLink(), d.Event.Sender)
+	}
+	shown := 0
+	f.await("the last one", func(n *node) bool {
+		if n.name == "presence" && bare(n.get("from")) == fakePuppet {
+			shown++
+		}
+		return shown > wearsADay
+	})
+	must(t, deliver(t, p.Side, delivery(strings.Repeat("d", 32), "enough", false)))
+	f.set(func() {
+		for _, n := range f.seen {
+			if n.name == "presence" && bare(n.get("from")) == fakePuppet {
+				shown--
+			}
+		}
+	})
+	if shown != 0 {
+		t.Errorf("it was given %d pictures more", -shown)
+	}
+
 	d.Key, d.Event.Sender.Avatar = strings.Repeat("c", 32), "image:"+strings.Repeat("0", 64) // of which nothing is known
 	must(t, deliver(t, p.Side, d))
 }
