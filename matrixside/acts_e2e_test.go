@@ -86,6 +86,12 @@ func TestTopicsAndPicturesOnARealHomeserver(t *testing.T) {
 	if _, url, err := romeo.Profile(ctx, e.Sender); err != nil || url == "" {
 		t.Errorf("the ghost has the picture %q (%v)", url, err)
 	}
+	sendAll(ctx, t, side, doesIn(native, "3", gateway.RoomState{Avatar: &picture}))
+	state, err = romeo.State(ctx, native, "m.room.avatar", "")
+	must(t, err)
+	if url, _ := state["url"].(string); !mxcURL.MatchString(url) {
+		t.Errorf("the room's picture is %v", state)
+	}
 }
 
 // doesIn is does in a room of one's own.
