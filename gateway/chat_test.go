@@ -153,6 +153,47 @@ func TestABounceNamesWhatWasDeliveredThere(t *testing.T) {
 	w.wantNext(w.b, "the end")
 }
 
+// TestAnAnswerWithinMilliseconds: who answers what is not known to have arrived yet answers it all the same; nobody else does.
+func TestAnAnswerWithinMilliseconds(t *testing.T) {
+	w := newWorld(t)
+	w.b.caps.Reply, w.b.caps.Reaction, w.direct = true, true, openToAll()
+	w.start()
+	alice, bob := gateway.Person{Network: "b", ID: "@alice:hs"}, gateway.Person{Network: "b", ID: "@bob:hs"}
+	juliet := gateway.Person{Network: "a", ID: "juliet@example.org"}
+	said, arrived := make(chan string, 1), make(chan struct{})
+	w.a.answer(func(d gateway.Delivery) gateway.Outcome {
+		said <- d.Key
+		<-arrived
+		return gateway.Sent(gateway.Part{Native: d.Key})
+	})
+	w.accept(w.b, chatted(w.b, alice.ID, juliet, "$1", "hi"))
+	key := <-said
+	ref := gateway.Ref{Native: key, Key: key}
+	answer := gateway.Message{Text: gateway.Text{Plain: "hello"}, ReplyTo: ref}
+	w.accept(w.a,
+		noting(w.a, juliet.ID, alice, "2", answer), noting(w.a, juliet.ID, alice, "3", gateway.Reaction{Target: ref, Emoji: []string{"👍"}, Op: gateway.ReactionSet}),
+		noting(w.a, juliet.ID, bob, "4", answer), noting(w.a, "romeo@example.org", alice, "5", answer))
+	for range 4 {
+		d := w.next(w.b)
+		want := "" // what was not said in the very chat
+		if d.Room == gateway.DirectAddress(alice, juliet) {
+			want = "$1"
+		}
+		switch b := d.Event.Body.(type) {
+		case gateway.Message:
+			if b.ReplyTo.Native != want {
+				t.Errorf("in %v %s answers %q", d.Room, text(d), b.ReplyTo.Native)
+			}
+		case gateway.Reaction:
+			if b.Target.Native != "$1" {
+				t.Errorf("reacted to %q", b.Target.Native)
+			}
+		}
+	}
+	close(arrived)
+	w.next(w.a)
+}
+
 func TestEachMinuteAChatIsToldWhatDidNotArrive(t *testing.T) {
 	w := newWorld(t)
 	var by atomic.Int64 // minutes

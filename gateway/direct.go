@@ -195,6 +195,23 @@ func (ev *Event) bounce() string {
 	return rcpt.Target.Native
 }
 
+// ours calls f for each delivery of ours that the event of a direct chat refers to by its key, with the native id that it
+// has there.
+func (ev *Event) ours(f func(native, key string)) {
+	if key := ev.bounce(); key != "" {
+		f(key, key)
+	}
+	if ev.At.Mirror().ID == "" {
+		return
+	}
+	refs(ev.Body, func(r Ref) Ref {
+		if r.Key != "" && r.ID.IsZero() {
+			f(r.Native, r.Key)
+		}
+		return r
+	})
+}
+
 // plainRefusal is told to those who write in the clear where direct chats must be encrypted.
 const plainRefusal = "direct chats are bridged only end-to-end encrypted, and the message was not"
 

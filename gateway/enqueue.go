@@ -15,9 +15,7 @@ func (a *acceptance) lookUp(ctx context.Context) (echoes map[string]Target, err 
 			keys = append(keys, h.echo.Key)
 		} else {
 			events = append(events, h.event)
-			if key := h.event.bounce(); key != "" {
-				keys = append(keys, key)
-			}
+			h.event.ours(func(_, key string) { keys = append(keys, key) })
 		}
 	}
 	if a.used, err = a.g.journal.Used(ctx, chatsOf(events)); err != nil {
@@ -35,9 +33,13 @@ func (a *acceptance) lookUp(ctx context.Context) (echoes map[string]Target, err 
 		}
 	}
 	for _, ev := range events {
-		if t, known := echoes[ev.bounce()]; known && t.Room == ev.At.Mirror() {
-			a.know(ev.At, ev.bounce(), nil, t)
-		}
+		ev.ours(func(native, key string) {
+			_, linked := a.targets[Native{ev.At, native}]
+			t, known := echoes[key]
+			if known && !linked && t.Room == ev.At.Mirror() && (t.Stands.IsZero() || key == ev.bounce()) { // an edit is linked to what it changes
+				a.know(ev.At, native, nil, t)
+			}
+		})
 	}
 	if err := a.loadThreads(ctx, events); err != nil {
 		return nil, err

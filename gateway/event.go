@@ -90,6 +90,9 @@ type Ref struct {
 	Native  string `json:"t,omitempty"`
 	Author  Person `json:"a,omitzero"`
 	Excerpt string `json:"x,omitempty"`
+	// Key is the delivery's in a direct chat, where a side made Native of it: the other one may answer before the journal
+	// has Native. For Accept only.
+	Key string `json:"-"`
 	// Parts are the target's native ids in the destination room, with what Outcome.Parts and echoes gave as Also, filled
 	// in for Deliver only. The first one is what a reply or a reaction refers to; an edit replaces the one named "". For a
 	// retraction they are all, those of its edits and notes among them.

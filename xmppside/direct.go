@@ -262,8 +262,8 @@ func (in *incomingDirect) scene(sealed bool) scene {
 		return gateway.Ref{Native: messageAlias(aliasKind(in.side.deps.Direct.Seals(in.from.Network) || sealed), in.from.ID, id)}
 	}
 	ref := func(id string) gateway.Ref { // what they said is known by the id that they gave it, what we said by ours
-		if _, _, ours := parseOriginID(id); ours {
-			return gateway.Ref{Native: id}
+		if key, _, ours := parseOriginID(id); ours {
+			return gateway.Ref{Native: id, Key: key}
 		}
 		return own(id, sealed)
 	}
