@@ -26,7 +26,8 @@ type user struct {
 	mu      sync.Mutex
 	loaded  bool
 	record  userRecord
-	refused string // a picture that could not be shown
+	refused string    // a picture that could not be shown
+	until   time.Time // and before when it is not tried again
 }
 
 type userRecord struct {

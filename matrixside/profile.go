@@ -21,7 +21,7 @@ func (s *Side) dress(ctx context.Context, ghost id.UserID, p gateway.Person) {
 	u := s.user(ghost)
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if s.load(ctx, u, ghost) != nil || u.record.Avatar == p.Avatar || u.refused == p.Avatar {
+	if s.load(ctx, u, ghost) != nil || u.record.Avatar == p.Avatar || u.refused == p.Avatar && s.now().Before(u.until) {
 		return
 	}
 	url, err := s.uploadPicture(ctx, p.Avatar)
@@ -29,7 +29,7 @@ func (s *Side) dress(ctx context.Context, ghost id.UserID, p gateway.Person) {
 		err = s.as(ghost).SetAvatarURL(ctx, url)
 	}
 	if err != nil {
-		u.refused = p.Avatar
+		u.refused, u.until = p.Avatar, s.now().Add(refusedTime)
 		s.log.Warn("a picture cannot be shown", "ghost", ghost, "error", plainly(err))
 		return
 	}

@@ -115,6 +115,31 @@ func TestAGhostHasItsPersonsPicture(t *testing.T) {
 	}
 }
 
+func TestAPictureThatCouldNotBeShownIsTriedAgain(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	var clock testClock
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), func(s *Side) { withMedia(t)(s); clock.set(s) }, lobby(testRoom))
+	ref, err := side.deps.Media.Keep(ctx, portrait(t, 3))
+	must(t, err)
+	hs.script(uploading, refusal(500, "M_UNKNOWN"), reply{200, `{"content_uri":"mxc://example.org/uploaded"}`, false})
+	say := func(key string) {
+		d := delivery(testRoom, key, "mercutio", "look")
+		d.Event.Sender.Avatar = ref
+		sendAll(ctx, t, side, d)
+	}
+	say("1")
+	say("2") // a homeserver in trouble holds no words up
+	if n := hs.count(mercutio + " PUT /profile/" + mercutio + "/avatar_url"); n != 0 {
+		t.Errorf("the picture was set %d times", n)
+	}
+	clock.pass(refusedTime)
+	say("3")
+	if n := hs.count(mercutio + " PUT /profile/" + mercutio + "/avatar_url"); n != 1 {
+		t.Errorf("the picture was set %d times", n)
+	}
+}
+
 // TestPicturesOfRoomsAreShown where the bot may; one that is tried again is not uploaded again.
 func TestPicturesOfRoomsAreShown(t *testing.T) {
 	hs := newHomeserver(t)
