@@ -4,6 +4,9 @@ package gateway
 func (ev *Event) limit() {
 	switch b := ev.Body.(type) {
 	case Message:
+		if len(b.Text.Marks) == 0 && len(b.Files) == 0 && b.ReplyTo.IsZero() && b.Thread.IsZero() {
+			return
+		}
 		b.Text.limit()
 		b.Files = limitFiles(b.Files)
 		b.ReplyTo.Excerpt = Shorten(b.ReplyTo.Excerpt, MaxExcerpt)

@@ -50,13 +50,13 @@ func (s *speakers) name(bridge string, ev *Event) {
 	defer s.mu.Unlock()
 	switch b := ev.Body.(type) {
 	case Message:
-		if b.Style == StyleText {
-			b.Text = s.address(bridge, b.Text)
+		if m, ok := s.address(bridge, b.Text); ok && b.Style == StyleText {
+			b.Text.Marks = append(slices.Clone(b.Text.Marks), m)
 			ev.Body = b
 		}
 	case Edit:
-		if b.Style == StyleText {
-			b.Text = s.address(bridge, b.Text)
+		if m, ok := s.address(bridge, b.Text); ok && b.Style == StyleText {
+			b.Text.Marks = append(slices.Clone(b.Text.Marks), m)
 			ev.Body = b
 		}
 	default:
@@ -74,25 +74,22 @@ func (s *speakers) name(bridge string, ev *Event) {
 	s.by[bridge] = append(was, who)
 }
 
-// address marks the name at the beginning of a text.
-func (s *speakers) address(bridge string, t Text) Text {
+// address is the mark of the name at the beginning of a text; false: it addresses nobody.
+func (s *speakers) address(bridge string, t Text) (m Mark, ok bool) {
 	if t.Plain == "" || len(t.Marks) >= MaxMarks || slices.ContainsFunc(t.Marks, func(m Mark) bool {
 		quoted := m.Style == MarkQuote || m.Style == MarkBlock || m.Style == MarkCode
 		return m.Style == MarkMention || quoted && m.Start <= 0
 	}) {
-		return t
+		return m, false
 	}
-	var found []Mark
+	found := 0
 	for _, who := range s.by[bridge] {
 		if end, ok := calls(t.Plain, who); ok {
-			found = append(found, Mark{End: end, Style: MarkMention, Who: who.Person})
+			m = Mark{End: end, Style: MarkMention, Who: who.Person}
+			found++
 		}
 	}
-	if len(found) != 1 {
-		return t
-	}
-	t.Marks = append(slices.Clone(t.Marks), found[0])
-	return t
+	return m, found == 1
 }
 
 // calls reports whether a text begins by addressing somebody: "name:", "name,", "@name", maybe with what a bridge

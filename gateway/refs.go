@@ -6,15 +6,18 @@ import (
 )
 
 // refs calls f for each reference of a body and returns the body with what f made of them.
-func refs(b Body, f func(Ref) Ref) Body {
+func refs(body Body, f func(Ref) Ref) Body {
 	each := func(r Ref) Ref {
 		if r.ID.IsZero() && r.Native == "" {
 			return r
 		}
 		return f(r)
 	}
-	switch b := b.(type) {
+	switch b := body.(type) {
 	case Message:
+		if b.ReplyTo.IsZero() && b.Thread.IsZero() { // as most do, which are not copied then
+			return body
+		}
 		b.ReplyTo, b.Thread = each(b.ReplyTo), each(b.Thread)
 		return b
 	case Edit:
@@ -30,7 +33,7 @@ func refs(b Body, f func(Ref) Ref) Body {
 		b.Target = each(b.Target)
 		return b
 	}
-	return b
+	return body
 }
 
 // actsOn is the native id of what a body changes; "" if it changes nothing that was said before.
