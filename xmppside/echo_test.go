@@ -70,3 +70,23 @@ func TestTheHistoryTellsWhichVoiceItWas(t *testing.T) {
 		t.Errorf("its aliases are %q, want %q", ev.Also, want)
 	}
 }
+
+// TestNobodyHasTwoOccupantIDs: where a room passes on the one that somebody wrote, it is not believed.
+func TestNobodyHasTwoOccupantIDs(t *testing.T) {
+	f := newFakeServer(t)
+	f.features = []string{nsSID, nsOccupantID}
+	side, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsNone))
+	r := side.room0()
+	must(t, r.await(t.Context(), func() bool { return r.ready }))
+	r.mu.Lock()
+	r.nonAnonymous = false // the fake room says otherwise on entering
+	r.mu.Unlock()
+	for nick, id := range map[string]string{"Juliet": "o1", "Mallory": "o2"} {
+		f.show(nick, "", "<item role='participant'/>", "<occupant-id xmlns='"+nsOccupantID+"' id='"+id+"'/>")
+	}
+	given := func(id string) *node { return el(nsOccupantID, "occupant-id", "id", id) }
+	f.set(func() { f.say("Mallory", "m1", body("her own words"), given("o1"), given("o2")) })
+	if who := heard(t, inbox, "her own words").Sender; who.ID != "o2@"+fakeRoom || who.Name != "Mallory" {
+		t.Errorf("said by %+v", who)
+	}
+}

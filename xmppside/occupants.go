@@ -153,12 +153,14 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) []moved {
 	return r.cameLocked(o)
 }
 
-// occupantIDLocked is the id that the room gave an occupant. Where the room gives none, whoever writes one forges it.
+// occupantIDLocked is the id that the room gave an occupant. Where the room gives none, whoever writes one forges it; two
+// of them mean that one is the sender's.
 func (r *room) occupantIDLocked(stanza *node) string {
-	if !r.givesOccupantIDs {
+	ids := stanza.all(nsOccupantID, "occupant-id")
+	if !r.givesOccupantIDs || len(ids) != 1 {
 		return ""
 	}
-	return stanza.child(nsOccupantID, "occupant-id").get("id")
+	return ids[0].get("id")
 }
 
 // affiliateLocked notes what somebody is to the room.
