@@ -3,6 +3,7 @@ package xmppside
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -182,12 +183,14 @@ func TestSealedRoomsKeepTheirMetadata(t *testing.T) {
 				}
 			}
 		}
-		want := "displayed s1"
+		want := []string{"displayed s1"}
 		if keep {
-			want = "types true, displayed s0, displayed s1, types false"
+			want = []string{"displayed s0", "displayed s1", "types true"}
 		}
-		if s := strings.TrimSuffix(strings.Join(got, ", "), ", types false"); s != strings.TrimSuffix(want, ", types false") {
-			t.Errorf("keep %v: heard %s, want %s", keep, s, want)
+		// What came in the clear is read after the commit of its batch, so their order is not the wire's. Words end typing.
+		got = slices.DeleteFunc(got, func(s string) bool { return s == "types false" })
+		if slices.Sort(got); !slices.Equal(got, want) {
+			t.Errorf("keep %v: heard %q, want %q", keep, got, want)
 		}
 		if caps := side.Caps(room.Address); caps.Typing != keep || caps.Receipt != keep {
 			t.Errorf("keep %v: claims %+v", keep, caps)

@@ -45,15 +45,6 @@ func TestFallbacksAreCountedOnce(t *testing.T) {
 	}
 }
 
-func TestAnArchiveThatAnswersNothing(t *testing.T) {
-	r := &room{jid: fakeRoom, query: "q"}
-	for _, result := range []*node{el(nsMAM, "result", "queryid", "q", "id", "x"), el(nsMAM, "result", "queryid", "q").add(el(nsForward, "forwarded"))} {
-		if m := r.archived(&message{node: el(nsClient, "message", "from", fakeRoom).add(result)}); m != nil {
-			t.Errorf("it is %s", m.bytes())
-		}
-	}
-}
-
 // TestAnEmptyTextSaysNothing, and the ratchet moves on.
 func TestAnEmptyTextSaysNothing(t *testing.T) {
 	w := newWorld(t, both, omemo.Legacy, omemo.Two)
