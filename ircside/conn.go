@@ -36,13 +36,14 @@ type conn struct {
 	marks     map[string]mark       // how far the journal has what was said; see markKey
 	said      map[string]*utterance // the last deliveries, by key
 	saidOrder []string
-	returned  map[string][]returned      // by folded channel or nick
-	told      map[string]time.Time       // until when something is not told again; see mayTell
-	sources   map[string]*source         // by user@host; see mayPair
-	reacted   map[reacted]bool           // what the relay shows, as far as we know
-	topics    map[string]string          // by room, as we know them
-	chats     map[string]gateway.Address // of messages in direct chats, by msgid; see noteChat
-	typists   map[string]*typists        // by room
+	returned  map[string][]returned                // by folded channel or nick
+	told      map[string]time.Time                 // until when something is not told again; see mayTell
+	sources   map[string]*source                   // by user@host; see mayPair
+	reacted   map[reacted]bool                     // what the relay shows, as far as we know
+	topics    map[string]string                    // by room, as we know them
+	here      map[string]map[string]gateway.Person // by room, of whom others know that they are there, as State had it when the session began
+	chats     map[string]gateway.Address           // of messages in direct chats, by msgid; see noteChat
+	typists   map[string]*typists                  // by room
 	stretches map[speaker]stretch
 }
 
@@ -200,6 +201,10 @@ func (c *conn) session(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	here, err := c.side.loadHere(ctx)
+	if err != nil {
+		return err
+	}
 	sock, err := c.side.dial(ctx)
 	if err != nil {
 		return err
@@ -210,7 +215,7 @@ func (c *conn) session(ctx context.Context) error {
 
 	c.mu.Lock()
 	s := newSession(c)
-	c.sess, c.marks, c.topics = s, marks, topics
+	c.sess, c.marks, c.topics, c.here = s, marks, topics, here
 	s.register()
 	c.signal()
 	c.mu.Unlock()

@@ -57,7 +57,7 @@ func (s *session) tell(r *room, e *girc.Event, sender gateway.Person, m gateway.
 	if e != nil {
 		ev.Time = timeOf(e, now)
 	}
-	h := arrival(ev)
+	h := s.c.side.keeping(arrival(ev), r, sender, m)
 	h.membership = true
 	s.take(h)
 }
@@ -163,8 +163,16 @@ func (s *session) namesEnd(e *girc.Event) {
 	for _, id := range slices.Sorted(maps.Keys(r.members)) {
 		if _, ok := r.listed[id]; !ok {
 			s.depart(r, nil, id, gateway.Membership{Change: gateway.Leave})
+			delete(s.c.here[r.ID], id)
 		}
 	}
+	for _, id := range slices.Sorted(maps.Keys(s.c.here[r.ID])) { // of whom a process before this one told, or another one meanwhile
+		if _, ok := r.listed[id]; !ok {
+			who := s.c.here[r.ID][id]
+			s.tell(r, nil, who, gateway.Membership{Who: who, Change: gateway.Leave})
+		}
+	}
+	delete(s.c.here, r.ID)
 	for _, id := range slices.Sorted(maps.Keys(r.listed)) {
 		s.enter(r, nil, r.listed[id])
 	}

@@ -2,6 +2,7 @@ package ircside
 
 import (
 	"context"
+	"fmt"
 	"maps"
 
 	"lockbridge/gateway"
@@ -62,9 +63,18 @@ func (c *conn) dropRoom(r *room) {
 	c.forgetQueued(r)
 }
 
-// Forget implements gateway.Side. Of people, State keeps nothing: marks are of channels. Who wrote to whom lately is
-// forgotten in memory.
-func (s *Side) Forget(_ context.Context, who gateway.Person) error {
+// Forget implements gateway.Side. Of people, State keeps in which channels they are: marks are of channels. Who wrote to
+// whom lately is forgotten in memory.
+func (s *Side) Forget(ctx context.Context, who gateway.Person) error {
+	if who.Network == s.deps.Network && s.deps.State != nil {
+		stored, err := s.deps.State.List(ctx, stateHere)
+		if err == nil {
+			err = s.forgetHere(ctx, stored, func(_, id string) bool { return id == who.ID })
+		}
+		if err != nil {
+			return fmt.Errorf("forget %s on %s: %w", who.ID, who.Network, err)
+		}
+	}
 	c := s.relay
 	c.mu.Lock()
 	defer c.mu.Unlock()

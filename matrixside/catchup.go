@@ -278,9 +278,9 @@ func (s *Side) readAfter(ctx context.Context, reader id.UserID, native id.RoomID
 	}
 }
 
-// carried leaves out what is too old to be carried.
+// carried leaves out what is too old to be carried, but for who came and went.
 func (s *Side) carried(native id.RoomID, events []*nativeEvent) []*nativeEvent {
-	return slices.DeleteFunc(events, func(ev *nativeEvent) bool { return ev.Room != native || s.isStale(ev) })
+	return slices.DeleteFunc(events, func(ev *nativeEvent) bool { return ev.Room != native || s.isStale(ev) && ev.member() == "" })
 }
 
 var errNoToken = errors.New("the homeserver does not say what comes next")

@@ -204,6 +204,17 @@ func TestWhatIsOlderThanCatchUpIsNotCarried(t *testing.T) {
 	if n := counted(t, registry, "lockbridge_matrix_stale_total"); n != 2 {
 		t.Errorf("%v were counted after one came again", n)
 	}
+	gone := strings.Replace(memberEvent("$5", testRoom, "@romeo:example.org", "@romeo:example.org", "leave"), `"content"`, `"unsigned":{"age":9999999},"content"`, 1)
+	if got := hs.push(ctx, gone); got != http.StatusOK {
+		t.Fatalf("answer %d", got)
+	}
+	left := slices.ContainsFunc(inbox.Heard(), func(ev *gateway.Event) bool {
+		m, ok := ev.Body.(gateway.Membership)
+		return ok && m.Change == gateway.Leave && m.Quiet && m.Who.ID == "@romeo:example.org"
+	})
+	if !left || counted(t, registry, "lockbridge_matrix_stale_total") != 2 {
+		t.Errorf("whoever left long ago is still there for the others: %+v", inbox.Heard()[len(inbox.Heard())-1].Body)
+	}
 	echoes := slices.ContainsFunc(inbox.Heard(), func(ev *gateway.Event) bool { _, ok := ev.Body.(gateway.Echo); return ok })
 	if !echoes {
 		t.Error("our own echo was passed over")

@@ -317,17 +317,25 @@ func (s *Side) lookAt(rm *room, ev *nativeEvent, sc *scene) {
 	}
 }
 
-// reader decodes an event when it is accepted.
+// reader decodes an event when it is accepted. Who is in the room counts however long ago they came or went, as state.
 func (s *Side) reader(ev *nativeEvent, sc scene) func(context.Context) (*gateway.Event, error) {
-	if s.isStale(ev) {
+	stale := s.isStale(ev)
+	if stale && ev.member() == "" {
 		return s.stale
 	}
-	s.toldStale.Store(false)
+	if !stale {
+		s.toldStale.Store(false)
+	}
 	return func(ctx context.Context) (*gateway.Event, error) {
 		sc.who = func(mxid id.UserID) gateway.Person { return s.meant(ctx, sc, mxid) }
 		out, err := decode(ev, sc)
 		if err != nil {
 			return nil, gateway.Unreadable(sc.sender, err)
+		}
+		if out != nil && stale {
+			m, _ := out.Body.(gateway.Membership)
+			m.Quiet = true
+			out.Body = m
 		}
 		return out, nil
 	}

@@ -86,6 +86,9 @@ func (r *room) enter(ctx context.Context, l *link) error {
 	if err != nil {
 		return err
 	}
+	if err := r.recallHere(ctx); err != nil {
+		return err
+	}
 	behind := keeps && !mem.Since.IsZero()
 	r.startHolding(behind)
 	if err := r.joinGateway(ctx, l, mem.ask()); err != nil {

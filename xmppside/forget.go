@@ -91,14 +91,14 @@ func (s *Side) forgetPuppet(ctx context.Context, who gateway.Person) error {
 func (s *Side) forgetPerson(ctx context.Context, id string) error {
 	gone := map[string][]byte{stateList + id: nil, stateName + id: nil}
 	var farewell []*node
-	for _, prefix := range []string{stateContact, stateSub, stateRepair, stateTold} {
+	for _, prefix := range []string{stateContact, stateSub, stateRepair, stateTold, stateHere} {
 		stored, err := s.deps.State.List(ctx, prefix)
 		if err != nil {
 			return err
 		}
 		for key := range stored {
 			parts := strings.Split(strings.TrimPrefix(key, prefix), "/")
-			if !slices.Contains(parts[1:], id) {
+			if !slices.Contains(parts[1:], id) && !strings.HasSuffix(key, "/"+id) { // an id may hold a slash itself
 				continue
 			}
 			gone[key] = nil

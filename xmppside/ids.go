@@ -170,6 +170,7 @@ const (
 	stateContact = "contact/" // + own + "/" + bare JID: contact
 	stateName    = "name/"    // + bare JID: called
 	stateMoved   = "moved/"   // + room, as the config writes it: the address of the room that replaced it
+	stateHere    = "here/"    // + room + "/" + person: what somebody is called of whom others know that they are there
 )
 
 // puppetKey is where it is kept who speaks for somebody.

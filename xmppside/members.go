@@ -3,6 +3,7 @@ package xmppside
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -71,13 +72,42 @@ func (r *room) listedLocked() (out []moved) {
 		now[t.who.ID] = t
 		out = append(out, compared(was, t, true)...)
 	}
-	for _, id := range slices.Sorted(maps.Keys(r.present)) {
+	gone := map[string]gateway.Person{}
+	for id, name := range r.before { // of whom a process before this one told, or another one meanwhile
+		gone[id] = gateway.Person{Network: r.conf().Network, ID: id, Name: name}
+	}
+	for id, t := range r.present {
+		gone[id] = t.who
+	}
+	for _, id := range slices.Sorted(maps.Keys(gone)) {
 		if _, still := now[id]; !still {
-			out = append(out, moved{Membership: gateway.Membership{Who: r.present[id].who, Change: gateway.Leave, Quiet: true}})
+			out = append(out, moved{Membership: gateway.Membership{Who: gone[id], Change: gateway.Leave, Quiet: true}})
 		}
 	}
-	r.present = now
+	r.present, r.before = now, nil
 	return out
+}
+
+// maxHereKey is how long such a key may be, in bytes. Nobody whose id is longer is looked for.
+const maxHereKey = 1500
+
+// hereKey is where State keeps that others know that somebody is in a room.
+func hereKey(room, id string) string { return stateHere + room + "/" + id }
+
+// recallHere reads of whom others know that they are in the room: who is gone when it is entered left while nobody looked.
+func (r *room) recallHere(ctx context.Context) error {
+	stored, err := r.side.deps.State.List(ctx, hereKey(r.jid, ""))
+	if err != nil {
+		return fmt.Errorf("recall who was in the room: %w", err)
+	}
+	before := make(map[string]string, len(stored))
+	for key, name := range stored {
+		before[strings.TrimPrefix(key, hereKey(r.jid, ""))] = string(name)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.before = before
+	return nil
 }
 
 // compared tells how somebody has changed; was is nobody if they have just come.
@@ -179,10 +209,20 @@ func (s *Side) tellMoved(r *room, m moved, b *batch) {
 	case m.Change == gateway.Rename:
 		ev.Sender = m.was
 	}
-	at := r.conf().Address
-	b.arrivals = append(b.arrivals, gateway.Arrival{At: at, Read: func(context.Context) (*gateway.Event, error) { return &ev, nil }})
+	at, key, here := r.conf().Address, hereKey(r.jid, m.Who.ID), []byte(m.Who.Name)
 	switch m.Change {
 	case gateway.Leave, gateway.Kick, gateway.Ban:
+		here = nil
+	}
+	b.arrivals = append(b.arrivals, gateway.Arrival{At: at, Read: func(ctx context.Context) (*gateway.Event, error) {
+		if len(key) <= maxHereKey {
+			if err := s.deps.State.PutMany(ctx, map[string][]byte{key: here}); err != nil {
+				return nil, err
+			}
+		}
+		return &ev, nil
+	}})
+	if here == nil {
 		s.pass(b, at, m.Who, gateway.Typing{})
 	}
 }

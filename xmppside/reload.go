@@ -3,6 +3,7 @@ package xmppside
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -71,13 +72,13 @@ func (s *Side) forgetRoom(ctx context.Context, r *room) error {
 	jid, name := r.jid, r.conf().ID
 	removed := s.carried().byName[name] == nil
 	err := s.deps.State.Update(ctx, func(ctx context.Context) error {
-		told, err := s.deps.State.List(ctx, stateTold+jid+"/")
-		if err != nil {
-			return err
-		}
 		gone := map[string][]byte{stateRoom + jid: nil, stateTruth + jid: nil}
-		for key := range told {
-			gone[key] = nil
+		for _, prefix := range []string{stateTold + jid + "/", hereKey(jid, "")} {
+			stored, err := s.deps.State.List(ctx, prefix)
+			if err != nil {
+				return err
+			}
+			maps.Copy(gone, deleted(stored))
 		}
 		if removed { // else it has moved
 			gone[stateMoved+name] = nil

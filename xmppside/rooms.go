@@ -41,6 +41,7 @@ type room struct {
 	mine         map[string]string    // our bare JID to nick
 	coming       map[string]bool      // nicks that occupants of ours are about to take
 	present      map[string]there     // of whom others know that they are there, by Person.ID
+	before       map[string]string    // the same as State had it before the join under way: what they are called
 	realOf       map[string]string    // occupant-id to real bare JID
 	affiliated   map[string]string    // real bare JID to owner, admin, member
 	learning     map[string]string    // the same, while the lists are read anew
