@@ -196,7 +196,7 @@ func (s *Side) say(ctx context.Context, l *link, r *room, run []gateway.Delivery
 		if j.done {
 			continue
 		}
-		if j.voice, j.err = s.voiceOfJob(ctx, l, r, j); j.err != nil {
+		if j.voice, j.err = s.voiceOfJob(ctx, l, r, j); j.err != nil && !gateway.IsDrop(j.err) {
 			jobs = jobs[:i+1]
 			break
 		}

@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
+
+	"lockbridge/gateway"
 )
 
 // learn reads the room's flags and affiliations.
@@ -142,6 +145,38 @@ func (r *room) needsMembership(who string) (bool, error) {
 		return false, errMayNotGrant
 	}
 	return true, nil
+}
+
+// errBanned: whoever the room's admins silenced must not come back through the gateway's own occupant.
+var errBanned = gateway.Dropf("you are banned from the XMPP room")
+
+// bannedPause is how long a ban counts before it is looked for again.
+const bannedPause = time.Minute
+
+// isBanned asks whether a puppet of which we do not know that it is a member is banned. Whatever we made of it would lift
+// that.
+func (r *room) isBanned(ctx context.Context, l *link, who string) (bool, error) {
+	key, now := "banned/"+r.jid+"/"+who, r.side.now()
+	switch {
+	case who == "" || r.is(func() bool { return r.affiliated[who] != "" }):
+		return false, nil
+	case !r.side.lately.over(key, now):
+		return true, nil
+	}
+	iq, err := l.ask(ctx, "get", r.fullSelf(), r.jid, el(nsMUCAdmin, "query").add(el(nsMUCAdmin, "item", "affiliation", "outcast")))
+	if err != nil {
+		if condition(err) != "" { // it does not say
+			err = nil
+		}
+		return false, err
+	}
+	banned := slices.ContainsFunc(iq.child(nsMUCAdmin, "query").all(nsMUCAdmin, "item"), func(item *node) bool {
+		return normalBare(item.get("jid")) == who
+	})
+	if banned {
+		r.side.lately.free(key, now, bannedPause)
+	}
+	return banned, nil
 }
 
 // affiliate changes what one of our own addresses is to the room (XEP-0045, section 9.3). The bare domain is never

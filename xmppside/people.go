@@ -2,6 +2,7 @@ package xmppside
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -235,6 +236,9 @@ func (s *Side) voiceFor(ctx context.Context, l *link, r *room, person gateway.Pe
 	if err == nil {
 		return voice{jid: p.JID}, nil
 	}
+	if gateway.IsDrop(err) {
+		return voice{}, err
+	}
 	if ctx.Err() != nil || condition(err) == "" && !errors.Is(err, errMayNotGrant) {
 		return voice{}, fmt.Errorf("bring in the puppet of %s: %w", person.ID, err)
 	}
@@ -249,6 +253,11 @@ func (s *Side) bringIn(ctx context.Context, l *link, r *room, person gateway.Per
 	grant, err := r.needsMembership(before.JID)
 	if err != nil {
 		return before, err
+	}
+	if grant {
+		if banned, err := r.isBanned(ctx, l, before.JID); err != nil || banned {
+			return before, cmp.Or(err, errBanned)
+		}
 	}
 	p, err := s.editPuppet(ctx, person, func(ctx context.Context, p *puppet) error {
 		if grant { // noted before it is done, so that it is undone whatever happens
@@ -275,6 +284,9 @@ func (s *Side) bringIn(ctx context.Context, l *link, r *room, person gateway.Per
 	}
 	name := p.Person.Label()
 	nick, err := s.takeNick(ctx, l, r, p, name)
+	if condition(err) == "forbidden" {
+		err = errBanned
+	}
 	if err != nil {
 		return p, err
 	}
@@ -343,7 +355,11 @@ func (s *Side) dismiss(ctx context.Context, l *link, r *room, b gateway.Membersh
 		return nil
 	}
 	if st.Granted {
-		if err := r.affiliate(ctx, l, p.JID, "none"); err != nil && condition(err) == "" {
+		banned, err := r.isBanned(ctx, l, p.JID)
+		if err == nil && !banned {
+			err = r.affiliate(ctx, l, p.JID, "none")
+		}
+		if err != nil && condition(err) == "" {
 			return err
 		}
 	}
