@@ -44,6 +44,8 @@ type nativeEvent struct {
 	Previous fields // a state event's former content, where the homeserver tells it
 
 	InviteState []fields // of an invitation: what the room is, in stripped state events
+
+	Standing *nativeEvent // of a redaction of an edit: the event that shows what the message says now
 }
 
 // parseEvent reads one event of a room. It refuses what lacks an id, a room, a type or a sender.
@@ -127,7 +129,12 @@ func decode(ev *nativeEvent, sc scene) (*gateway.Event, error) {
 		}
 		body, err = decodeMessage(ev, sc)
 	case event.EventRedaction.Type:
-		body = decodeRedaction(ev, sc.moderates)
+		if ev.Standing == nil {
+			body = decodeRedaction(ev, sc.moderates)
+		} else if !sc.encrypted {
+			sc.sender = sc.known(ev.Standing.Sender)
+			body, err = decodeStanding(ev.Standing, sc)
+		}
 	case event.EventReaction.Type:
 		body = decodeReaction(ev)
 	case event.StateMember.Type:
@@ -251,12 +258,17 @@ func refTo(native string) gateway.Ref {
 	return gateway.Ref{Native: native}
 }
 
-// decodeRedaction reads what is taken back: in the content since room version 11, beside it before.
-func decodeRedaction(ev *nativeEvent, moderates bool) gateway.Body {
-	target := refTo(get[string](ev.Content, "redacts"))
-	if target.IsZero() {
-		target = refTo(ev.Redacts)
+// redacted is what a redaction takes back: in the content since room version 11, beside it before.
+func (ev *nativeEvent) redacted() gateway.Ref {
+	if target := refTo(get[string](ev.Content, "redacts")); !target.IsZero() {
+		return target
 	}
+	return refTo(ev.Redacts)
+}
+
+// decodeRedaction reads what is taken back.
+func decodeRedaction(ev *nativeEvent, moderates bool) gateway.Body {
+	target := ev.redacted()
 	if target.IsZero() {
 		return nil
 	}

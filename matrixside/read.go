@@ -189,6 +189,9 @@ func (s *Side) acceptBatch(ctx context.Context, events []*nativeEvent, in gatewa
 	if err != nil {
 		return err
 	}
+	if err := s.lookBack(ctx, batch, events); err != nil {
+		return err
+	}
 	var undo []func()
 	for _, ev := range events {
 		a, back, ok := s.arrival(ev)

@@ -44,6 +44,8 @@ type Side struct {
 	typists   typists
 	pictures  pictures
 
+	edits edits // of late
+
 	unsettledNow chan struct{} // a time begins in which the homeserver may leave something behind
 
 	turn    chan struct{} // held by the one transaction that is being accepted; while the side does not run, by nobody
@@ -100,7 +102,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		unsettledNow: make(chan struct{}, 1), reload: make(chan struct{}, 1), errands: make(chan struct{}, 1),
 	}
 	s.link.away, s.link.back = errStarting, make(chan struct{})
-	s.heard = map[id.RoomID]*heard{}
+	s.heard, s.edits = map[id.RoomID]*heard{}, edits{}
 	s.pictures.known, s.pictures.asked, s.pictures.now = map[string]picture{}, map[string]request{}, make(chan struct{}, 1)
 	s.turn <- struct{}{}
 	return s, nil
