@@ -130,7 +130,7 @@ func (e encoder) encodeEdit(edit gateway.Edit, target id.EventID, speaker string
 	c := e.text(edit.Text, edit.Style, speaker)
 	outer := c
 	outer.New = &c
-	outer.Body, outer.Mentions = "* "+c.Body, &event.Mentions{} // whoever was mentioned before is not to be notified again
+	outer.Body, outer.Mentions = "* "+c.Body, e.newlyMentioned(edit)
 	if c.Formatted != "" {
 		outer.Formatted = "* " + c.Formatted
 	}
@@ -141,6 +141,22 @@ func (e encoder) encodeEdit(edit gateway.Edit, target id.EventID, speaker string
 		outer.fitNew()
 	}
 	return outer
+}
+
+// newlyMentioned are those who are to be notified of an edit: whoever was mentioned before is not notified again. Where
+// the text before is not known to its end, nobody is.
+func (e encoder) newlyMentioned(edit gateway.Edit) *event.Mentions {
+	news, before := &event.Mentions{}, strings.ToLower(edit.Target.Excerpt)
+	if before == "" || len(before) >= gateway.MaxExcerpt || strings.HasSuffix(before, "…") {
+		return news
+	}
+	text := edit.Text.Normal()
+	for _, m := range text.Marks {
+		if m.Style == gateway.MarkMention && !strings.Contains(before, strings.ToLower(text.Plain[m.Start:m.End])) {
+			e.notify(news, m.Who)
+		}
+	}
+	return news
 }
 
 // fitNew is fit for what an edit makes of a message.

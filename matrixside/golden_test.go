@@ -123,6 +123,18 @@ func TestEncodeGolden(t *testing.T) {
 	golden(t, "encode.golden", b.String())
 }
 
+// TestAnEditNotifiesWhomItMentionsAnew, and nobody twice.
+func TestAnEditNotifiesWhomItMentionsAnew(t *testing.T) {
+	romeo := gateway.Person{Network: testEncoder.network, ID: "@romeo:example.org"}
+	mention := gateway.Text{Plain: "Romeo: now", Marks: []gateway.Mark{{Start: 0, End: 5, Style: gateway.MarkMention, Who: romeo}}}
+	for before, want := range map[string]int{"": 0, "now": 1, "romeo, then": 0, "now…": 0, strings.Repeat("x", gateway.MaxExcerpt): 0} {
+		c := testEncoder.encodeEdit(gateway.Edit{Target: gateway.Ref{Excerpt: before}, Text: mention}, "$target", "")
+		if len(c.Mentions.UserIDs) != want || len(c.New.Mentions.UserIDs) != 1 {
+			t.Errorf("%.20q: mentions %v, of all %v", before, c.Mentions.UserIDs, c.New.Mentions.UserIDs)
+		}
+	}
+}
+
 func TestALongEditIsShortForClientsThatKnowNoEdits(t *testing.T) {
 	long := strings.Repeat("long words ", 4_000)
 	c := testEncoder.encodeEdit(gateway.Edit{Text: plain(long)}, "$target", "")
