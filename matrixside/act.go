@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"net/http"
 	"slices"
 
 	"maunium.net/go/mautrix"
@@ -93,11 +94,26 @@ func (s *Side) act(ctx context.Context, l lane, d gateway.Delivery, have []gatew
 	case gateway.Retract:
 		err = s.retract(ctx, l, d, body)
 	case gateway.Reaction:
-		return s.react(ctx, l, d, body)
+		parts, gone, err = s.react(ctx, l, d, body)
 	default:
 		err = gateway.Dropf("a %s cannot be shown on Matrix", d.Event.Body.Kind())
 	}
-	return parts, nil, err
+	if status(err) == http.StatusBadRequest && errcode(err) != "" && refersBack(d.Event.Body) {
+		err = gateway.Plainer(err)
+	}
+	return parts, gone, err
+}
+
+// refersBack reports whether a body refers to what was said before. A homeserver refuses relations to what it does not know
+// in that very room: what was said before the room was upgraded stands in another one.
+func refersBack(b gateway.Body) bool {
+	switch b := b.(type) {
+	case gateway.Message:
+		return !b.Thread.IsZero() || !b.ReplyTo.IsZero()
+	case gateway.Edit, gateway.Retract, gateway.Reaction:
+		return true
+	}
+	return false
 }
 
 func (s *Side) sayMessage(ctx context.Context, l lane, d gateway.Delivery, msg gateway.Message, have []gateway.Part) ([]gateway.Part, error) {

@@ -2,6 +2,7 @@ package matrixside
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -337,5 +338,26 @@ func TestATopicIsCarriedOnlyWhereItIsAskedFor(t *testing.T) {
 	}
 	if side.Caps(lobby(testRoom).Address).Room {
 		t.Error("the room takes topics")
+	}
+}
+
+// TestWhatRefersToAnotherRoomIsSaidPlainly: a homeserver refuses relations to what was said before an upgrade.
+func TestWhatRefersToAnotherRoomIsSaidPlainly(t *testing.T) {
+	hs := newHomeserver(t)
+	ctx := deadline(t)
+	side, _, _ := start(ctx, t, hs.cfg, sidetest.NewState(), nil, lobby(testRoom))
+	old := gateway.Ref{Native: "$old", Author: gateway.Person{Network: "irc", ID: "mercutio"}, Parts: []gateway.Part{{Native: "$old"}}}
+	in := "PUT /rooms/" + testRoom
+	for i, body := range []gateway.Body{
+		gateway.Edit{Target: old, Text: plain("anew")}, gateway.Retract{Target: old}, gateway.Message{Thread: old, Text: plain("in a thread")},
+		reacts("", "mercutio", nil, "👍").Event.Body, gateway.Message{Text: plain("words")},
+	} {
+		for _, request := range []string{in + "/send", in + "/react", in + "/redact/$old"} {
+			hs.script(request, refusal(400, "M_UNKNOWN"))
+		}
+		err := deliverOne(t, side, does(fmt.Sprint(i), "mercutio", body))
+		if _, isMessage := body.(gateway.Message); gateway.IsPlainer(err) == gateway.IsDrop(err) || gateway.IsDrop(err) != (isMessage && i == 4) {
+			t.Errorf("%s: %v", body.Kind(), err)
+		}
 	}
 }
