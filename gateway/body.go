@@ -61,6 +61,10 @@ type Edit struct {
 	Target Ref   `json:"target"`
 	Text   Text  `json:"text"`
 	Style  Style `json:"style,omitempty"` // StyleEmote: it was, or becomes, an emote
+	// ReplyTo and Thread are Target's own, so that a network whose corrections stand for the whole message can say them
+	// again. Accept sets them, whatever the edit itself says.
+	ReplyTo Ref `json:"reply,omitzero"`
+	Thread  Ref `json:"thread,omitzero"`
 	// Files are files that came with the edit, for rooms to which it is a message of its own.
 	Files []File `json:"files,omitempty"`
 }

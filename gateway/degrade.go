@@ -83,7 +83,8 @@ func (t Text) fit(caps Caps) Text {
 
 func degradeEdit(id ID, e Edit, caps Caps) Body {
 	if caps.Edit && len(e.Target.Parts) > 0 {
-		e.Files, e.Text = nil, e.Text.fit(caps)
+		m := degradeMessage(e.Target.ID, Message{Text: e.Text, Style: e.Style, ReplyTo: e.ReplyTo, Thread: e.Thread}, caps)
+		e.Text, e.ReplyTo, e.Thread, e.Files = m.Text, m.ReplyTo, m.Thread, nil
 		return e
 	}
 	m := Message{Text: prefixed(bareText("(edited) "), editText(e.Target.Excerpt, e.Text.Normal())), Files: e.Files, Style: e.Style}

@@ -241,3 +241,23 @@ func TestDegradeLeavesTheEventAlone(t *testing.T) {
 		t.Errorf("changed from %s to %s", before, after)
 	}
 }
+
+// TestAnEditAnswersAsItsMessageDoes: what the message is shown as, its edit is.
+func TestAnEditAnswersAsItsMessageDoes(t *testing.T) {
+	now := time.Date(2026, 11, 23, 14, 40, 0, 0, time.UTC)
+	old := Ref{ID: idAt(now.Add(-time.Hour)), Parts: []Part{{Native: "n1"}}, Author: Person{Network: "m", ID: "@bob:b", Name: "Bob"}, Excerpt: "shall we?"}
+	elsewhere := old
+	elsewhere.Parts = nil
+	target := Ref{ID: idAt(now), Parts: []Part{{Native: "n2"}}}
+	for _, caps := range []Caps{{Edit: true}, {Edit: true, Reply: true}, {Edit: true, Reply: true, Thread: true}, {Edit: true, Reply: true, ReplyText: true}} {
+		for _, replyTo := range []Ref{{}, old, elsewhere} {
+			for _, thread := range []Ref{{}, old, elsewhere} {
+				m := degradeMessage(target.ID, Message{Text: bareText("yes"), ReplyTo: replyTo, Thread: thread}, caps)
+				e, ok := degradeEdit(idAt(now.Add(time.Hour)), Edit{Target: target, Text: bareText("yes"), ReplyTo: replyTo, Thread: thread}, caps).(Edit)
+				if !ok || !reflect.DeepEqual(e.Text, m.Text) || !reflect.DeepEqual(e.ReplyTo, m.ReplyTo) || !reflect.DeepEqual(e.Thread, m.Thread) {
+					t.Errorf("%+v: %+v, want %+v", caps, e, m)
+				}
+			}
+		}
+	}
+}

@@ -51,12 +51,12 @@
 //
 // # What people do to what was said
 //
-// An edit stands for its original, in every room: whoever edits or answers the edit means that. It is its author's alone;
-// anybody else's is a message. A retraction is the author's, or a moderator's as far as the bridge allows; it wipes what
-// was kept of the words. Reactions are sets, one a person and message, made in Accept's transaction; what is delivered is
-// the set as it stands by then, so that a late or repeated delivery does no harm. An edit or an answer whose target is not
-// known becomes a message; a reaction or a retraction goes nowhere and is counted. What a side cannot show after all it
-// gives back once, to be said more plainly.
+// An edit stands for its original, in every room: whoever edits or answers the edit means that, and it answers what the
+// original did. It is its author's alone; anybody else's is a message. A retraction is the author's, or a moderator's as
+// far as the bridge allows; it wipes what was kept of the words, and edits that come after it go nowhere. Reactions are
+// sets, one a person and message, made in Accept's transaction; what is delivered is the set as it stands by then, so that
+// a late or repeated delivery does no harm. An edit or an answer whose target is not known becomes a message; a reaction or
+// a retraction goes nowhere and is counted. What a side cannot show after all it gives back once, to be said more plainly.
 //
 // What expires, who types and who has read what, never reaches the journal: it waits in memory, bounded, beside the
 // lanes, and is shown at once or not at all.

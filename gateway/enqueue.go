@@ -57,7 +57,7 @@ func (a *acceptance) linkEcho(h heard, known map[string]Target) {
 	if h.echo.Ends && t.Seq != 0 {
 		a.ended = append(a.ended, Finished{Seq: t.Seq, Key: h.echo.Key})
 	}
-	t.Part, t.Seq = h.echo.Part, 0
+	t.Part, t.Seq, t.recalled = h.echo.Part, 0, true
 	a.entries = append(a.entries, Entry{Links: links(h.arrival.At, h.arrival.Native, h.arrival.Also, t.Event, t.Part)})
 	if t.Stands.IsZero() { // else it means another event, which whoever refers to it will find at delivery
 		a.know(h.arrival.At, h.arrival.Native, h.arrival.Also, t)
@@ -203,6 +203,8 @@ func (a *acceptance) effect(ev *Event, on Target) (Entry, bool) {
 		}
 	case Edit:
 		if !on.Event.IsZero() {
+			b.ReplyTo, b.Thread = on.relations(ev.At)
+			ev.Body = b
 			return Entry{Event: ev, Links: links(ev.At, ev.Native, ev.Also, ev.ID, ""), Stands: on.Event, Excerpt: Excerpt(b)}, true
 		}
 	}
@@ -232,6 +234,7 @@ func (a *acceptance) destinations(ev *Event, on Target) (to []Queue, reason stri
 func (a *acceptance) meant(e *Entry, on Target) {
 	ev := e.Event
 	t := Target{Event: ev.ID, Room: ev.At, Native: ev.Native, Author: ev.Sender, Excerpt: Excerpt(ev.Body)}
+	t.ReplyTo, t.Thread = Answers(ev.Body)
 	_, isRetract := ev.Body.(Retract)
 	switch {
 	case e.Reaction != nil:
@@ -242,12 +245,12 @@ func (a *acceptance) meant(e *Entry, on Target) {
 		}
 		t = on
 	case isRetract:
-		on.Author, on.Excerpt = Person{}, ""
+		on.Author, on.Excerpt, on.Wiped = Person{}, "", true
 	}
 	if _, isEdit := ev.Body.(Edit); isRetract || isEdit {
 		for n, known := range a.targets {
 			if known.Event == on.Event && !on.Event.IsZero() {
-				known.Author, known.Excerpt = on.Author, on.Excerpt
+				known.Author, known.Excerpt, known.Wiped = on.Author, on.Excerpt, on.Wiped
 				a.targets[n] = known
 			}
 		}

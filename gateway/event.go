@@ -135,7 +135,7 @@ type Event struct {
 	Also    []string  `json:"also,omitempty"`
 	Sender  Person    `json:"sender,omitzero"`
 	Time    time.Time `json:"time,omitzero"`    // the origin's clock: for display, never for ordering
-	Expires time.Time `json:"expires,omitzero"` // zero: durable; else it is kept in memory only, until then
+	Expires time.Time `json:"expires,omitzero"` // zero: durable; else it is kept in memory only, until then: a minute at most, two for Typing
 	Sealed  Sealing   `json:"sealed,omitzero"`
 	Body    Body      `json:"-"` // see codec.go
 

@@ -130,12 +130,19 @@ type Target struct {
 	Native  string  // its id there
 	Author  Person
 	Excerpt string
-	Seq     int64 // of the pending delivery; of Echoes only
+	// ReplyTo and Thread are the native ids, in Room, of what it answers and of the thread that it is in; see Answers.
+	ReplyTo, Thread string
+	// Wiped: it was taken back, or its author was forgotten. Nothing is known of its words any more.
+	Wiped bool
+	Seq   int64 // of the pending delivery; of Echoes only
 	// Of is what was reacted to, where Event is the anchor of a reaction: then Part is the emoji, in rooms that know one
 	// native id for each. Of Targets only: Echoes names the very event that was delivered, never what it stands for.
 	Of ID
 	// Stands is what Event stands for; of Echoes only.
 	Stands ID
+
+	// recalled: it may have been edited, or taken back, since this was read.
+	recalled bool
 }
 
 // Queued is a pending delivery as it lies in its lane.

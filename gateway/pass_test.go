@@ -89,6 +89,31 @@ func TestWhatExpiresIsShownBesideTheJournal(t *testing.T) {
 	}
 }
 
+// TestAReceiptWaitsForWhatItNames: who reads a message at once may say so before our delivery of it is recorded.
+func TestAReceiptWaitsForWhatItNames(t *testing.T) {
+	w, b := newPassWorld(t)
+	w.a.caps.Receipt = true
+	recorded := make(chan bool)
+	w.a.answer(func(d gateway.Delivery) gateway.Outcome {
+		w.a.got <- d
+		<-recorded
+		return gateway.Sent(gateway.Part{Native: "at a: " + d.Key})
+	})
+	w.accept(w.b, by(w.b, "bob", "b1", message("words")))
+	d := w.next(w.a)
+	w.accept(w.a, expiring(by(w.a, "romeo", "", displayed("at a: "+d.Key))))
+	for _, who := range []string{"paris", "tybalt"} { // when the second one is shown, the receipt was looked at
+		w.accept(w.a, expiring(by(w.a, who, "", gateway.Typing{On: true})))
+		if ev := w.passed(b); ev.Sender.ID != who {
+			t.Fatalf("%+v", ev)
+		}
+	}
+	recorded <- true
+	if ev := w.passed(b); ev.Sender.ID != "romeo" || ev.Body.(gateway.Receipt).Target.Native != "b1" {
+		t.Errorf("%+v", ev)
+	}
+}
+
 func TestPrivacyKeepsWhatExpires(t *testing.T) {
 	for name, privacy := range map[string]gateway.Privacy{
 		"nothing": {}, "typing": {Typing: true}, "direct": {Receipts: gateway.ReceiptsDirect}, "all": {Receipts: gateway.ReceiptsAll},

@@ -85,6 +85,41 @@ func TestTypingThatIsShortEndsSoon(t *testing.T) {
 	c.wants(6*time.Second, "alice false")
 }
 
+func TestTypingLastsAsLongAsItsSideSays(t *testing.T) {
+	c := newPassClock(t)
+	c.put(hall, &Event{Sender: Person{Network: "a", ID: "alice"}, Expires: c.time.Add(100 * time.Second), Body: Typing{On: true}})
+	c.put(hall, &Event{Sender: Person{Network: "a", ID: "bob"}, Expires: c.time.Add(time.Hour), Body: Typing{On: true}})
+	due, _ := c.take()
+	if len(due) != 2 {
+		t.Fatalf("%d are shown", len(due))
+	}
+	c.wants(99 * time.Second)
+	c.wants(time.Second, "alice false")
+	c.wants(20*time.Second, "bob false")
+}
+
+func TestAReceiptIsTriedAgain(t *testing.T) {
+	c := newPassClock(t)
+	c.read("alice", "1")
+	for range readTries - 1 {
+		due, _ := c.take()
+		if len(due) != 1 {
+			t.Fatalf("%d are shown", len(due))
+		}
+		c.again(due[0])
+		c.wants(time.Second)
+		c.time = c.time.Add(time.Second)
+	}
+	due, _ := c.take()
+	c.again(due[0]) // once too often
+	c.wants(2 * time.Second)
+	c.read("alice", "2")
+	due, _ = c.take()
+	c.read("alice", "3")
+	c.again(due[0]) // it is old
+	c.wants(2*time.Second, "alice 3")
+}
+
 func TestTheNewestReceiptCounts(t *testing.T) {
 	c := newPassClock(t)
 	c.read("alice", "1")

@@ -21,7 +21,7 @@ func refs(body Body, f func(Ref) Ref) Body {
 		b.ReplyTo, b.Thread = each(b.ReplyTo), each(b.Thread)
 		return b
 	case Edit:
-		b.Target = each(b.Target)
+		b.Target, b.ReplyTo, b.Thread = each(b.Target), each(b.ReplyTo), each(b.Thread)
 		return b
 	case Retract:
 		b.Target = each(b.Target)
@@ -36,17 +36,22 @@ func refs(body Body, f func(Ref) Ref) Body {
 	return body
 }
 
-// actsOn is the native id of what a body changes; "" if it changes nothing that was said before.
+// actsOn is the native id of what a body changes, as long as it is not known what that is; "" if it changes nothing that
+// was said before.
 func actsOn(b Body) string {
+	var r Ref
 	switch b := b.(type) {
 	case Edit:
-		return b.Target.Native
+		r = b.Target
 	case Retract:
-		return b.Target.Native
+		r = b.Target
 	case Reaction:
-		return b.Target.Native
+		r = b.Target
 	}
-	return ""
+	if !r.ID.IsZero() {
+		return ""
+	}
+	return r.Native
 }
 
 // nativesOf lists the native ids of room at that the events refer to and whose event is not known yet.
@@ -68,6 +73,15 @@ func (t *Target) saidBy(p Person) bool {
 	return !t.Author.IsZero() && t.Author.Network == p.Network && t.Author.ID == p.ID
 }
 
+// relations are what an event of room that edits t says again of it. They are looked up as the edit is delivered, since
+// what was answered may have been taken back by then.
+func (t *Target) relations(room Address) (replyTo, thread Ref) {
+	if t.Room != room {
+		return Ref{}, Ref{}
+	}
+	return Ref{Native: t.ReplyTo}, Ref{Native: t.Thread}
+}
+
 // allows reports whether the sender of ev may do to t what ev does. Networks leave it to clients to ignore what others
 // do to somebody's words, and where the gateway speaks for all, clients could not tell.
 func (t *Target) allows(ev *Event) bool {
@@ -86,22 +100,25 @@ func (t *Target) allows(ev *Event) bool {
 // something unknown keeps its native id and is looked up again at delivery: its target may be accepted meanwhile.
 //
 // It returns what ev changes, zero if that is nothing or not known. An edit of somebody else's words points nowhere, and
-// so becomes a message of whoever wrote it; what else its sender may not do is not ok, and must go nowhere.
+// so becomes a message of whoever wrote it; one of what was taken back, and what else its sender may not do, is not ok,
+// and must go nowhere.
 func resolve(ev *Event, targets map[Native]Target) (on Target, ok bool) {
 	if native := actsOn(ev.Body); native != "" {
 		on = targets[Native{ev.At, native}]
 	}
 	if !on.Event.IsZero() && !on.allows(ev) {
 		e, isEdit := ev.Body.(Edit)
-		if isEdit {
-			e.Target = Ref{}
-			ev.Body = e
+		if !isEdit || on.Wiped { // what was taken back does not come back as a message
+			return Target{}, false
 		}
-		return Target{}, isEdit
+		e.Target = Ref{}
+		ev.Body = e
+		return Target{}, true
 	}
+	_, isMessage := ev.Body.(Message)
 	ev.Body = refs(ev.Body, func(r Ref) Ref {
 		t, ok := targets[Native{ev.At, r.Native}]
-		if !r.ID.IsZero() || !ok {
+		if !r.ID.IsZero() || !ok || t.recalled && isMessage { // at delivery it is known what is left to be quoted
 			return r
 		}
 		if !t.Of.IsZero() && on.Event.IsZero() { // who answers a reaction answers what it is on
@@ -197,19 +214,29 @@ func (c *courier) localize(ctx context.Context, room Address, events []*Event) e
 			}
 			return r
 		})
-		if m, isMessage := ev.Body.(Message); isMessage && len(m.Thread.Parts) > 0 { // it alone may name a thread
-			m.Thread.Parts = append(m.Thread.Parts, threadParts(parts[m.Thread.ID])...)
-			ev.Body = m
+		switch b := ev.Body.(type) { // what may name a thread
+		case Message:
+			if b.Thread.nameThread(parts) {
+				ev.Body = b
+			}
+		case Edit:
+			if b.Thread.nameThread(parts) {
+				ev.Body = b
+			}
 		}
 	}
 	return nil
 }
 
-func threadParts(parts []Part) (out []Part) {
-	for _, p := range parts {
+// nameThread adds what the room calls the thread of a root that it has; false: nothing.
+func (r *Ref) nameThread(parts map[ID][]Part) (named bool) {
+	if len(r.Parts) == 0 {
+		return false
+	}
+	for _, p := range parts[r.ID] {
 		if p.Name == ThreadPart {
-			out = append(out, p)
+			r.Parts, named = append(r.Parts, p), true
 		}
 	}
-	return out
+	return named
 }

@@ -168,6 +168,24 @@ func (t Text) uncovered() string {
 	return b.String() + t.Plain[at:]
 }
 
+// Answers returns the native ids of what a message, or the one that an edit is of, answers and of the thread that it is
+// in: the journal keeps them beside the excerpt, for edits.
+func Answers(b Body) (replyTo, thread string) {
+	switch b := b.(type) {
+	case Message:
+		replyTo, thread = b.ReplyTo.Native, b.Thread.Native
+	case Edit:
+		replyTo, thread = b.ReplyTo.Native, b.Thread.Native
+	}
+	if len(replyTo)+len(thread) > maxAnswers {
+		return "", ""
+	}
+	return replyTo, thread
+}
+
+// maxAnswers bounds what is kept of the ids that a message refers to, in bytes.
+const maxAnswers = 1000
+
 // Limits of what a file says of itself. What is beyond is left out.
 const (
 	MaxBlurhash = 100 // bytes

@@ -14,8 +14,10 @@ import (
 )
 
 const (
-	typingTime  = 30 * time.Second // how long somebody types who does not say that they stopped
-	receiptTime = time.Minute      // how long it is worth while to tell that somebody has read something
+	// typingTime is how long somebody types who does not say that they stopped. The homeserver tells only what changes, and
+	// ends it by itself where a client falls silent.
+	typingTime  = 2 * time.Minute
+	receiptTime = time.Minute // how long it is worth while to tell that somebody has read something
 	// maxPassing is how much of what expires one transaction brings, and how many people type in one room.
 	maxPassing = 256
 	// maxTypingRooms is in how many rooms it is remembered who types.
@@ -164,7 +166,7 @@ func (s *Side) Pass(ctx context.Context, at gateway.Address, ev *gateway.Event) 
 	switch body := ev.Body.(type) {
 	case gateway.Typing:
 		if room != "" && err == nil {
-			_, err = s.as(ghost).UserTyping(ctx, room, body.On, typingTime)
+			_, err = s.as(ghost).UserTyping(ctx, room, body.On, ev.Expires.Sub(s.now()))
 		}
 	case gateway.Receipt:
 		if native := nativeOf(body.Target); room != "" && err == nil && native != "" && body.State == gateway.Displayed {

@@ -15,6 +15,8 @@ import (
 type said struct {
 	Author  gateway.Person `json:"a"`
 	Excerpt string         `json:"x,omitempty"`
+	ReplyTo string         `json:"r,omitempty"`
+	Thread  string         `json:"t,omitempty"`
 }
 
 // resaid is an excerpt that replaces an earlier one.
@@ -98,11 +100,12 @@ func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
 	var stands any // NULL
 	if e.Stands.IsZero() {
 		target.Excerpt = gateway.Excerpt(ev.Body)
+		target.ReplyTo, target.Thread = gateway.Answers(ev.Body)
 	} else { // whoever asks for it gets what it stands for
 		stands = e.Stands[:]
 		l.stands = merged(l.stands, map[gateway.ID]gateway.ID{ev.ID: e.Stands})
 	}
-	excerpt, err := s.sealSaid(ev.ID, said{target.Author, target.Excerpt})
+	excerpt, err := s.sealSaid(ev.ID, said{target.Author, target.Excerpt, target.ReplyTo, target.Thread})
 	if err != nil {
 		return err
 	}
@@ -119,7 +122,8 @@ func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
 		l.retracted = merged(l.retracted, map[gateway.ID]bool{r.Target.ID: true})
 	}
 	if e.Excerpt != "" && !e.Stands.IsZero() {
-		sealed, err := s.sealSaid(e.Stands, said{ev.Sender, e.Excerpt})
+		replyTo, thread := gateway.Answers(ev.Body)
+		sealed, err := s.sealSaid(e.Stands, said{ev.Sender, e.Excerpt, replyTo, thread})
 		if err != nil {
 			return err
 		}

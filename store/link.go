@@ -296,19 +296,19 @@ func (f *foundEvent) fields() []any {
 }
 
 // target returns what is known of the event; false: it is not known any more. An excerpt that was wiped, or that does
-// not open, leaves Author and Excerpt empty.
+// not open, leaves what it holds empty.
 func (f *foundEvent) target(s *Store) (gateway.Target, bool) {
 	if len(f.id) != 16 || f.network == nil {
 		return gateway.Target{}, false
 	}
-	t := gateway.Target{Event: gateway.ID(f.id), Room: gateway.Address{Network: *f.network, ID: string(f.room)}, Native: string(f.native)}
+	t := gateway.Target{Event: gateway.ID(f.id), Room: gateway.Address{Network: *f.network, ID: string(f.room)}, Native: string(f.native), Wiped: f.excerpt == nil}
 	if len(f.of) == 16 {
 		t.Of = gateway.ID(f.of)
 	}
 	if plain, err := s.seal.open(f.excerpt, colExcerpt, string(f.id)); err == nil {
 		var about said
 		if err := json.Unmarshal(plain, &about); err == nil {
-			t.Author, t.Excerpt = about.Author, about.Excerpt
+			t.Author, t.Excerpt, t.ReplyTo, t.Thread = about.Author, about.Excerpt, about.ReplyTo, about.Thread
 		}
 	}
 	return t, true

@@ -142,7 +142,7 @@ func (l *layer) standsFor(id gateway.ID) gateway.ID {
 func (l *layer) about(t gateway.Target) gateway.Target {
 	for ; l != nil; l = l.below {
 		if l.retracted[t.Event] {
-			t.Author, t.Excerpt = gateway.Person{}, ""
+			t.Author, t.Excerpt, t.ReplyTo, t.Thread, t.Wiped = gateway.Person{}, "", "", "", true
 			return t
 		}
 		if s, ok := l.said[t.Event]; ok {

@@ -134,6 +134,32 @@ func TestOnlyTheVoiceThatSaidItChangesIt(t *testing.T) {
 	}
 }
 
+// TestACorrectionAnswersAsItsMessageDid: it stands for the whole message, so its answer and its thread stand there again;
+// and what we write so is read as the new text alone.
+func TestACorrectionAnswersAsItsMessageDid(t *testing.T) {
+	f := newFakeServer(t)
+	side, _ := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsActive))
+	must(t, deliver(t, side, delivery(keyOfDigit("d"), "alice is there", false)))
+	replyTo, thread := theirs, theirs
+	replyTo.ID, thread.ID = gateway.ID{1}, gateway.ID{2}
+	replyTo.Author, replyTo.Excerpt = gateway.Person{Network: "irc", ID: "bob", Name: "Bob"}, "shall we?"
+	thread.Parts = append(thread.Parts[:1:1], gateway.Part{Name: gateway.ThreadPart, Native: gateway.ThreadNative("t-1")})
+	edit := gateway.Edit{Target: ours(alicesPuppet, 1), Text: gateway.Text{Plain: "yes"}, ReplyTo: replyTo, Thread: thread}
+	must(t, deliver(t, side, act(keyOfDigit("1"), edit, false)))
+	n := f.saidAs(keyOfDigit("1"))
+	if n.child("", "body").text != "> Bob:\n> shall we?\nyes" || n.child(nsReply, "reply").get("id") != "sid-9" || n.child("", "thread").text != "t-1" ||
+		n.child(nsCorrect, "replace").get("id") != "id-0" || n.child(nsFallback, "fallback").child(nsFallback, "body").get("end") != "19" {
+		t.Errorf("the correction is %s", n.bytes())
+	}
+	u := encodeEdit(edit, "id-0", phrasing{metadata: true, answers: answered{id: "sid-9", name: "Bob", text: "shall we?"}})
+	stanza := el(nsClient, "message", "type", "groupchat", "id", "m-1", "from", "r@c/Juliet").add(u.two...)
+	for how, body := range readAs(t, stanza.append(nil, "")) {
+		if e, ok := body.(gateway.Edit); how != "legacy, drop" && how != "omemo 2, all outside" && body != nil && (!ok || e.Text.Plain != "yes" || len(e.Text.Marks) > 0) {
+			t.Errorf("%s: read back as %+v", how, body)
+		}
+	}
+}
+
 // TestNothingOvertakesWhatIsMadePlainer: it comes again at once, in words, and what follows waits for it.
 func TestNothingOvertakesWhatIsMadePlainer(t *testing.T) {
 	f := newFakeServer(t)

@@ -79,23 +79,26 @@ func (a audience) phrasing(s *Side, j *job) phrasing {
 	if a.room != nil {
 		how.named = a.room.called
 	}
-	m, ok := j.Event.Body.(gateway.Message)
-	if !ok {
-		return how
+	var replyTo, thread gateway.Ref
+	switch b := j.Event.Body.(type) {
+	case gateway.Message:
+		replyTo, thread = b.ReplyTo, b.Thread
+	case gateway.Edit: // a correction stands for the whole message
+		replyTo, thread = b.ReplyTo, b.Thread
 	}
-	if !m.ReplyTo.IsZero() {
-		how.answers = answered{id: a.idOf(m.ReplyTo.Parts), name: gateway.CleanName(m.ReplyTo.Author.Label()), text: m.ReplyTo.Excerpt}
-		if nick, _ := a.called(m.ReplyTo.Author); nick != "" {
+	if !replyTo.IsZero() {
+		how.answers = answered{id: a.idOf(replyTo.Parts), name: gateway.CleanName(replyTo.Author.Label()), text: replyTo.Excerpt}
+		if nick, _ := a.called(replyTo.Author); nick != "" {
 			how.answers.name, how.answers.to = nick, a.jid+"/"+nick
-		} else if p, ours := s.people.of(m.ReplyTo.Author); a.room == nil && ours {
+		} else if p, ours := s.people.of(replyTo.Author); a.room == nil && ours {
 			how.answers.to = p.JID
 		} else if a.room == nil {
 			how.answers.to = a.jid
 		}
 	}
-	if !m.Thread.IsZero() && a.room != nil {
-		how.thread = m.Thread.ID.String()
-		for _, p := range m.Thread.Parts {
+	if !thread.IsZero() && a.room != nil {
+		how.thread = thread.ID.String()
+		for _, p := range thread.Parts {
 			if name, ok := strings.CutPrefix(p.Native, gateway.ThreadNative("")); ok && p.Name == gateway.ThreadPart {
 				how.thread = name
 			}

@@ -31,7 +31,9 @@ func (f *fixture) targets(ids ...string) map[string]gateway.Target {
 // edit makes an entry in which its author puts text in the place of original.
 func (f *fixture) edit(native, text string, original *gateway.Event, rooms ...gateway.Address) gateway.Entry {
 	f.Helper()
-	e := entry(f.eventOf(native, gateway.Edit{Target: gateway.Ref{ID: original.ID}, Text: gateway.Text{Plain: text}}), rooms...)
+	body := gateway.Edit{Target: gateway.Ref{ID: original.ID}, Text: gateway.Text{Plain: text}}
+	body.ReplyTo.Native, body.Thread.Native = gateway.Answers(original.Body)
+	e := entry(f.eventOf(native, body), rooms...)
 	e.Stands, e.Excerpt = original.ID, text
 	return e
 }
@@ -49,9 +51,11 @@ func (f *fixture) reaction(native, who string, on gateway.ID, anchor gateway.ID,
 }
 
 func testEdits(t *testing.T, f *fixture) {
-	original := f.event("n", "first words")
+	original := f.eventOf("n", gateway.Message{Text: gateway.Text{Plain: "first words"}, ReplyTo: gateway.Ref{Native: "q"}, Thread: gateway.Ref{Native: gateway.ThreadNative("t")}})
 	f.append(entry(original, hall))
-	want := gateway.Target{Event: original.ID, Room: lobby, Native: "n", Author: original.Sender, Excerpt: "other words"}
+	want := gateway.Target{Event: original.ID, Room: lobby, Native: "n", Author: original.Sender, Excerpt: "first words", ReplyTo: "q", Thread: gateway.ThreadNative("t")}
+	equal(t, "before", f.targets("n")["n"], want)
+	want.Excerpt = "other words"
 	second := f.edit("e1", "other words", original, hall)
 	f.do(source, func(ctx context.Context) error { // what is staged is seen
 		if err := f.Append(ctx, []gateway.Entry{second}); err != nil {
@@ -185,7 +189,7 @@ func testLateRetract(t *testing.T, f *fixture) {
 	equal(t, "before", f.targets("n")["n"].Excerpt, "words")
 	q := f.head(hall, 9)
 	f.finish(target, gateway.Finished{Seq: q[0].Seq, Key: q[0].Key, Retracted: message.ID})
-	equal(t, "after", f.targets("n")["n"], gateway.Target{Event: message.ID, Room: lobby, Native: "n"})
+	equal(t, "after", f.targets("n")["n"], gateway.Target{Event: message.ID, Room: lobby, Native: "n", Wiped: true})
 	f.append(f.edit("e", "words again", message))
 	equal(t, "an edit brings nothing back", f.targets("n")["n"].Excerpt, "")
 }

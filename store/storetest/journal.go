@@ -197,7 +197,7 @@ func testRetract(t *testing.T, f *fixture) {
 	f.append(entry(f.eventOf("r", gateway.Retract{Target: gateway.Ref{ID: ev.ID}}), hall))
 	got, err := f.Targets(f.ctx, []gateway.Native{native("n")})
 	f.must(err)
-	equal(t, "target", got[native("n")], gateway.Target{Event: ev.ID, Room: lobby, Native: "n"})
+	equal(t, "target", got[native("n")], gateway.Target{Event: ev.ID, Room: lobby, Native: "n", Wiped: true})
 }
 
 func testLaneOrder(t *testing.T, f *fixture) {
