@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -108,13 +109,19 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 
 // checkRoom says why a room can be no channel.
 func checkRoom(r gateway.Room) error {
-	if !validTarget(r.ID) || len(r.ID) > maxChannel {
+	if !IsChannel(r.ID) {
 		return fmt.Errorf("bridge %s: %q cannot be an IRC channel", r.Bridge, r.ID)
 	}
 	if r.Password != "" && !validTarget(r.Password) {
 		return fmt.Errorf("bridge %s: the password of %s holds a character that no channel's password may have", r.Bridge, r.ID)
 	}
 	return nil
+}
+
+// IsChannel reports whether a name can be a channel's: RFC 2812, section 1.3. Which of the signs a network has, it tells
+// when we connect.
+func IsChannel(name string) bool {
+	return validTarget(name) && len(name) <= maxChannel && strings.ContainsRune("#&+!", rune(name[0]))
 }
 
 // maxChannel is the longest channel name, in bytes: RFC 2812's 50 are often exceeded, and 200 leave a line some text.

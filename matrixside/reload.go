@@ -45,7 +45,7 @@ func (s *Side) changeRooms(ctx context.Context, look func(*room)) error {
 	var added, removed []*room
 	s.mu.Lock()
 	for _, r := range s.deps.Rooms {
-		if !isRoomName(r.ID) {
+		if !IsRoom(r.ID) {
 			s.log.Error("this is no Matrix room; it is left out", "bridge", r.Bridge, "room", r.ID)
 			continue
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -75,7 +76,7 @@ func New(cfg Config, deps gateway.Deps) (*Side, error) {
 		problems = append(problems, p)
 	}
 	for _, r := range deps.Rooms {
-		if !isRoomName(r.ID) {
+		if !IsRoom(r.ID) {
 			problems = append(problems, fmt.Errorf("bridge %s: %q is neither a Matrix room alias (#room:server) nor a room id (!id:server)", r.Bridge, r.ID))
 		}
 	}
@@ -114,8 +115,10 @@ func pause(attempt int) time.Duration {
 	return d - rand.N(d/5)
 }
 
-// isRoomName reports whether a bridge's room is a room alias or a room id.
-func isRoomName(name string) bool { return saneID(name, '#') || saneID(name, '!') }
+// IsRoom reports whether a bridge's room is a room alias, with its server, or a room id, which may have none.
+func IsRoom(name string) bool {
+	return saneID(name, '#') && strings.Contains(name, ":") || saneID(name, '!')
+}
 
 // newTransport keeps as many connections open as lanes usually speak at once.
 func newTransport() *http.Transport {

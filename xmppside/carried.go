@@ -31,11 +31,22 @@ func (s *Side) roomOf(from string) *room { return s.carried().byJID[bare(from)] 
 
 // parseRoom returns the normalised address of a room of the config.
 func parseRoom(conf gateway.Room) (string, error) {
-	addr, err := jid.Parse(conf.ID)
-	if err != nil || addr.Localpart() == "" || addr.Resourcepart() != "" {
+	addr, ok := roomJID(conf.ID)
+	if !ok {
 		return "", fmt.Errorf("bridge %q: %q is no address of an XMPP room, like lobby@conference.example.org", conf.Bridge, conf.ID)
 	}
 	return addr.String(), nil
+}
+
+func roomJID(s string) (jid.JID, bool) {
+	addr, err := jid.Parse(s)
+	return addr, err == nil && addr.Localpart() != "" && addr.Resourcepart() == ""
+}
+
+// IsRoom reports whether an address can be a room's: with a local part, and without a nick.
+func IsRoom(address string) bool {
+	_, ok := roomJID(address)
+	return ok
 }
 
 // carry changes what is wanted, and puts a set of rooms in place of the one before. What is in both stays as it is.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding"
 	"fmt"
 	"maps"
 	"math"
@@ -38,9 +37,9 @@ func (d *decoder) fill(into reflect.Value, v any, path string) {
 		d.fillDuration(into, v, path)
 		return
 	}
-	if u, ok := into.Addr().Interface().(encoding.TextUnmarshaler); ok {
+	if u, ok := into.Addr().Interface().(*byteSize); ok {
 		if s, ok := v.(string); !ok || u.UnmarshalText([]byte(s)) != nil {
-			d.wrong(path, "", "has no value that lockbridge knows")
+			d.wrong(path, `write it like "500kB", "100MB" or "2GB"`, "is not a size")
 		}
 		return
 	}

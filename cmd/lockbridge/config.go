@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
-	"net"
 	"net/netip"
 	"net/url"
 	"os"
@@ -112,6 +111,7 @@ func load(path string, kinds map[string]kind) (*config, *findings, error) {
 	cfg.readPrivacy(f)
 	cfg.readBridges(f)
 	cfg.checkMedia(f)
+	cfg.checkDoors(f)
 	return cfg, f, nil
 }
 
@@ -140,7 +140,7 @@ func (c *config) checkHTTP(f *findings) {
 	if c.HTTP.Listen == "" {
 		return // switched off
 	}
-	if _, _, err := net.SplitHostPort(c.HTTP.Listen); err != nil {
+	if !isListen(c.HTTP.Listen) {
 		f.add(finding{key: "http.listen", text: fmt.Sprintf("%q is no address to listen on", c.HTTP.Listen), remedy: `HOST:PORT, for example "127.0.0.1:8080"; "" switches it off`})
 	}
 }
@@ -176,7 +176,7 @@ func (c *config) readNetworks(f *findings, kinds map[string]kind) {
 		case kindName == "":
 			f.add(finding{key: at, text: "has no kind", remedy: "kind = one of " + strings.Join(known, ", ")})
 		case !ok:
-			f.add(finding{key: at + ".kind", text: fmt.Sprintf("%q is no kind of network", kindName), remedy: "the nearest known one is " + nearest(kindName, known)})
+			f.add(finding{key: at + ".kind", text: fmt.Sprintf("%q is no kind of network", kindName), remedy: "one of " + strings.Join(known, ", ")})
 		default:
 			build, problems := k.parse(n.block)
 			f.problems(at, problems)
@@ -200,9 +200,13 @@ func (c *config) readBridges(f *findings) {
 		f.problems(fmt.Sprintf("bridge.%d", i), bad)
 	}
 	c.bridges = bridges
-	for _, b := range bridges {
-		for n := range b.Rooms {
+	kinds := c.kindsByName()
+	for i, b := range bridges {
+		for _, n := range slices.Sorted(maps.Keys(b.Rooms)) {
 			used[n] = true
+			if k := kinds[n]; k.isRoom != nil && !k.isRoom(b.Rooms[n].ID) {
+				f.add(finding{key: fmt.Sprintf("bridge.%d.rooms.%s", i, n), text: fmt.Sprintf("%q is no room of a network of kind %s", b.Rooms[n].ID, k.name), remedy: "write it as in " + k.room})
+			}
 		}
 	}
 	if c.direct.Enabled() {
@@ -247,6 +251,14 @@ func (c *config) networkNames() []string {
 		names[i] = n.name
 	}
 	return names
+}
+
+func (c *config) kindsByName() map[string]kind {
+	kinds := map[string]kind{}
+	for _, n := range c.networks {
+		kinds[n.name] = n.kind
+	}
+	return kinds
 }
 
 func (c *config) networkKinds() map[string]gateway.NetworkKind {

@@ -86,7 +86,7 @@ func (c *config) checkMedia(f *findings) {
 		wrong("url", `write it as in "https://media.example.org"`, "is no http or https URL")
 	}
 	if m.Listen != "" {
-		if _, _, err := net.SplitHostPort(m.Listen); err != nil {
+		if !isListen(m.Listen) {
 			wrong("listen", `HOST:PORT, for example "127.0.0.1:8090"; "" switches links off`, "%q is no address to listen on", m.Listen)
 		}
 	} else if m.URL != "" {
@@ -122,10 +122,7 @@ func (c *config) warnOfNoLinks(f *findings) {
 	if f.broken() || !c.Media.on() || c.Media.Listen != "" {
 		return
 	}
-	kinds := map[string]kind{}
-	for _, n := range c.networks {
-		kinds[n.name] = n.kind
-	}
+	kinds := c.kindsByName()
 	for _, b := range c.bridges {
 		for _, network := range slices.Sorted(maps.Keys(b.Rooms)) {
 			if kinds[network].textOnly {

@@ -135,7 +135,7 @@ func (c *config) run(ctx context.Context, log *slog.Logger, r *reload, reread <-
 	var listener net.Listener
 	if c.HTTP.Listen != "" {
 		if listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", c.HTTP.Listen); err != nil {
-			return fmt.Errorf("http: %w", err)
+			return fmt.Errorf("http: %w ([http] listen or --http names another address)", err)
 		}
 		defer listener.Close()
 		log.Info("http listens", "address", listener.Addr().String())

@@ -18,6 +18,8 @@ type kind struct {
 	name     string
 	encrypts bool   // its side can seal rooms end to end
 	address  string // the key of its block that says where its server is
+	room     string // what its rooms' addresses look like
+	isRoom   func(address string) bool
 	parse    func(gateway.Block) (builder, []gateway.Problem)
 	// textOnly: its rooms show no files, so people there get links.
 	textOnly bool
@@ -37,9 +39,18 @@ type builder func(gateway.Deps) (gateway.Side, error)
 // kinds lists every kind of network.
 func kinds() map[string]kind {
 	return map[string]kind{
-		"xmpp":   {name: "xmpp", encrypts: true, address: "server", parse: reads(xmppside.Parse, xmppside.New), keys: xmppKeys},
-		"matrix": {name: "matrix", address: "homeserver", parse: reads(matrixside.Parse, matrixside.New), register: registerMatrix, compare: compareMatrix, files: matrixFiles},
-		"irc":    {name: "irc", textOnly: true, address: "server", parse: reads(ircside.Parse, ircside.New)},
+		"xmpp": {
+			name: "xmpp", encrypts: true, address: "server", room: `"lobby@conference.example.org"`, isRoom: xmppside.IsRoom,
+			parse: reads(xmppside.Parse, xmppside.New), keys: xmppKeys,
+		},
+		"matrix": {
+			name: "matrix", address: "homeserver", room: `"#lobby:example.org" or "!id:example.org"`, isRoom: matrixside.IsRoom,
+			parse: reads(matrixside.Parse, matrixside.New), register: registerMatrix, compare: compareMatrix, files: matrixFiles,
+		},
+		"irc": {
+			name: "irc", textOnly: true, address: "server", room: `"#lobby"`, isRoom: ircside.IsChannel,
+			parse: reads(ircside.Parse, ircside.New),
+		},
 	}
 }
 
