@@ -82,7 +82,7 @@ func TestDegradedTexts(t *testing.T) {
 		return Edit{Target: with(own, func(r *Ref) { r.Excerpt = was }), Text: text(is)}
 	}
 	files := func(s string, f ...File) Message { return Message{Text: text(s), Files: f} }
-	cat := File{Name: "cat.png", Size: 1258291}
+	cat := File{Name: "cat.png", Size: 1_234_567}
 	linked := cat
 	linked.Link = "https://l.example/m/1/cat.png"
 	voice := File{Name: "v.ogg", Size: 9, Voice: true, Duration: 12 * time.Second}
@@ -150,7 +150,7 @@ func TestDegradedTexts(t *testing.T) {
 		"a caption of lines":                      {files("look\nthere", linked), poor, "<alice> look\nthere\n[cat.png, 1.2 MB] https://l.example/m/1/cat.png"},
 		"files":                                   {files("look", linked, cat), poor, "<alice> look\n[cat.png, 1.2 MB] https://l.example/m/1/cat.png\n[file: cat.png, 1.2 MB, not carried over]"},
 		"a file of unknown size":                  {files("", File{Name: "a.bin"}), poor, "<alice> [file: a.bin, not carried over]"},
-		"a file without a name":                   {files("", File{Size: 2048}), poor, "<alice> [file, 2 kB, not carried over]"},
+		"a file without a name":                   {files("", File{Size: 2_999}), poor, "<alice> [file, 2 kB, not carried over]"},
 		"a file whose name is a trap":             {files("", File{Name: "a\r\nQUIT \u202egnp.exe"}), poor, "<alice> [file: a QUIT gnp.exe, not carried over]"},
 		"a file that is too large":                {files("look", cat, File{Name: "s", Size: 9}), Caps{Files: true, MaxFile: 9}, "<alice> look [file: cat.png, 1.2 MB, not carried over] [and s]"},
 		"a voice message":                         {files("", with2(voice, linked.Link)), poor, "<alice> [voice message, 0:12] https://l.example/m/1/cat.png"},

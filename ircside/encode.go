@@ -121,7 +121,7 @@ func encodeMessage(to place, ev *gateway.Event, m gateway.Message, lim limits) o
 	if len(m.ReplyTo.Parts) > 0 && lim.takes(tagReply) {
 		tags = tag(tagReply, m.ReplyTo.Parts[0].Native)
 	}
-	most := max(lim.lines, lim.multi.lines-1)
+	most := max(lim.lines+1, lim.multi.lines-1)
 	lines, more := spoken(prefix, text, budget, most)
 	if len(lines) > 1 && lim.multi.lines > 0 {
 		if l, all := lim.multi.message(command, to.target, prefix, lines, more, lim.link, budget); l != nil {
@@ -129,8 +129,8 @@ func encodeMessage(to place, ev *gateway.Event, m gateway.Message, lim limits) o
 			return out
 		}
 	}
-	if len(lines) > lim.lines {
-		lines, more = lines[:lim.lines], more+len(lines)-lim.lines
+	if all := len(lines) + more; all > lim.lines+1 { // one more is said itself, where a line would tell of it
+		lines, more = lines[:lim.lines], all-lim.lines
 	}
 	if out.more = more; more > 0 {
 		lines = append(lines, cutTail(prefix, more, lim.link, budget))
