@@ -1,6 +1,7 @@
 package xmppside
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -261,6 +262,17 @@ func isASCII(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return r <= ' ' || r >= 0x7F }) < 0
 }
 
+// tellingName gives a name the ending by which clients see that it is a picture, sound or film, where it has none that says so:
+// stickers are called "thumbs up".
+func tellingName(name, mime string) string {
+	major, _, _ := strings.Cut(mime, "/")
+	usual, _, _ := strings.Cut(endings()[mime], " ")
+	if usual == "" || major != "image" && major != "audio" && major != "video" || typeOf(name) != "" {
+		return name
+	}
+	return cmp.Or(name, "file") + "." + usual
+}
+
 // cleanType is a media type without parameters, or "" if it is none.
 func cleanType(s string) string {
 	s, _, _ = strings.Cut(strings.ToLower(strings.TrimSpace(s)), ";")
@@ -290,15 +302,20 @@ func fileName(s string) string {
 	return s
 }
 
+// endings are the endings of names by what they promise, the usual one first.
+func endings() map[string]string {
+	return map[string]string{
+		"image/png": "png", "image/jpeg": "jpg jpeg jpe", "image/gif": "gif", "image/webp": "webp", "image/avif": "avif", "image/heic": "heic",
+		"audio/mp4": "m4a", "audio/ogg": "ogg oga opus", "audio/mpeg": "mp3", "audio/aac": "aac", "audio/flac": "flac", "audio/wav": "wav", "audio/amr": "amr",
+		"video/mp4": "mp4 m4v", "video/webm": "webm", "video/quicktime": "mov", "video/x-matroska": "mkv", "video/3gpp": "3gp",
+		"application/pdf": "pdf", "text/plain": "txt", "application/zip": "zip",
+	}
+}
+
 // typeOf is the media type that a name's ending promises; "" where it promises none.
 func typeOf(name string) string {
 	ending := strings.ToLower(strings.TrimPrefix(path.Ext(name), "."))
-	for kind, endings := range map[string]string{
-		"image/png": "png", "image/jpeg": "jpg jpeg jpe", "image/gif": "gif", "image/webp": "webp", "image/avif": "avif", "image/heic": "heic",
-		"audio/mp4": "m4a", "audio/ogg": "oga ogg opus", "audio/mpeg": "mp3", "audio/aac": "aac", "audio/flac": "flac", "audio/wav": "wav", "audio/amr": "amr",
-		"video/mp4": "mp4 m4v", "video/webm": "webm", "video/quicktime": "mov", "video/x-matroska": "mkv", "video/3gpp": "3gp",
-		"application/pdf": "pdf", "text/plain": "txt", "application/zip": "zip",
-	} {
+	for kind, endings := range endings() {
 		if ending != "" && slices.Contains(strings.Fields(endings), ending) {
 			return kind
 		}

@@ -161,6 +161,26 @@ func TestFileNames(t *testing.T) {
 	}
 }
 
+// Clients tell by the ending of a link, above all of an aesgcm one, whether it leads to a picture.
+func TestPicturesHaveAnEndingThatSaysSo(t *testing.T) {
+	for _, c := range []struct{ name, mime, want string }{
+		{"thumbs up", "image/png", "thumbs up.png"},
+		{"Mr. Smith", "image/webp", "Mr. Smith.webp"},
+		{"", "audio/ogg", "file.ogg"},
+		{"cat.JPG", "image/jpeg", "cat.JPG"},
+		{"cat.jpeg", "image/png", "cat.jpeg"}, // it says that it is a picture
+		{"notes", "text/plain", "notes"},
+		{"drawing", "image/x-unheard-of", "drawing"},
+	} {
+		if got := tellingName(c.name, c.mime); got != c.want {
+			t.Errorf("%q of %s is called %q, not %q", c.name, c.mime, got, c.want)
+		}
+	}
+	if got, err := hiddenName(tellingName("thumbs up", "image/png")); err != nil || !strings.HasSuffix(got, ".png") || strings.Contains(got, "thumbs") {
+		t.Errorf("a sealed sticker is called %q: %v", got, err)
+	}
+}
+
 func TestTooManyFilesAreLeftOut(t *testing.T) {
 	n := el(nsClient, "message")
 	for range gateway.MaxFiles + 5 {

@@ -67,7 +67,7 @@ func (r *room) recall(ctx context.Context) (mem roomMemory, err error) {
 		}
 		var said truth
 		if json.Unmarshal(found[stateTruth+r.jid], &said) == nil {
-			r.sayTruth(said.Key)
+			r.sayTruth(said)
 		}
 		mem = roomMemory{}
 		if found[key] != nil {

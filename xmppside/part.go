@@ -95,9 +95,8 @@ func (j *job) checkLength(log *slog.Logger) {
 
 // What stands under a delivery's out key.
 const (
-	outStanza    = 'S' // followed by the stanza that was, or is about to be, written
-	outStanzas   = 'P' // followed by several: of each its part's name and its bytes, both with their lengths
-	outReflected = 'R' // the room has reflected it
+	outStanza  = 'S' // followed by the stanza that was, or is about to be, written
+	outStanzas = 'P' // followed by several: of each its part's name and its bytes, both with their lengths
 )
 
 // kept is what State keeps of the stanzas until the delivery has ended.
@@ -120,9 +119,6 @@ func (j *job) recallFrom(value []byte) error {
 	var all []utterance
 	var raws [][]byte
 	switch value[0] {
-	case outReflected:
-		j.done = true
-		return nil
 	case outStanza:
 		all, raws = []utterance{{}}, [][]byte{value[1:]}
 	case outStanzas:

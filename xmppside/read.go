@@ -249,8 +249,8 @@ func (s *Side) readEcho(what said, key, part string, b *batch) {
 	b.arrivals = append(b.arrivals, gateway.Arrival{
 		At: r.conf().Address, Native: what.content.native(what.message), Also: what.voiceAlias(s.voiceIn(what)), Old: what.content.delayed,
 		Read: func(ctx context.Context) (*gateway.Event, error) {
-			if r.saysTruth(key) { // of which the journal knows nothing
-				return nil, s.deps.State.PutMany(ctx, map[string][]byte{stateOut + key: {outReflected}})
+			if told, ok := r.toldBy(key); ok { // of which the journal knows nothing
+				return nil, s.deps.State.PutMany(ctx, told.reflected(r))
 			}
 			return &gateway.Event{Body: gateway.Echo{Key: key, Part: name, Ends: whole}}, nil
 		},

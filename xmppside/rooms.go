@@ -79,7 +79,7 @@ type room struct {
 	wake        chan struct{}    // for the keeper
 	truth       sync.Mutex       // one at a time says who reads along
 	truthOn     *link            // where that was seen to; under truth
-	truthKey    string           // of the message that says it
+	truthTold   truth            // what was last said about that, or is about to be
 	granting    sync.Mutex       // one change of affiliations at a time
 }
 

@@ -156,12 +156,12 @@ func (s *Side) shareOne(ctx context.Context, l *link, own string, f gateway.File
 	defer blob.Close()
 	f.Size, f.MIME = blob.Size(), blob.MIME()
 	out := shared{file: f}
-	name, mime := f.Name, f.MIME
+	name, mime := tellingName(f.Name, f.MIME), f.MIME
 	if seal {
 		if out.cipher, err = newCipher(); err != nil {
 			return shared{}, err
 		}
-		if name, err = hiddenName(f.Name); err != nil {
+		if name, err = hiddenName(name); err != nil {
 			return shared{}, err
 		}
 		mime = "application/octet-stream"

@@ -60,10 +60,9 @@ func (s *Side) proclaim(ctx context.Context, l *link, r *room) error {
 	if err := s.recall(ctx, []*job{j}); err != nil {
 		return err
 	}
-	if j.done {
+	if j.done { // the room has just reflected it, which State knows
 		r.truthOn = l
-		mem.Said = true
-		return s.keepTruth(ctx, r, mem, map[string][]byte{stateOut + mem.Key: nil})
+		return nil
 	}
 	if reason, known := r.unfit(); reason != "" || !known {
 		return nil
@@ -96,7 +95,7 @@ func (s *Side) recallTruth(ctx context.Context, r *room, text string) (truth, er
 		}
 	}
 	if mem.Sum == want {
-		r.sayTruth(mem.Key)
+		r.sayTruth(mem)
 		return mem, nil
 	}
 	id, err := randomID()
@@ -104,33 +103,39 @@ func (s *Side) recallTruth(ctx context.Context, r *room, text string) (truth, er
 		return truth{}, err
 	}
 	mem = truth{Sum: want, Key: id + want[:8]} // as long as a delivery's
-	r.sayTruth(mem.Key)
-	return mem, s.keepTruth(ctx, r, mem, nil)
+	r.sayTruth(mem)
+	return mem, s.deps.State.Update(ctx, func(ctx context.Context) error {
+		return s.deps.State.PutMany(ctx, map[string][]byte{stateTruth + r.jid: mem.encode()})
+	})
 }
 
-// sayTruth notes the key of what the room is told about who reads along.
-func (r *room) sayTruth(key string) {
+// sayTruth notes what the room is told about who reads along.
+func (r *room) sayTruth(mem truth) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.truthKey = key
+	r.truthTold = mem
 }
 
-func (r *room) saysTruth(key string) bool {
+// toldBy reports whether a key is that of what the room is told about who reads along, and returns that.
+func (r *room) toldBy(key string) (truth, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.truthKey == key
+	return r.truthTold, r.truthTold.Key == key
 }
 
-func (s *Side) keepTruth(ctx context.Context, r *room, mem truth, more map[string][]byte) error {
-	value, err := json.Marshal(mem)
+// reflected is what State keeps once the room has reflected it. The bytes that were sealed for it go: they are no
+// delivery's, so that nobody else removes them in time.
+func (t truth) reflected(r *room) map[string][]byte {
+	t.Said = true
+	return map[string][]byte{stateTruth + r.jid: t.encode(), stateOut + t.Key: nil}
+}
+
+func (t truth) encode() []byte {
+	value, err := json.Marshal(t)
 	if err != nil {
-		return err
+		panic(err) // two texts and a bool always encode
 	}
-	values := map[string][]byte{stateTruth + r.jid: value}
-	for k, v := range more {
-		values[k] = v
-	}
-	return s.deps.State.Update(ctx, func(ctx context.Context) error { return s.deps.State.PutMany(ctx, values) })
+	return value
 }
 
 // proclaimWhenReady does so once it is known what the room has reflected before.
