@@ -58,7 +58,11 @@ func (a *acceptance) linkEcho(h heard, known map[string]Target) {
 		a.ended = append(a.ended, Finished{Seq: t.Seq, Key: h.echo.Key})
 	}
 	t.Part, t.Seq, t.recalled = h.echo.Part, 0, true
-	a.entries = append(a.entries, Entry{Links: links(h.arrival.At, h.arrival.Native, h.arrival.Also, t.Event, t.Part)})
+	event := t.Event
+	if !t.Of.IsZero() && t.Part != "" { // as linked has it
+		event = t.Stands
+	}
+	a.entries = append(a.entries, Entry{Links: links(h.arrival.At, h.arrival.Native, h.arrival.Also, event, t.Part)})
 	if t.Stands.IsZero() { // else it means another event, which whoever refers to it will find at delivery
 		a.know(h.arrival.At, h.arrival.Native, h.arrival.Also, t)
 	}

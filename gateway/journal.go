@@ -63,7 +63,7 @@ type ReactionStore interface {
 	// Reactions returns everybody's sets on targets, in the order in which they began, at most MaxReactors each; sets that
 	// are empty by now are among them. In a transaction, which sees what was appended in it, or outside.
 	Reactions(ctx context.Context, targets []ID) (map[ID][]Reactions, error)
-	// PartsOf is Parts of all events that stand for one of stands; see Entry.Stands.
+	// PartsOf is Parts of all events that stand for one of stands; see Entry.Stands. It takes as long as there are such.
 	PartsOf(ctx context.Context, room Address, stands []ID) (map[ID][]Part, error)
 }
 
@@ -136,7 +136,7 @@ type Target struct {
 	Wiped bool
 	Seq   int64 // of the pending delivery; of Echoes only
 	// Of is what was reacted to, where Event is the anchor of a reaction: then Part is the emoji, in rooms that know one
-	// native id for each. Of Targets only: Echoes names the very event that was delivered, never what it stands for.
+	// native id for each. Of Echoes, which name the very event that was delivered, Event is a change of the reaction.
 	Of ID
 	// Stands is what Event stands for; of Echoes only.
 	Stands ID

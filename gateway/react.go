@@ -43,7 +43,16 @@ func (a *acceptance) react(ev *Event, r Reaction) (e Entry, ok bool) {
 	}
 	r.Emoji, r.Op, r.Anchor = set.Emoji, ReactionSet, set.Anchor
 	ev.Body = r
-	return Entry{Event: ev, Links: links(ev.At, ev.Native, ev.Also, ev.ID, part), Stands: set.Anchor, Reaction: &set}, true
+	return Entry{Event: ev, Links: links(ev.At, ev.Native, ev.Also, linked(ev, part), part), Stands: set.Anchor, Reaction: &set}, true
+}
+
+// linked is the event that a part of ev is linked to. What is a native message for each reaction belongs to the set, so
+// that it is found however often the set was changed.
+func linked(ev *Event, part string) ID {
+	if anchor := anchorOf(ev); !anchor.IsZero() && part != "" {
+		return anchor
+	}
+	return ev.ID
 }
 
 // unreact turns the retraction of a reaction's native id into a change of the set of whoever reacted.
@@ -176,9 +185,12 @@ func (c *courier) present(ctx context.Context, room Address, events []*Event) er
 	if err != nil {
 		return err
 	}
-	have, err := c.g.journal.PartsOf(ctx, room, anchors)
+	have, err := c.g.journal.Parts(ctx, room, anchors)
 	if err != nil {
 		return err
+	}
+	for anchor, parts := range have { // where a set is one native message, that is none of it
+		have[anchor] = slices.DeleteFunc(parts, func(p Part) bool { return p.Name == "" })
 	}
 	for _, ev := range events {
 		if r, ok := ev.Body.(Reaction); ok {

@@ -81,6 +81,54 @@ func TestReactionsAreSets(t *testing.T) {
 	}
 }
 
+// TestTogglesLeaveNothingToLookThrough: what a room has of somebody's reactions is found by the first of them.
+func TestTogglesLeaveNothingToLookThrough(t *testing.T) {
+	w := newTalkWorld(t, func(w *world) { w.c.caps = w.a.caps })
+	w.accept(w.a, by(w.a, "alice", "1", message("words")))
+	w.next(w.b)
+	w.next(w.c)
+	shown := map[string]gateway.Part{}
+	w.b.answer(func(d gateway.Delivery) (o gateway.Outcome) { // a native message for each, some known by their echo alone
+		for _, e := range d.Event.Body.(gateway.Reaction).Emoji {
+			if p := (gateway.Part{Name: e, Native: d.Key + e}); shown[e].Native == "" {
+				if shown[e] = p; e != "👍" {
+					o.Parts = append(o.Parts, p)
+					continue
+				}
+				w.accept(w.b, reads(w.b, p.Native, func() (*gateway.Event, error) {
+					return &gateway.Event{Body: gateway.Echo{Key: d.Key, Part: e}}, nil
+				}))
+			}
+		}
+		for _, p := range d.Event.Body.(gateway.Reaction).Have {
+			if !slices.Contains(d.Event.Body.(gateway.Reaction).Emoji, p.Name) {
+				o.Gone = append(o.Gone, p)
+				delete(shown, p.Name)
+			}
+		}
+		return o
+	})
+	w.c.answer(func(d gateway.Delivery) gateway.Outcome { return gateway.Sent(gateway.Part{Native: d.Key}) }) // one for the set
+	var anchor gateway.ID
+	for i, set := range [][]string{{"🌹"}, {"🌹", "👍"}, {"👍"}, {"👍", "🌹"}, {"🌹"}, {"🌹", "👍"}} {
+		w.accept(w.a, by(w.a, "romeo", fmt.Sprint("r", i), reaction(gateway.ReactionSet, "1", set...)))
+		_, r := body[gateway.Reaction](w, w.b)
+		anchor = r.Anchor
+		if _, r := body[gateway.Reaction](w, w.c); len(r.Have) != 0 {
+			t.Errorf("%d: the other room has %+v", i, r.Have)
+		}
+	}
+	lane := gateway.Address{Network: "b", ID: "room"}
+	w.eventually("all is recorded", func() bool { return w.waiting(lane) == 0 })
+	have, err := w.st.Parts(t.Context(), lane, []gateway.ID{anchor})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := natives(have[anchor]); len(got) != 2 || got[0] != "🌹="+shown["🌹"].Native || got[1] != "👍="+shown["👍"].Native {
+		t.Errorf("the room has %q of the set", got)
+	}
+}
+
 func TestAModeratorTakesAReactionBack(t *testing.T) {
 	w := newTalkWorld(t, func(w *world) { w.c.caps = w.a.caps })
 	w.accept(w.a, by(w.a, "alice", "1", message("words")))

@@ -120,7 +120,7 @@ func (s *settlement) makePlainer(row *Queued, d Delivery) bool {
 func said(row *Queued, d Delivery, o Outcome) (out []Link, gone []Native) {
 	out = noteLinks(row, d)
 	for _, p := range o.Parts {
-		out = append(out, links(row.Room, p.Native, p.Also, row.Event.ID, p.Name)...)
+		out = append(out, links(row.Room, p.Native, p.Also, linked(row.Event, p.Name), p.Name)...)
 	}
 	for _, p := range o.Gone {
 		gone = append(gone, Native{row.Room, p.Native})
@@ -135,7 +135,7 @@ func noteLinks(row *Queued, d Delivery) (out []Link) {
 		return nil
 	}
 	for _, e := range r.added() {
-		out = append(out, links(row.Room, "note/"+row.Key+"/"+e, nil, row.Event.ID, e)...)
+		out = append(out, links(row.Room, "note/"+row.Key+"/"+e, nil, linked(row.Event, e), e)...)
 	}
 	return out
 }

@@ -97,6 +97,9 @@ func (s *Store) appendEvent(l *layer, e *gateway.Entry, now time.Time) error {
 		}
 	}
 	target := gateway.Target{Event: ev.ID, Room: ev.At, Native: ev.Native, Author: ev.Sender, Stands: e.Stands}
+	if e.Reaction != nil {
+		target.Of = e.Reaction.Target
+	}
 	var stands any // NULL
 	if e.Stands.IsZero() {
 		target.Excerpt = gateway.Excerpt(ev.Body)

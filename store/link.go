@@ -327,8 +327,8 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 	out := make(map[string]gateway.Target)
 	q := query{
 		doing: "resolve delivery keys", columns: "n bigint, key text",
-		sql: `SELECT q.n, CASE WHEN d.state = 0 THEN d.seq ELSE 0 END, e.stands, e.id, e.network, e.room, e.native, e.excerpt
-			FROM q CROSS JOIN delivery d JOIN event e ON e.id = d.event WHERE d.key = q.key`,
+		sql: `SELECT q.n, CASE WHEN d.state = 0 THEN d.seq ELSE 0 END, e.stands, e.id, e.network, e.room, e.native, e.excerpt, r.target
+			FROM q CROSS JOIN delivery d JOIN event e ON e.id = d.event LEFT JOIN reaction r ON r.anchor = e.stands WHERE d.key = q.key`,
 	}
 	for i, key := range keys {
 		if t, ok := s.recent.echo(v.network, key); ok {
@@ -346,7 +346,7 @@ func (s *Store) Echoes(ctx context.Context, keys []string) (map[string]gateway.T
 			stands []byte
 			event  foundEvent
 		)
-		if err := rows.Scan(append([]any{&i, &seq, &stands}, event.fields()...)...); err != nil {
+		if err := rows.Scan(append(append([]any{&i, &seq, &stands}, event.fields()...), &event.of)...); err != nil {
 			return err
 		}
 		if t, ok := event.target(s); ok {

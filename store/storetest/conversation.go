@@ -144,6 +144,15 @@ func testReactions(t *testing.T, f *fixture) {
 	equal(t, "author", got["r3"].Author.ID, "romeo")
 	equal(t, "what it is on", got["r3"].Of, message.ID)
 	equal(t, "a message is on nothing", got["n"].Of, gateway.ID{})
+	q := f.head(hall, 9)
+	f.do(target, func(ctx context.Context) error {
+		echoes, err := f.Echoes(ctx, []string{q[2].Key})
+		e := echoes[q[2].Key]
+		equal(t, "an echo is of the change", e.Event, q[2].Event.ID)
+		equal(t, "which is of the set", e.Stands, anchor)
+		equal(t, "an echo of a reaction", e.Of, message.ID)
+		return err
+	})
 
 	f.append(entry(f.eventOf("gone", gateway.Retract{Target: gateway.Ref{ID: message.ID}})))
 	wantSets("of what was taken back", context.Background())
