@@ -24,6 +24,9 @@ type there struct {
 type moved struct {
 	gateway.Membership
 	was gateway.Person
+	// silent: nobody is to show them before they speak. Two gateways that give everybody a puppet in the same rooms would
+	// else make puppets of each other's, of these again, and so on until their rooms are full.
+	silent bool
 }
 
 // nativeLocked reports whether an occupant is none of ours, not even one that is coming in just now.
@@ -70,7 +73,7 @@ func (r *room) listedLocked() (out []moved) {
 			continue
 		}
 		now[t.who.ID] = t
-		out = append(out, compared(was, t, true)...)
+		out = append(out, r.occupants[t.nick].silence(compared(was, t, true))...)
 	}
 	gone := map[string]gateway.Person{}
 	for id, name := range r.before { // of whom a process before this one told, or another one meanwhile
@@ -136,7 +139,15 @@ func (r *room) cameLocked(o *occupant) []moved {
 		return nil
 	}
 	r.present[now.who.ID] = now
-	return compared(was, now, false)
+	return o.silence(compared(was, now, false))
+}
+
+// silence marks the coming of somebody for whom another Lockbridge speaks.
+func (o *occupant) silence(changes []moved) []moved {
+	for i := range changes {
+		changes[i].silent = changes[i].Change == gateway.Join && o.relayed
+	}
+	return changes
 }
 
 // wentLocked tells of a native occupant who is no longer in the table under that nick (XEP-0045, section 17.7 lists the
@@ -219,6 +230,9 @@ func (s *Side) tellMoved(r *room, m moved, b *batch) {
 			if err := s.deps.State.PutMany(ctx, map[string][]byte{key: here}); err != nil {
 				return nil, err
 			}
+		}
+		if m.silent {
+			return nil, nil
 		}
 		return &ev, nil
 	}})

@@ -85,6 +85,12 @@ func TestWhoComesAndGoesIsTold(t *testing.T) {
 			f.show("Romeo", "", "<item jid='romeo@test/x'/>", "")
 			f.show("Romeo", goneKind, "<item jid='romeo@test/x'/><status code='332'/>", "")
 		}, "join Romeo (romeo@test) by \"\": \nleave Romeo (romeo@test) by \"\":  quietly"},
+		{"one of another Lockbridge", func() {
+			caps := "<c xmlns='" + nsCaps + "' hash='sha-1' node='" + capsURI + "' ver='x'/>"
+			f.show("Mercutio", "", "<item jid='mercutio@relay.test/x'/>", caps)
+			f.show("Mercutio", "", "<item jid='mercutio@relay.test/x'/>", caps)
+			f.show("Mercutio", goneKind, "<item jid='mercutio@relay.test/x'/>", "")
+		}, `leave Mercutio (mercutio@relay.test) by "": `},
 		{"one of ours", func() {
 			f.show("Alice", "", "<item jid='"+fakePuppet+"/"+resource+"'/>", "")
 			f.show("Alice", goneKind, "<item jid='"+fakePuppet+"/"+resource+"'/>", "")

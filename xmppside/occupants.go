@@ -25,6 +25,7 @@ type occupant struct {
 	role        string
 	stay        string // see stayLocked
 	photo       string // SHA-1 of their picture, in hex, as they say (XEP-0153); "" none
+	relayed     bool   // another Lockbridge speaks for them
 }
 
 // The status codes of XEP-0045 that mean something to us.
@@ -123,6 +124,7 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) []moved {
 	o := &occupant{
 		nick: nick, real: real, full: strings.Clone(item.get("jid")), id: strings.Clone(r.occupantIDLocked(p)),
 		affiliation: strings.Clone(item.get("affiliation")), role: strings.Clone(item.get("role")), photo: strings.Clone(photoOf(p)),
+		relayed: p.child(nsCaps, "c").get("node") == capsURI,
 	}
 	o.stay = r.stayLocked(o)
 	if domainOf(real) == r.side.domain {
