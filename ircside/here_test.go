@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"lockbridge/gateway"
 )
@@ -59,4 +60,39 @@ func (r *rig) kept() string {
 	}
 	slices.Sort(out)
 	return strings.Join(out, "|")
+}
+
+// TestWhoCameAndWentWhileNobodyLookedIsGone: what they said meanwhile brings them back to others, who do not hear them leave.
+func TestWhoCameAndWentWhileNobodyLookedIsGone(t *testing.T) {
+	r := begin(t, nil)
+	l := r.upAgain()
+	r.isReady()
+	start := noon()
+	l.send("@msgid=h1;time=" + stampOf(start) + " :bob!b@h PRIVMSG #lobby :before")
+	r.awaitText("before")
+	r = r.beginAgain(nil)
+	l = r.upAgain()
+	l.send(":irc.test 353 lb = #lobby :lb bob", ":irc.test 366 lb #lobby :End")
+	p := &past{limit: 100}
+	p.add("h1", "bob", "before", start)
+	p.add("h2", "carol", "I go", start.Add(time.Second))
+	p.add("h3", "bob", "I stay", start.Add(2*time.Second))
+	l.serve(p)
+	l.send("@msgid=h4 :dave!d@h PRIVMSG #lobby :I go, too", ":dave!d@h PART #lobby")
+	for l.serve(p) > 0 {
+	}
+	l.send(":bob!b@h PRIVMSG #lobby :the end")
+	r.awaitText("the end")
+	var told []string
+	for _, ev := range r.inbox.Heard() {
+		switch b := ev.Body.(type) {
+		case gateway.Message:
+			told = append(told, b.Text.Plain)
+		case gateway.Membership:
+			told = append(told, string(b.Change)+" "+b.Who.ID)
+		}
+	}
+	if got := strings.Join(told, "|"); got != "before|join bob|I go|I stay|I go, too|leave carol|leave dave|the end" {
+		t.Errorf("heard %q", got)
+	}
 }

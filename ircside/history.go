@@ -3,6 +3,8 @@ package ircside
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,8 +41,9 @@ type replay struct {
 	room   *room  // nil: a direct chat
 	from   mark   // the next page begins behind it
 	lines  int
-	gained bool // this page told something newer than from
-	byTime bool // the server does not know the msgid any more
+	gained bool                      // this page told something newer than from
+	byTime bool                      // the server does not know the msgid any more
+	spoke  map[string]gateway.Person // who said something in a channel, by folded nick
 	held   []heard
 	more   bool // something held was left to the history: it must be asked once more
 	due    time.Time
@@ -236,6 +239,20 @@ func (s *session) replayed(p *replay, e *girc.Event) {
 	}
 	if h, ok := s.spoken(p.room, e, nick, p.from); ok {
 		s.take(h)
+		p.visited(s.person(nick))
+	}
+}
+
+// visited notes who spoke in a channel. p may be nil: nothing is read there.
+func (p *replay) visited(who gateway.Person) {
+	if p == nil {
+		return
+	}
+	if p.spoke == nil {
+		p.spoke = map[string]gateway.Person{}
+	}
+	if len(p.spoke) < maxMembers {
+		p.spoke[who.ID] = who
 	}
 }
 
@@ -270,7 +287,21 @@ func (s *session) endReplay(p *replay) {
 	for _, h := range p.held {
 		s.take(h)
 	}
+	s.seeOff(p)
 	s.c.signal()
+}
+
+// seeOff tells that those are gone again who came, spoke and went while nobody looked.
+func (s *session) seeOff(p *replay) {
+	r := p.room
+	if len(r.members) >= maxMembers || r.listed != nil { // not all of them are known
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(p.spoke)) {
+		if _, here := r.members[id]; !here {
+			s.tell(r, nil, p.spoke[id], gateway.Membership{Who: p.spoke[id], Change: gateway.Leave})
+		}
+	}
 }
 
 // refusedHistory handles "FAIL CHATHISTORY CODE COMMAND [TARGET ...] :reason". A msgid that the server has forgotten is

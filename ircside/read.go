@@ -291,6 +291,7 @@ func (s *session) message(e *girc.Event) {
 	case r != nil:
 		if h, ok := s.spoken(r, e, nick, at); ok {
 			s.hear(r.replay, h)
+			r.replay.visited(s.person(nick))
 		}
 	case s.isMe(target):
 		h, ok := s.written(e, nick, at.at, true)

@@ -113,6 +113,30 @@ func (r *room) recallHere(ctx context.Context) error {
 	return nil
 }
 
+// visited notes who spoke in the history that is being read, unless they are there.
+func (r *room) visited(who gateway.Person) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, here := r.present[who.ID]; !here && !who.IsZero() && len(r.visitors) < maxOccupants {
+		r.visitors[who.ID] = who
+	}
+}
+
+// seeOff tells that those are gone again who came, spoke and went while nobody looked.
+func (s *Side) seeOff(r *room, b *batch) {
+	r.mu.Lock()
+	visitors := r.visitors
+	r.visitors = map[string]gateway.Person{}
+	maps.DeleteFunc(visitors, func(id string, _ gateway.Person) bool {
+		_, here := r.present[id]
+		return here || len(r.present) >= maxOccupants // not all of them are known
+	})
+	r.mu.Unlock()
+	for _, id := range slices.Sorted(maps.Keys(visitors)) {
+		s.tellMoved(r, moved{Membership: gateway.Membership{Who: visitors[id], Change: gateway.Leave, Quiet: true}}, b)
+	}
+}
+
 // compared tells how somebody has changed; was is nobody if they have just come.
 func compared(was, now there, quiet bool) []moved {
 	m := moved{Membership: gateway.Membership{Who: now.who, Change: gateway.Join, Quiet: quiet}}

@@ -68,7 +68,11 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 	if it.release != nil {
 		for _, what := range it.release.releaseHeld() {
 			s.take(what, b)
+			if what.from.ours == "" {
+				it.release.visited(what.from.person)
+			}
 		}
+		s.seeOff(it.release, b)
 		b.then(func() { it.release.mendAll(l) })
 		return
 	}
@@ -204,6 +208,9 @@ func (s *Side) take(what said, b *batch) {
 		})
 		b.then(in.finish)
 		s.saidSo(what, b)
+		if c.delayed {
+			r.visited(what.from.person)
+		}
 	} else if what.from.ours == "" {
 		s.readPassing(what, b)
 	}

@@ -35,16 +35,17 @@ type room struct {
 	nick         string // its nick
 	rank         string // its affiliation
 	outBy        []string
-	occupants    map[string]*occupant // by nick
-	staged       map[string]*occupant // those of a join under way
-	ours         map[string]string    // nick to our bare JID
-	mine         map[string]string    // our bare JID to nick
-	coming       map[string]bool      // nicks that occupants of ours are about to take
-	present      map[string]there     // of whom others know that they are there, by Person.ID
-	before       map[string]string    // the same as State had it before the join under way: what they are called
-	realOf       map[string]string    // occupant-id to real bare JID
-	affiliated   map[string]string    // real bare JID to owner, admin, member
-	learning     map[string]string    // the same, while the lists are read anew
+	occupants    map[string]*occupant      // by nick
+	staged       map[string]*occupant      // those of a join under way
+	ours         map[string]string         // nick to our bare JID
+	mine         map[string]string         // our bare JID to nick
+	coming       map[string]bool           // nicks that occupants of ours are about to take
+	present      map[string]there          // of whom others know that they are there, by Person.ID
+	before       map[string]string         // the same as State had it before the join under way: what they are called
+	visitors     map[string]gateway.Person // who spoke in the history that is being read and is not there
+	realOf       map[string]string         // occupant-id to real bare JID
+	affiliated   map[string]string         // real bare JID to owner, admin, member
+	learning     map[string]string         // the same, while the lists are read anew
 
 	flagsKnown   bool
 	membersOnly  bool
@@ -84,7 +85,7 @@ type room struct {
 }
 
 func newRoom(s *Side, conf gateway.Room, jid string) *room {
-	r := &room{side: s, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, coming: map[string]bool{}, present: map[string]there{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
+	r := &room{side: s, jid: jid, log: s.log.With("room", conf.ID), changed: make(chan struct{}), wake: make(chan struct{}, 1), joins: map[string]chan error{}, coming: map[string]bool{}, present: map[string]there{}, visitors: map[string]gateway.Person{}, sealedBy: map[sealer]int{}, mends: map[session]mend{}}
 	r.asked.Store(&conf)
 	r.forget()
 	return r

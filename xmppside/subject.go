@@ -32,6 +32,7 @@ func (s *Side) readSubject(what said, b *batch) {
 	r.toldSubject, r.subject = true, text
 	r.mu.Unlock()
 	if joining {
+		s.seeOff(r, b)
 		b.then(func() {
 			r.historyRead()
 			r.mendAll(what.link)
