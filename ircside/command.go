@@ -76,10 +76,22 @@ func (s *session) answerAsked(ctx context.Context) {
 	for _, a := range asks {
 		text := s.c.side.deps.Answer(ctx, a.at, a.command)
 		s.c.mu.Lock()
+		if a.command == "help" {
+			text += s.privateHelp()
+		}
 		s.tellAll(a.nick, text)
 		s.nudge()
 		s.c.mu.Unlock()
 	}
+}
+
+// privateHelp is what can be asked of us alone.
+func (s *session) privateHelp() string {
+	text := fmt.Sprintf(" /msg %s who #channel does so as well, for you alone.", s.nick)
+	if s.c.side.deps.Direct.Enabled() {
+		text += fmt.Sprintf(" /msg %s user@example.org: hello writes to somebody elsewhere.", s.nick)
+	}
+	return text
 }
 
 // tellAll tells nick a text of some lines.

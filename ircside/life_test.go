@@ -198,7 +198,7 @@ func TestCommands(t *testing.T) {
 	l.expect("NOTICE bob :with 2 here")
 	l.send(":bob!b@h PRIVMSG lb :!help")
 	l.expect(`NOTICE bob :help of ""`)
-	l.expect("NOTICE bob :with 0 here")
+	l.expect("NOTICE bob :with 0 here /msg lb who #channel does so as well, for you alone.")
 	l.send(":carol!c@h PRIVMSG lb :WHO #Two")
 	l.expect(`NOTICE carol :who of "#two"`)
 	l.expect("NOTICE carol :with 1 here")

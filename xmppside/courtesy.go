@@ -133,8 +133,31 @@ func (in *incomingDirect) help(text string, sealed bool) {
 	})
 }
 
-// commandWho asks who is in a room, or on the other sides of it.
-const commandWho = "who"
+// helpOccupant answers somebody who writes to the gateway itself in a room that hides addresses, with what everybody there
+// may ask aloud.
+func (in *incomingDirect) helpOccupant(b *batch) {
+	s, l, at := in.side, in.link, in.room.conf().Address
+	command := commandHelp
+	if strings.TrimPrefix(strings.ToLower(strings.TrimSpace(in.content.body)), "!") == commandWho {
+		command = commandWho
+	}
+	if s.deps.Answer == nil || in.content.delayed || !s.polite.free(in.message.get("from")+"/"+command, s.now(), helpPause) {
+		return
+	}
+	b.then(func() {
+		l.later(func(ctx context.Context) {
+			if err := l.send(in.word(s.deps.Answer(ctx, at, command))); err != nil {
+				s.log.Debug("help got lost", "err", err)
+			}
+		})
+	})
+}
+
+// commandWho asks who is in a room, or on the other sides of it; commandHelp what there is to ask.
+const (
+	commandWho  = "who"
+	commandHelp = "help"
+)
 
 // whoText says who is on the other sides of a room: of the one through which somebody asks, the one that they name, or the
 // only one that they are in. Of a room that they are not in they learn nothing, not even that we carry it.

@@ -108,3 +108,33 @@ func TestTheGatewaySaysWhoIsThere(t *testing.T) {
 	f.directly("benvolio@test/phone", fakeSelf, "m4", body("help"))
 	f.message("help", fakeSelf, "who ROOM@SERVER")
 }
+
+// TestTheGatewayHelpsInRoomsThatHideAddresses, although private messages are not carried there.
+func TestTheGatewayHelpsInRoomsThatHideAddresses(t *testing.T) {
+	f := newFakeServer(t)
+	f.features = []string{"muc_semianonymous", nsSID}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	answer := func(_ context.Context, at gateway.Address, command string) string {
+		return fmt.Sprintf("the answer to %s about %s", command, at)
+	}
+	side, inbox, _ := startWith(ctx, t, f.config(), sidetest.NewState(), gateway.Deps{
+		Rooms: []gateway.Room{fakeBridgeRoom(false, gateway.PuppetsNone)}, Direct: openDirect(gateway.EncryptionOff), Answer: answer,
+	})
+	f.enter("Juliet", "juliet@test/phone", "member")
+	f.juliet(body("mark"))
+	heard(t, inbox, "mark")
+	r := side.room0()
+	r.mu.Lock()
+	r.nonAnonymous = false // the fake room says otherwise on entering
+	r.mu.Unlock()
+	for id, question := range map[string]string{"m1": "Help", "m2": "!who"} {
+		f.directly(fakeRoom+"/Juliet", fakeSelf+"/"+resource, id, body(question), el(nsMUCUser, "x"))
+	}
+	for _, command := range []string{"help", "who"} {
+		said := f.message(command, fakeSelf, "the answer to "+command+" about xmpp:"+fakeRoom)
+		if said.get("type") != "chat" || said.get("to") != fakeRoom+"/Juliet" {
+			t.Errorf("said %s", said.bytes())
+		}
+	}
+}

@@ -63,7 +63,11 @@ func (s *Side) readDirect(ctx context.Context, l *link, r *room, it item, m *mes
 	}
 	var refusal string
 	if in.from, refusal = s.writer(r, m); refusal != "" {
-		in.refuse(refusal, b)
+		if in.with.IsZero() {
+			in.helpOccupant(b)
+		} else {
+			in.refuse(refusal, b)
+		}
 		return
 	}
 	if in.from.ID == "" {

@@ -22,7 +22,7 @@ const (
 
 // What is refused, in words for the sender. They tell nothing about what is there.
 var (
-	errRefused    = errors.New("it lies at an address that this gateway does not fetch from")
+	errRefused    = errors.New("it lies at an address that this gateway does not fetch from ([media] allow)")
 	errRedirected = errors.New("its server sends elsewhere in a way that is not followed")
 )
 
