@@ -16,8 +16,9 @@ import (
 type blob struct {
 	*entry
 
-	file  gateway.File
-	close sync.Once
+	file    gateway.File
+	visitor bool
+	close   sync.Once
 }
 
 // Size implements gateway.Blob. What the cipher of an XMPP client holds may be longer than the file, which is cut then
@@ -57,7 +58,7 @@ func (b *blob) reader(offset int64) io.Reader {
 
 // Close implements gateway.Blob.
 func (b *blob) Close() error {
-	b.close.Do(func() { b.spool.release(b.entry) })
+	b.close.Do(func() { b.spool.release(b.entry, b.visitor) })
 	return nil
 }
 

@@ -17,7 +17,8 @@
 // name led there and whatever redirects come: the address is judged when it is dialled, after the name was looked up.
 // [media] allow makes exceptions. Size, time, headers and redirects are bounded, a compressed answer is refused, and
 // eight transfers run at once, two of them from one host. A host that does not answer is given up after a minute,
-// because a room's messages wait meanwhile.
+// because a room's messages wait meanwhile. For the same reason those who follow links have half of the transfers and
+// half of the spool at the most.
 //
 // Errors tell senders nothing about what lies behind an address, and no error holds a URL: whoever knows one may fetch
 // what is there.

@@ -43,6 +43,15 @@ var (
 
 // Fetch implements gateway.Media.
 func (m *Media) Fetch(ctx context.Context, f gateway.File) (gateway.Blob, error) {
+	b, err := m.fetch(ctx, f, false)
+	if err != nil {
+		return nil, err
+	}
+	return b, nil
+}
+
+// fetch gets a file for a message, or for a visitor: for who follows a link to it.
+func (m *Media) fetch(ctx context.Context, f gateway.File, visitor bool) (*blob, error) {
 	if f.Size > m.maxSize {
 		return nil, m.errTooLarge()
 	}
@@ -54,12 +63,21 @@ func (m *Media) Fetch(ctx context.Context, f gateway.File) (gateway.Blob, error)
 		}
 	}
 	id := identify(f)
-	e, err := m.spool.get(ctx, id, func(e *entry) error { return m.fill(ctx, e, f, open) })
+	e, err := m.spool.get(ctx, id, visitor, func(e *entry) error {
+		if visitor {
+			leave, err := m.gate.visit(ctx, m.idle)
+			if err != nil {
+				return err
+			}
+			defer leave()
+		}
+		return m.fill(ctx, e, f, open)
+	})
 	if err != nil {
 		return nil, m.patient(ctx, id, f, err)
 	}
 	m.failed.forget(id)
-	return &blob{entry: e, file: f}, nil
+	return &blob{entry: e, file: f, visitor: visitor}, nil
 }
 
 // identify hashes what makes two files the same. The key is in it: whoever does not know it gets nothing that somebody

@@ -66,7 +66,7 @@ func (m *Media) serve(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", time.Time{}, strings.NewReader(what.Text))
 		return
 	}
-	blob, err := m.open(r, *what.File)
+	blob, err := m.fetch(r.Context(), *what.File, true)
 	if err != nil {
 		m.cannot(w, r, err)
 		return
@@ -76,20 +76,15 @@ func (m *Media) serve(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", time.Time{}, &seeker{blob: blob})
 }
 
-func (m *Media) open(r *http.Request, f gateway.File) (*blob, error) {
-	b, err := m.Fetch(r.Context(), f)
-	if err != nil {
-		return nil, err
-	}
-	return b.(*blob), nil //nolint:forcetypeassert // Fetch makes no other
-}
-
 // cannot answers where a file cannot be had.
 func (m *Media) cannot(w http.ResponseWriter, r *http.Request, err error) {
+	_, later := gateway.LaterThan(err)
 	switch {
 	case r.Context().Err() != nil: // nobody waits for it
 	case gateway.IsDrop(err):
 		http.NotFound(w, r)
+	case later: // others read so much, and could fill the log as well
+		busy(w)
 	default:
 		m.log.Info("a file behind a link could not be fetched", "err", err)
 		busy(w)

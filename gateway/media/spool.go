@@ -25,7 +25,10 @@ const (
 	fullPause = 5 * time.Second
 )
 
-var errSpoolFull = errors.New("too many files are on their way")
+var (
+	errSpoolFull = errors.New("too many files are on their way")
+	errSpoolLent = errors.New("those who follow links read too many files at once")
+)
 
 // fileID tells files apart: where they come from and how they open. It is a hash, for keys are part of it.
 type fileID [32]byte
@@ -39,6 +42,7 @@ type spool struct {
 	mu      sync.Mutex
 	entries map[fileID]*entry
 	used    int64
+	lent    int64 // of used: what visitors hold
 	closed  bool
 }
 
@@ -54,9 +58,10 @@ type entry struct {
 	sniffed string // what its beginning looks like
 
 	// under the spool's lock:
-	size    int64     // bytes on disk
-	readers int       // who holds it
-	last    time.Time // when it was last let go of
+	size     int64     // bytes on disk
+	readers  int       // who holds it
+	visitors int       // those of them who follow a link
+	last     time.Time // when it was last let go of
 }
 
 // newSpool makes the folder and takes out what a process left that died between two calls.
@@ -85,15 +90,16 @@ func forgetName(name string) error {
 }
 
 // get returns a file that is there, or has fill fetch it. Whoever asks meanwhile waits for the same. The caller lets go
-// of the entry.
-func (s *spool) get(ctx context.Context, id fileID, fill func(*entry) error) (*entry, error) {
+// of the entry. Visitors hold half of the spool at the most: a room's messages wait for the rest, and how slowly a link is
+// read is for strangers to say.
+func (s *spool) get(ctx context.Context, id fileID, visitor bool, fill func(*entry) error) (*entry, error) {
 	for {
-		e, mine, err := s.claim(id)
+		e, mine, err := s.claim(id, visitor)
 		if err != nil {
 			return nil, err
 		}
 		if mine {
-			if err := s.fill(id, e, fill); err != nil {
+			if err := s.fill(id, e, visitor, fill); err != nil {
 				return nil, err
 			}
 			return e, nil
@@ -101,13 +107,13 @@ func (s *spool) get(ctx context.Context, id fileID, fill func(*entry) error) (*e
 		select {
 		case <-e.done:
 		case <-ctx.Done():
-			s.release(e)
+			s.release(e, visitor)
 			return nil, ctx.Err()
 		}
 		if e.err == nil {
 			return e, nil
 		}
-		s.release(e)
+		s.release(e, visitor)
 		if !errors.Is(e.err, context.Canceled) && !errors.Is(e.err, context.DeadlineExceeded) {
 			return nil, e.err
 		}
@@ -116,7 +122,7 @@ func (s *spool) get(ctx context.Context, id fileID, fill func(*entry) error) (*e
 }
 
 // claim returns the entry and counts the caller as its reader; mine: there was none, and the caller fills it.
-func (s *spool) claim(id fileID) (e *entry, mine bool, err error) {
+func (s *spool) claim(id fileID, visitor bool) (e *entry, mine bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -130,19 +136,28 @@ func (s *spool) claim(id fileID) (e *entry, mine bool, err error) {
 		e = &entry{spool: s, done: make(chan struct{})}
 		s.entries[id], mine = e, true
 	}
+	if visitor {
+		if e.visitors == 0 {
+			if s.lent+e.size > s.limit/2 {
+				return nil, false, gateway.Later(fullPause, errSpoolLent)
+			}
+			s.lent += e.size
+		}
+		e.visitors++
+	}
 	e.readers++
 	return e, mine, nil
 }
 
 // fill creates the entry's file and has it filled. A panic counts as a failure, so that nobody waits for ever.
-func (s *spool) fill(id fileID, e *entry, fill func(*entry) error) error {
+func (s *spool) fill(id fileID, e *entry, visitor bool, fill func(*entry) error) error {
 	err := errors.New("fetching the file ended early")
 	defer func() {
 		if e.err = err; err != nil {
 			s.mu.Lock()
 			delete(s.entries, id)
 			s.mu.Unlock()
-			s.release(e)
+			s.release(e, visitor)
 		}
 		close(e.done)
 	}()
@@ -160,24 +175,34 @@ func (s *spool) fill(id fileID, e *entry, fill func(*entry) error) error {
 // Write implements io.Writer for who fills the entry.
 func (e *entry) Write(p []byte) (int, error) {
 	s := e.spool
-	s.mu.Lock()
-	fits := true
-	for s.used+int64(len(p)) > s.limit && fits {
-		fits = s.evict()
-	}
-	if fits {
-		s.used += int64(len(p))
-		e.size += int64(len(p))
-	}
-	s.mu.Unlock()
-	if !fits {
-		return 0, gateway.Later(fullPause, errSpoolFull)
+	if err := s.reserve(e, int64(len(p))); err != nil {
+		return 0, err
 	}
 	n, err := e.file.Write(p)
 	if err != nil {
 		return n, fmt.Errorf("write the spool: %w", err)
 	}
 	return n, nil
+}
+
+// reserve makes room for n more bytes of an entry.
+func (s *spool) reserve(e *entry, n int64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.visitors == e.readers && s.lent+n > s.limit/2 { // nobody but visitors waits for it
+		return gateway.Later(fullPause, errSpoolLent)
+	}
+	for s.used+n > s.limit {
+		if !s.evict() {
+			return gateway.Later(fullPause, errSpoolFull)
+		}
+	}
+	s.used += n
+	e.size += n
+	if e.visitors > 0 {
+		s.lent += n
+	}
+	return nil
 }
 
 // evict takes out what nobody has read for the longest time; false: all of it is being read. Under the lock.
@@ -216,10 +241,15 @@ func (e *entry) gone() {
 }
 
 // release lets go of an entry.
-func (s *spool) release(e *entry) {
+func (s *spool) release(e *entry, visitor bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e.readers--
+	if visitor {
+		if e.visitors--; e.visitors == 0 {
+			s.lent -= e.size
+		}
+	}
 	e.last = s.now()
 	if e.readers == 0 && (e.err != nil || s.closed) {
 		e.gone()
