@@ -70,7 +70,9 @@ func TestThreads(t *testing.T) {
 			words := text("it goes on")
 			must[string](t)(k.sendX(ctx, words, peers.Thread(name)))
 			k.threadedOnMatrix(ctx, t, root.m.ID, words)
-			k.onIRC(ctx, t, words)
+			if l := k.onIRC(ctx, t, words); l.Tag("+draft/reply") != root.i.Tag("msgid") {
+				t.Errorf("on IRC it is %s with the tags %s", l, l.Tags)
+			}
 			words = text("a user joins in")
 			must[string](t)(k.Matrix.Thread(ctx, k.MatrixRoom, root.m.ID, words))
 			if got := k.threadOnXMPP(ctx, t, words); got != name {
@@ -159,7 +161,42 @@ func (k *talk) reactedOnIRC(ctx context.Context, t *testing.T, mark int, tag str
 	}))
 }
 
-// Each of five people has a set of their own, and one who changes it changes nobody else's.
+// Where reactions are told in words on IRC, the new ones are, and not before somebody speaks: what is taken back is not.
+func TestReactionsInWords(t *testing.T) {
+	inScenes(t, peers.SceneOptions{IRC: `reactions = "text"`}, reactInWords, plain, legacy)
+}
+
+func reactInWords(ctx context.Context, t *testing.T, k *talk) {
+	k.fromM(ctx, t, "Montague is here") // from the second message on with a puppet
+	x, m := k.fromX(ctx, t, "What, shall we on"), k.fromM(ctx, t, "Give me a torch")
+	irc, mark := k.IRC.Mark(), k.Owner.Mark()
+	must[string](t)(k.sendX(ctx, "", peers.React(m.x.StanzaID, "🔥", "👍")))
+	must[peers.MatrixEvent](t)(k.Matrix.AwaitReaction(ctx, 0, k.MatrixRoom, m.m.ID, "🔥"))
+	up := must[string](t)(k.Matrix.React(ctx, k.MatrixRoom, x.m.ID, "🎶"))
+	k.reactedX(ctx, t, mark, x, "🎶")
+	k.fromI(ctx, t, "Nay, gentle Romeo") // on IRC nothing follows yet
+	k.fromX(ctx, t, "You have dancing shoes")
+	k.toldOnIRC(ctx, t, irc, "* Juliet reacted 🔥 👍 to “Give me a torch”")
+	k.toldOnIRC(ctx, t, irc, "* Montague reacted 🎶 to “What, shall we on”")
+	must[string](t)(k.sendX(ctx, "", peers.React(m.x.StanzaID, "👍")))
+	ok(t, k.Matrix.Redact(ctx, k.MatrixRoom, up, ""))
+	k.reactedX(ctx, t, mark, x)
+	k.later(ctx, t)
+	told := 0
+	for _, l := range k.IRC.Events()[irc:] {
+		if strings.Contains(l.Text(), " reacted ") {
+			told++
+		}
+		if l.Command == "TAGMSG" && (l.HasTag("+draft/react") || l.HasTag("+draft/unreact")) {
+			t.Errorf("on IRC it is told in tags: %s %s", l, l.Tags)
+		}
+	}
+	if told != 2 {
+		t.Errorf("%d lines tell of reactions", told)
+	}
+}
+
+// Each of several people has a set of their own, and one who changes it changes nobody else's.
 func TestFivePeopleReact(t *testing.T) {
 	inTalks(t, func(ctx context.Context, t *testing.T, k *talk) {
 		s, mark := k.fromX(ctx, t, text("five shall judge")), k.Owner.Mark()
@@ -185,5 +222,30 @@ func TestFivePeopleReact(t *testing.T) {
 		if len(byWhom) != len(people) {
 			t.Errorf("the reactions came from %v", byWhom)
 		}
+		k.twoMembersReact(ctx, t)
 	}, plain)
+}
+
+// twoMembersReact: on Matrix each by their own ghost.
+func (k *talk) twoMembersReact(ctx context.Context, t *testing.T) {
+	romeo := k.member(ctx, t, "Romeo")
+	m, mark := k.fromM(ctx, t, text("and two more")), k.Matrix.Mark()
+	his := must[peers.XMPPEvent](t)(romeo.AwaitText(ctx, k.Room, m.text)).StanzaID
+	must[string](t)(k.sendX(ctx, "", peers.React(m.x.StanzaID, "👍")))
+	first := must[peers.MatrixEvent](t)(k.Matrix.AwaitReaction(ctx, mark, k.MatrixRoom, m.m.ID, "👍"))
+	mark = k.Matrix.Mark()
+	must[string](t)(k.sendAs(ctx, romeo, "", peers.React(his, "👍")))
+	second := must[peers.MatrixEvent](t)(k.Matrix.AwaitReaction(ctx, mark, k.MatrixRoom, m.m.ID, "👍"))
+	if first.Sender == second.Sender {
+		t.Errorf("both reactions came from %s", first.Sender)
+	}
+	must[string](t)(k.sendX(ctx, "", peers.React(m.x.StanzaID)))
+	must[peers.MatrixEvent](t)(k.Matrix.AwaitRedaction(ctx, k.MatrixRoom, first.ID))
+	must[string](t)(k.sendAs(ctx, romeo, "", peers.React(his, "👍", "🎉"))) // his own is still there
+	must[peers.MatrixEvent](t)(k.Matrix.AwaitReaction(ctx, mark, k.MatrixRoom, m.m.ID, "🎉"))
+	for _, e := range k.Matrix.Events() {
+		if e.Type == "m.room.redaction" && e.Redacts() == second.ID {
+			t.Errorf("his reaction was taken away: %s", e)
+		}
+	}
 }

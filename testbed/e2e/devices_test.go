@@ -19,7 +19,13 @@ func TestTheConversationGoesOnAfterARestartOfLockbridge(t *testing.T) {
 		fromMatrix(ctx, t, s, "Before, from Montague")
 		before := sayUntil(ctx, t, s, "the session is confirmed", func(e peers.XMPPEvent) bool { return !hasKeyExchange(e) })
 		ok(t, s.Lockbridge.Stop())
+		ok(t, s.Owner.SaySealed(ctx, s.Room, "Meanwhile, from Juliet"))
+		must[string](t)(s.Matrix.Say(ctx, s.MatrixRoom, "Meanwhile, from Montague"))
 		ok(t, s.Start(ctx))
+		arrivesOnMatrix(ctx, t, s, "Meanwhile, from Juliet")
+		arrivesOnIRC(ctx, t, s, "Meanwhile, from Juliet")
+		arrivesOnXMPP(ctx, t, s, "Meanwhile, from Montague")
+		arrivesOnIRC(ctx, t, s, "Meanwhile, from Montague")
 		fromXMPP(ctx, t, s, s.Owner, "After, from Juliet")
 		fromMatrix(ctx, t, s, "After, from Montague")
 		after := must[peers.XMPPEvent](t)(s.Owner.AwaitSealed(ctx, s.Room, "After, from Montague"))
@@ -30,7 +36,7 @@ func TestTheConversationGoesOnAfterARestartOfLockbridge(t *testing.T) {
 			t.Errorf("the session was set up anew: %s", after.XML)
 		}
 		fromIRC(ctx, t, s, "After, from Mercutio")
-		for _, text := range []string{"Before, from Juliet", "After, from Juliet"} {
+		for _, text := range []string{"Before, from Juliet", "Meanwhile, from Juliet", "After, from Juliet"} {
 			once(t, s, text)
 		}
 		nothingCrossedInTheClear(t, s)

@@ -46,7 +46,8 @@ func TestEdits(t *testing.T) {
 
 // What was said before a restart is corrected after it, and what was taken back after it is taken back.
 func TestEditsReactionsAndRetractionsAfterARestart(t *testing.T) {
-	onEachStore(t, sealed, func(ctx context.Context, t *testing.T, s *peers.Scene) {
+	o := peers.SceneOptions{Sealed: true, IRC: `correct_after = "300ms"`}
+	onEachStore(t, o, func(ctx context.Context, t *testing.T, s *peers.Scene) {
 		k := &talk{Scene: s, kind: legacy}
 		ok(t, s.IRC.EnableTags(ctx))
 		ok(t, s.Start(ctx))
@@ -68,14 +69,17 @@ func TestEditsReactionsAndRetractionsAfterARestart(t *testing.T) {
 		k.reactedX(ctx, t, onX, x, "💕")
 		must[string](t)(k.sendX(ctx, "O that I were a glove upon that hand", peers.Replace(x.x.ID)))
 		must[peers.MatrixEvent](t)(s.Matrix.AwaitEdit(ctx, s.MatrixRoom, x.m.ID, "upon that hand"))
+		k.toldOnIRC(ctx, t, 0, "uliet> (edited) …a glove upon that hand")
 		must[string](t)(s.Matrix.Edit(ctx, s.MatrixRoom, m.m.ID, "See how she leans her cheek upon her hand"))
 		k.corrected(ctx, t, m, "upon her hand")
+		k.toldOnIRC(ctx, t, 0, "ontague> (edited) …her cheek upon her hand")
 		ok(t, s.Matrix.Redact(ctx, s.MatrixRoom, m.m.ID, ""))
 		k.retracted(ctx, t, m)
+		k.toldOnIRC(ctx, t, 0, "ontague deleted a message")
 	})
 }
 
-// Somebody else's correction is what they say themselves, marked as a correction.
+// Somebody else's correction, and one of what was never carried, is what they say themselves, marked as a correction.
 func TestSpoofedEditsChangeNothing(t *testing.T) {
 	inTalks(t, func(ctx context.Context, t *testing.T, k *talk) {
 		romeo, benvolio := k.member(ctx, t, "Romeo"), k.user(ctx, t, "benvolio")
@@ -91,6 +95,18 @@ func TestSpoofedEditsChangeNothing(t *testing.T) {
 		}
 		k.onIRC(ctx, t, first)
 		k.onIRC(ctx, t, second)
+		never := must[string](t)(k.Matrix.Send(ctx, k.MatrixRoom, "org.example.note", map[string]any{"body": "not for the others"}))
+		first, second = text("Juliet mends what nobody heard"), text("Montague does so, too")
+		must[string](t)(k.sendX(ctx, first, peers.Replace("never-heard")))
+		must[string](t)(k.Matrix.Edit(ctx, k.MatrixRoom, never, second))
+		if e := k.onMatrix(ctx, t, first); e.Get("m.relates_to") != nil || e.Text() != "(edited) "+first {
+			t.Errorf("on Matrix it is %s", e)
+		}
+		if e := k.onXMPP(ctx, t, second); e.Replace != "" || e.Text() != "(edited) "+second {
+			t.Errorf("on XMPP it is %s", e.XML)
+		}
+		k.onIRC(ctx, t, "(edited) "+first)
+		k.onIRC(ctx, t, "(edited) "+second)
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -52,8 +53,14 @@ func TestFiles(t *testing.T) {
 				f.Caption = text("look at that cat")
 				must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: f, Encrypted: encrypted}))
 				same(t, "on XMPP", f, k.fileOnXMPP(ctx, t, f))
-				k.onXMPP(ctx, t, f.Caption)
-				k.onIRC(ctx, t, f.Caption)
+				caption := k.onXMPP(ctx, t, f.Caption)
+				mark := slices.IndexFunc(k.Owner.Events(), func(e peers.XMPPEvent) bool { return e.XML == caption.XML })
+				must[peers.XMPPEvent](t)(k.Owner.AwaitAfter(ctx, mark+1, "the file behind its caption", func(e peers.XMPPEvent) bool {
+					return e.Kind == "message" && e.Real == caption.Real && (e.Text() == "" || strings.HasPrefix(e.Text(), "aesgcm://") || strings.HasPrefix(e.Text(), "https://"))
+				}))
+				if l := k.onIRC(ctx, t, f.Caption); !strings.Contains(l.Text(), f.Caption+" ["+f.Name+", 97 kB] http") {
+					t.Errorf("on IRC it is %q", l.Text())
+				}
 				k.linkOnIRC(ctx, t, f)
 				k.nothingOfItOnDisk(t, f)
 			})
@@ -94,8 +101,15 @@ func (k *talk) fileOnXMPP(ctx context.Context, t *testing.T, f peers.Content) []
 	if e.Encrypted != k.sealed() || k.sealed() == (len(sharing.All("encrypted")) == 0) {
 		t.Errorf("on XMPP it is %s %s", e.XML, e.Content)
 	}
-	for name, want := range map[string]string{"media-type": f.MIME, "size": fmt.Sprint(len(f.Data)), "width": fmt.Sprint(f.Width)} {
-		if got := sharing.All(name); f.Width > 0 && (len(got) == 0 || got[0].Text != want) {
+	about := map[string]string{"media-type": f.MIME, "size": fmt.Sprint(len(f.Data))}
+	if f.Width > 0 {
+		about["width"], about["height"] = fmt.Sprint(f.Width), fmt.Sprint(f.Height)
+	}
+	if f.Milliseconds > 0 {
+		about["length"] = fmt.Sprint(f.Milliseconds)
+	}
+	for name, want := range about {
+		if got := sharing.All(name); len(got) == 0 || got[0].Text != want {
 			t.Errorf("on XMPP its %s is %v, not %s", name, got, want)
 		}
 	}
@@ -178,9 +192,46 @@ func TestWhatIsKnownOfAFile(t *testing.T) {
 		if e.Text() != f.Caption || e.Get("info", "w") != 20.0 || e.Get("info", "h") != 20.0 || e.Value("info", "xyz.amorgan.blurhash") != f.Blurhash {
 			t.Errorf("on Matrix it is %s", e)
 		}
-		k.onIRC(ctx, t, f.Caption)
+		if l := k.onIRC(ctx, t, f.Caption); !strings.Contains(l.Text(), f.Caption+" ["+f.Name+", 97 kB] http") {
+			t.Errorf("on IRC it is %q", l.Text())
+		}
 		k.linkOnIRC(ctx, t, f)
 	}, plain)
+}
+
+// A smaller picture goes with a picture, but not into a sealed room: there its blurhash stands for it.
+func TestThumbnails(t *testing.T) {
+	inTalks(t, func(ctx context.Context, t *testing.T, k *talk) {
+		small := peers.PNG(8)
+		f := picture()
+		f.Thumbnail = must[string](t)(k.Matrix.Upload(ctx, "small.png", "image/png", small))
+		must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: f}))
+		same(t, "on XMPP", f, k.fileOnXMPP(ctx, t, f))
+		e := must[peers.XMPPEvent](t)(k.Owner.AwaitElement(ctx, 0, k.Room, peers.NSSharing, "file-sharing", func(s peers.Element) bool {
+			return len(s.All("name")) > 0 && s.All("name")[0].Text == f.Name
+		}))
+		sharing, _ := e.Element(peers.NSSharing, "file-sharing")
+		thumbs := slices.DeleteFunc(sharing.All("thumbnail"), func(thumb peers.Element) bool { return strings.HasPrefix(thumb.Attr("uri"), "data:") })
+		if k.kind == two {
+			if len(thumbs) > 0 {
+				t.Errorf("in a sealed room it has %+v", thumbs)
+			}
+			return
+		}
+		if len(thumbs) != 1 {
+			t.Fatalf("on XMPP it has %+v", thumbs)
+		}
+		if got, _ := must2[[]byte, http.Header](t)(k.Bed.Fetch(ctx, thumbs[0].Attr("uri"))); !bytes.Equal(got, small) {
+			t.Errorf("on XMPP it has %d bytes", len(got))
+		}
+		f = picture()
+		f.Thumbnail = must[string](t)(k.Owner.Upload(ctx, k.Bed, peers.Content{Name: "small.png", MIME: "image/png", Data: small}))
+		k.shareWhole(ctx, t, f)
+		on := must[peers.MatrixEvent](t)(k.Matrix.AwaitFile(ctx, k.MatrixRoom, f.Name))
+		if got, _ := must2[[]byte, string](t)(k.Matrix.Download(ctx, on.Value("info", "thumbnail_url"))); !bytes.Equal(got, small) {
+			t.Errorf("on Matrix it has %d bytes", len(got))
+		}
+	}, plain, two)
 }
 
 func TestVoiceMessagesAndStickers(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,7 +17,7 @@ func TestFormatting(t *testing.T) {
 	inTalks(t, func(ctx context.Context, t *testing.T, k *talk) {
 		part(t, "xmpp", func(ctx context.Context, t *testing.T) {
 			id := text("xf")
-			must[string](t)(k.sendX(ctx, id+" *strong* _emph_ ~gone~ `code`\n> quoted\n```\nblock of "+id+"\n```"))
+			must[string](t)(k.sendX(ctx, id+" *strong* _emph_ ~gone~ `code`\n> quoted "+id+"\n```\nblock of "+id+"\n```"))
 			e := k.onMatrix(ctx, t, id)
 			html := e.Value("formatted_body")
 			for _, part := range []string{"<strong>strong</strong>", "<em>emph</em>", "<del>gone</del>", "<code>code</code>", "<blockquote>", "<pre><code>block of " + id} {
@@ -30,7 +31,7 @@ func TestFormatting(t *testing.T) {
 					t.Errorf("on IRC there is no %q in %q", part, l.Text())
 				}
 			}
-			k.onIRC(ctx, t, "> quoted")
+			k.onIRC(ctx, t, "> quoted "+id)
 			if l := k.onIRC(ctx, t, "block of "+id); !strings.Contains(l.Text(), "\x11") {
 				t.Errorf("on IRC the block is %q", l.Text())
 			}
@@ -38,9 +39,9 @@ func TestFormatting(t *testing.T) {
 		part(t, "matrix", func(ctx context.Context, t *testing.T) {
 			id := text("mf")
 			must[string](t)(k.Matrix.SaySome(ctx, k.MatrixRoom, peers.Message("see HTML "+id, id+` <b>strong</b> <i>emph</i> <u>under</u> <del>gone</del> <code>code</code> <a href="https://example.org/`+id+`">a link</a>`+
-				`<blockquote><p>quoted</p></blockquote><ul><li>one</li><li>two</li></ul><ol start="3"><li>three</li></ol><pre><code class="language-go">block of `+id+`</code></pre>`)))
+				`<blockquote><p>quoted `+id+`</p></blockquote><ul><li>one</li><li>two `+id+`</li></ul><ol start="3"><li>three `+id+`</li></ol><pre><code class="language-go">block of `+id+`</code></pre>`)))
 			got := k.onXMPP(ctx, t, id).Text()
-			for _, part := range []string{"*strong*", "_emph_", "~gone~", "`code`", "under", "a link (https://example.org/" + id + ")", "> quoted", "• one", "3. three", "```"} {
+			for _, part := range []string{"*strong*", "_emph_", "~gone~", "`code`", "under", "a link (https://example.org/" + id + ")", "> quoted", "• one", "3. three", "\n```go\nblock of " + id + "\n```"} {
 				if !strings.Contains(got, part) {
 					t.Errorf("on XMPP there is no %q in %q", part, got)
 				}
@@ -51,7 +52,12 @@ func TestFormatting(t *testing.T) {
 					t.Errorf("on IRC there is no %q in %q", part, l.Text())
 				}
 			}
-			k.onIRC(ctx, t, "• two")
+			for _, line := range []string{"> quoted " + id, "• two " + id, "3. three " + id} {
+				k.onIRC(ctx, t, line)
+			}
+			if l := k.onIRC(ctx, t, "block of "+id); !strings.Contains(l.Text(), "\x11") {
+				t.Errorf("on IRC the block is %q", l.Text())
+			}
 		})
 		part(t, "irc", func(ctx context.Context, t *testing.T) {
 			id := text("if")
@@ -66,21 +72,42 @@ func TestFormatting(t *testing.T) {
 				t.Errorf("on XMPP it reads %q", got)
 			}
 		})
-		part(t, "emotes", func(ctx context.Context, t *testing.T) {
-			id := text("bows")
-			must[string](t)(k.sendX(ctx, "/me "+id))
-			if e := k.onMatrix(ctx, t, id); e.Value("msgtype") != "m.emote" || e.Text() != id {
+	})
+}
+
+// What somebody does is told so everywhere.
+func TestEmotes(t *testing.T) {
+	inTalks(t, func(ctx context.Context, t *testing.T, k *talk) {
+		onMatrix := func(what string) {
+			t.Helper()
+			if e := k.onMatrix(ctx, t, what); e.Value("msgtype") != "m.emote" || e.Text() != what {
 				t.Errorf("on Matrix it is %s", e)
 			}
-			if l := k.onIRC(ctx, t, id); !strings.Contains(visible(l.Text()), "* Juliet "+id) && !strings.Contains(visible(l.Text()), "Juliet "+id) {
-				t.Errorf("on IRC it is %s", l)
-			}
-			id = text("nods")
-			must[string](t)(k.Matrix.SaySome(ctx, k.MatrixRoom, map[string]any{"msgtype": "m.emote", "body": id}))
-			if e := k.onXMPP(ctx, t, id); e.Text() != "/me "+id {
+		}
+		onXMPP := func(what string) {
+			t.Helper()
+			if e := k.onXMPP(ctx, t, what); e.Text() != "/me "+what {
 				t.Errorf("on XMPP it is %q", e.Text())
 			}
-		})
+		}
+		onIRC := func(what, name string) {
+			t.Helper()
+			if l := k.onIRC(ctx, t, what); !strings.HasPrefix(visible(l.Text()), "* "+name+" ") {
+				t.Errorf("on IRC it is %s", l)
+			}
+		}
+		what := text("bows")
+		must[string](t)(k.sendX(ctx, "/me "+what))
+		onMatrix(what)
+		onIRC(what, "Juliet")
+		what = text("nods")
+		must[string](t)(k.Matrix.SaySome(ctx, k.MatrixRoom, map[string]any{"msgtype": "m.emote", "body": what}))
+		onXMPP(what)
+		onIRC(what, "Montague")
+		what = text("laughs")
+		ok(t, k.IRC.Say(k.Channel, "\x01ACTION "+what+"\x01"))
+		onXMPP(what)
+		onMatrix(what)
 	})
 }
 
@@ -186,20 +213,36 @@ func TestNobodyIsPingedByAccident(t *testing.T) {
 	inTalks(t, func(ctx context.Context, t *testing.T, k *talk) {
 		m := k.fromM(ctx, t, text("I am Montague"))
 		_, montague, _ := strings.Cut(m.x.From, "/")
-		for _, words := range []string{text("@room everyone come"), text("I have met " + montague + " and he"), text("the " + k.Matrix.UserID + " was there")} {
-			must[string](t)(k.sendX(ctx, words))
-			e := k.onMatrix(ctx, t, words)
-			if len(e.Mentions()) != 0 || e.Get("m.mentions", "room") != nil || e.Get("m.mentions") == nil {
-				t.Errorf("on Matrix it is %s", e)
-			}
-			l := k.onIRC(ctx, t, words[strings.LastIndex(words, " ")+1:])
-			if strings.HasPrefix(l.Text(), "<Juliet") {
-				t.Errorf("on IRC her name would ping somebody who is called so: %q", l.Text())
+		says := map[string]func(words string){
+			"xmpp":   func(words string) { must[string](t)(k.sendX(ctx, words)) },
+			"matrix": func(words string) { must[string](t)(k.Matrix.Say(ctx, k.MatrixRoom, words)) },
+			"irc":    func(words string) { ok(t, k.IRC.Say(k.Channel, words)) },
+		}
+		names := map[string]string{"xmpp": "<Juliet>", "matrix": "<Montague>"}
+		for from, say := range says {
+			for _, words := range []string{"@room everyone come", "I have met " + montague + " and Juliet", "the " + k.Matrix.UserID + " was there"} {
+				words = text(words)
+				say(words)
+				if from != "matrix" {
+					e := k.onMatrix(ctx, t, words)
+					if len(e.Mentions()) != 0 || e.Get("m.mentions", "room") != nil || e.Get("m.mentions") == nil {
+						t.Errorf("from %s, on Matrix it is %s", from, e)
+					}
+				}
+				if from != "xmpp" {
+					e := k.onXMPP(ctx, t, words)
+					if reference, there := e.Element(peers.NSReference, "reference"); there {
+						t.Errorf("from %s, on XMPP it calls %+v", from, reference)
+					}
+				}
+				if from != "irc" {
+					l := k.onIRC(ctx, t, words[strings.LastIndex(words, " ")+1:])
+					if !strings.HasPrefix(visible(l.Text()), names[from]) || strings.HasPrefix(l.Text(), names[from]) {
+						t.Errorf("on IRC the name would ping somebody who is called so: %q", l.Text())
+					}
+				}
 			}
 		}
-		words := text("about " + k.IRC.Nick + " there")
-		must[string](t)(k.Matrix.Say(ctx, k.MatrixRoom, words))
-		k.onIRC(ctx, t, words)
 	})
 }
 
@@ -216,38 +259,52 @@ func TestLongText(t *testing.T) {
 			t.Errorf("on XMPP it is %q", e.Text())
 		}
 		k.onIRC(ctx, t, id+" number 1")
-		more := must[peers.IRCLine](t)(k.IRC.Await(ctx, "the link to the rest", func(l peers.IRCLine) bool {
-			return strings.Contains(l.Text(), "more lines: http")
-		}))
-		link := more.Text()[strings.Index(more.Text(), "http"):]
-		got, _ := must2[[]byte, http.Header](t)(k.Bed.Fetch(ctx, strings.TrimRight(link, ") ")))
-		if !strings.Contains(string(got), lines[39]) {
-			t.Errorf("the link leads to %q", got)
-		}
+		k.restBehindALink(ctx, t, 0, lines[39])
+		at := k.IRC.Mark()
 		must[string](t)(k.sendX(ctx, strings.ReplaceAll(whole, id, id+"x")))
+		k.restBehindALink(ctx, t, at, id+"x number 40")
 		if e := k.onMatrix(ctx, t, id+"x"); e.Text() != strings.ReplaceAll(whole, id, id+"x") {
 			t.Errorf("on Matrix it is %q", e.Text())
 		}
 	}, plain, legacy)
 }
 
+// restBehindALink awaits the line that ends a long text on IRC and follows its link.
+func (k *talk) restBehindALink(ctx context.Context, t *testing.T, mark int, words string) {
+	t.Helper()
+	more := must[peers.IRCLine](t)(k.IRC.AwaitAfter(ctx, mark, "the link to the rest", func(l peers.IRCLine) bool {
+		return strings.Contains(l.Text(), "(30 more lines: http")
+	}))
+	if got, _ := must2[[]byte, http.Header](t)(k.Bed.Fetch(ctx, linkIn(more.Text()))); !strings.Contains(string(got), words) {
+		t.Errorf("the link leads to %q", got)
+	}
+}
+
+// Whoever asks is answered in their own room, with who is in the two others, and with what there is to know.
 func TestWhoIsThere(t *testing.T) {
 	inTalks(t, func(ctx context.Context, t *testing.T, k *talk) {
-		gateway := func(e peers.XMPPEvent) bool { return e.Kind == "message" && e.Real == k.Lockbridge.Slot.JID() }
-		must[string](t)(k.sendX(ctx, "!who"))
-		e := must[peers.XMPPEvent](t)(k.Owner.Await(ctx, "the answer to !who", func(e peers.XMPPEvent) bool {
-			return gateway(e) && strings.Contains(visible(e.Text()), "On matrix: ") && strings.Contains(visible(e.Text()), "Montague")
-		}))
-		if e.Encrypted != k.sealed() || !strings.Contains(visible(e.Text()), k.IRC.Nick) {
-			t.Errorf("the answer is %q, sealed: %v", e.Text(), e.Encrypted)
+		for command, answers := range map[string]map[string][]string{
+			"!who":  {"xmpp": {"On irc: ", k.IRC.Nick, "On matrix: ", "Montague"}, "matrix": {"On irc: ", k.IRC.Nick, "On xmpp: ", "Juliet"}, "irc": {"On matrix: ", "Montague", "On xmpp: ", "Juliet"}},
+			"!help": {"xmpp": {"!who", k.Channel}, "matrix": {"!who", k.Channel}, "irc": {"!who", k.Room}},
+		} {
+			fits := func(answer, network string) bool {
+				return !slices.ContainsFunc(answers[network], func(part string) bool { return !strings.Contains(visible(answer), part) })
+			}
+			must[string](t)(k.sendX(ctx, command))
+			e := must[peers.XMPPEvent](t)(k.Owner.Await(ctx, "the answer to "+command, func(e peers.XMPPEvent) bool {
+				return e.Kind == "message" && e.Real == k.Lockbridge.Slot.JID() && fits(e.Text(), "xmpp")
+			}))
+			if e.Encrypted != k.sealed() {
+				t.Errorf("the answer is %q, sealed: %v", e.Text(), e.Encrypted)
+			}
+			must[string](t)(k.Matrix.Say(ctx, k.MatrixRoom, command))
+			must[peers.MatrixEvent](t)(k.Matrix.Await(ctx, "the answer to "+command, func(e peers.MatrixEvent) bool {
+				return e.Room == k.MatrixRoom && strings.HasPrefix(e.Sender, "@"+k.Lockbridge.Slot.Nick+":") && fits(e.Text(), "matrix")
+			}))
+			ok(t, k.IRC.Say(k.Channel, command))
+			must[peers.IRCLine](t)(k.IRC.Await(ctx, "the answer to "+command, func(l peers.IRCLine) bool {
+				return l.Nick() == k.Lockbridge.Slot.Nick && fits(l.Text(), "irc")
+			}))
 		}
-		must[string](t)(k.Matrix.Say(ctx, k.MatrixRoom, "!help"))
-		must[peers.MatrixEvent](t)(k.Matrix.Await(ctx, "the answer to !help", func(e peers.MatrixEvent) bool {
-			return e.Room == k.MatrixRoom && strings.HasPrefix(e.Sender, "@"+k.Lockbridge.Slot.Nick+":") && strings.Contains(e.Text(), "!who")
-		}))
-		ok(t, k.IRC.Say(k.Channel, "!who"))
-		must[peers.IRCLine](t)(k.IRC.Await(ctx, "the answer to !who", func(l peers.IRCLine) bool {
-			return l.Nick() == k.Lockbridge.Slot.Nick && strings.Contains(visible(l.Text()), "On matrix: ") && strings.Contains(visible(l.Text()), "Montague")
-		}))
 	}, plain, legacy)
 }

@@ -11,34 +11,53 @@ import (
 
 // What is larger than the XMPP server's upload service takes (64 MB in the bed) becomes a link there.
 func TestLargeFilesBecomeLinks(t *testing.T) {
-	onOneStore(t, peers.SceneOptions{}, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-		k := &talk{Scene: s, kind: plain}
-		ok(t, s.Start(ctx))
+	inScenes(t, peers.SceneOptions{}, func(ctx context.Context, t *testing.T, k *talk) {
 		large := peers.Content{Name: text("play") + ".bin", MIME: "application/octet-stream", Data: random(65 << 20)}
-		must[string](t)(s.Matrix.SendFile(ctx, s.MatrixRoom, peers.MatrixFile{Content: large}))
-		got, _, err := s.Bed.Fetch(ctx, linkIn(k.onXMPP(ctx, t, "["+large.Name).Text()))
+		must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: large}))
+		got, _, err := k.Bed.Fetch(ctx, linkIn(k.onXMPP(ctx, t, "["+large.Name).Text()))
 		ok(t, err)
 		same(t, "behind the link on XMPP", large, got)
 		k.onIRC(ctx, t, "["+large.Name)
-	})
+	}, plain, legacy)
 }
 
-// What is larger than the configuration lets through is named, and the rest of the conversation goes on.
+// What is larger than the configuration lets through is named, where it lies in the open with its link, and the rest of the conversation
+// goes on.
 func TestFilesThatAreTooLargeAreNamed(t *testing.T) {
-	onOneStore(t, peers.SceneOptions{Media: `max_size = "50KB"`}, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-		k := &talk{Scene: s, kind: plain}
-		ok(t, s.Start(ctx))
+	inScenes(t, peers.SceneOptions{Media: `max_size = "50KB"`}, func(ctx context.Context, t *testing.T, k *talk) {
 		large := picture()
-		must[string](t)(s.Matrix.SendFile(ctx, s.MatrixRoom, peers.MatrixFile{Content: large}))
-		k.onXMPP(ctx, t, "[file: "+large.Name)
-		k.onIRC(ctx, t, "[file: "+large.Name)
+		must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: large}))
+		k.onXMPP(ctx, t, "[file: "+large.Name+", 97 kB, not carried over]")
+		k.onIRC(ctx, t, "[file: "+large.Name+", 97 kB, not carried over]")
 		large = picture()
-		k.shareX(ctx, t, large)
-		k.onMatrix(ctx, t, large.Name)
-		k.onIRC(ctx, t, large.Name)
+		k.shareWhole(ctx, t, large)
+		shown := "[file: " + large.Name + ", 97 kB, not carried over]"
+		if k.kind == plain {
+			shown = "[" + large.Name + ", 97 kB] https://"
+		}
+		k.onMatrix(ctx, t, shown)
+		k.onIRC(ctx, t, shown)
 		small := picture()
 		small.Data = small.Data[:40_000]
-		must[string](t)(s.Matrix.SendFile(ctx, s.MatrixRoom, peers.MatrixFile{Content: small}))
+		must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: small}))
 		same(t, "on XMPP", small, k.fileOnXMPP(ctx, t, small))
-	})
+	}, plain, two)
+}
+
+// Without a route for links IRC is told of files, but for those that lie on the web already.
+func TestFilesWithoutLinksAreNamed(t *testing.T) {
+	inScenes(t, peers.SceneOptions{NoLinks: true}, func(ctx context.Context, t *testing.T, k *talk) {
+		f := picture()
+		must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: f}))
+		k.onIRC(ctx, t, "[file: "+f.Name+", 97 kB, not carried over]")
+		same(t, "on XMPP", f, k.fileOnXMPP(ctx, t, f))
+		f = picture()
+		if link := k.shareX(ctx, t, f); k.kind == plain {
+			k.onIRC(ctx, t, "["+f.Name+"] "+link)
+		} else {
+			k.onIRC(ctx, t, "[file: "+f.Name+", not carried over]")
+		}
+		e := must[peers.MatrixEvent](t)(k.Matrix.AwaitFile(ctx, k.MatrixRoom, f.Name))
+		same(t, "on Matrix", f, must[[]byte](t)(k.Matrix.Open(ctx, e)))
+	}, plain, legacy)
 }

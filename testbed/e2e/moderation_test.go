@@ -12,11 +12,11 @@ import (
 // A moderator takes back what somebody said, in their own room; our copies go with it, and where the bridge and the room let it, the
 // original in the other room.
 func TestModeration(t *testing.T) {
-	for name, all := range map[string]bool{"own": false, "all": true} {
-		t.Run(name, func(t *testing.T) {
-			o := peers.SceneOptions{Bridge: `moderation = "` + name + `"`}
+	for _, c := range []struct{ moderation, kind string }{{"own", plain}, {"all", plain}, {"all", legacy}} {
+		t.Run(c.moderation+", "+c.kind, func(t *testing.T) {
+			o := peers.SceneOptions{Sealed: c.kind == legacy, Bridge: `moderation = "` + c.moderation + `"`}
 			onOneStore(t, o, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-				moderate(ctx, t, &talk{Scene: s, kind: plain}, all)
+				moderate(ctx, t, &talk{Scene: s, kind: c.kind}, c.moderation == "all")
 			})
 		})
 	}

@@ -18,8 +18,8 @@ func TestTyping(t *testing.T) {
 		room, irc, mark := k.Matrix.Mark(), k.IRC.Mark(), k.Owner.Mark()
 		must[string](t)(k.sendX(ctx, "", peers.ChatState("composing")))
 		must[peers.MatrixEvent](t)(k.Matrix.AwaitTyping(ctx, room, k.MatrixRoom, k.ghosts("xmpp"), true))
-		must[peers.IRCLine](t)(k.IRC.AwaitTag(ctx, irc, k.Channel, "+typing", nil))
-		room = k.Matrix.Mark()
+		must[peers.IRCLine](t)(k.IRC.AwaitTag(ctx, irc, k.Channel, "+typing", func(l peers.IRCLine) bool { return l.Tag("+typing") == "active" }))
+		room, irc = k.Matrix.Mark(), k.IRC.Mark()
 		must[string](t)(k.sendX(ctx, "", peers.ChatState("paused")))
 		must[peers.MatrixEvent](t)(k.Matrix.AwaitTyping(ctx, room, k.MatrixRoom, k.ghosts("xmpp"), false))
 		ok(t, k.Matrix.Typing(ctx, k.MatrixRoom, true))
@@ -27,6 +27,7 @@ func TestTyping(t *testing.T) {
 		if e.Real != k.MatrixName(k.Matrix) {
 			t.Errorf("on XMPP it was %s who typed", e.Real)
 		}
+		must[peers.IRCLine](t)(k.IRC.AwaitTag(ctx, irc, k.Channel, "+typing", func(l peers.IRCLine) bool { return l.Tag("+typing") == "active" }))
 		ok(t, k.Matrix.Typing(ctx, k.MatrixRoom, false))
 		mark, room = k.Owner.Mark(), k.Matrix.Mark()
 		ok(t, k.IRC.TagMessage(k.Channel, map[string]string{"+typing": "active"}))
@@ -68,6 +69,16 @@ func TestPrivacySwitches(t *testing.T) {
 		k.later(ctx, t)
 		k.later(ctx, t)
 		k.nobodyToldOf(t, peers.NSStates, peers.NSMarkers)
+		for _, l := range s.IRC.Events() {
+			if l.Command == "TAGMSG" && l.HasTag("+typing") && l.Nick() != s.IRC.Nick {
+				t.Errorf("on IRC it is told: %s %s", l, l.Tags)
+			}
+		}
+		for _, e := range s.Owner.Events() {
+			if e.Kind == "presence" && e.Real == s.MatrixName(s.Matrix) && e.Photo != "" {
+				t.Errorf("the puppet has a picture: %s", e)
+			}
+		}
 		for _, e := range s.Matrix.Events() {
 			if e.Type == "m.receipt" && strings.Contains(e.String(), k.ghosts("xmpp")) || e.Type == "m.typing" && strings.Contains(e.String(), k.ghosts("")) {
 				t.Errorf("on Matrix it is told: %s", e)
@@ -92,45 +103,4 @@ func (k *talk) nobodyToldOf(t *testing.T, namespaces ...string) {
 			}
 		}
 	}
-}
-
-// With metadata = "drop" nothing but sealed text crosses a room of OMEMO 0.3: what needs elements in the clear is told in words, or not.
-func TestMetadataDrop(t *testing.T) {
-	o := peers.SceneOptions{Sealed: true, Bridge: `metadata = "drop"`, IRC: `correct_after = "300ms"`}
-	onOneStore(t, o, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-		k := &talk{Scene: s, kind: legacy}
-		ok(t, s.IRC.EnableTags(ctx))
-		ok(t, s.Start(ctx))
-		k.fromM(ctx, t, text("Montague is here"))
-		x, m := k.fromX(ctx, t, text("a word of mine")), k.fromM(ctx, t, text("a word of his"))
-		edited := text("another word of mine")
-		must[string](t)(k.sendX(ctx, edited, peers.Replace(x.x.ID))) // believed to nobody: a message of its own
-		if e := k.onMatrix(ctx, t, edited); e.Get("m.relates_to") != nil {
-			t.Errorf("on Matrix it is %s", e)
-		}
-		for _, act := range []string{peers.React(m.x.StanzaID, "👍"), peers.Retract(x.x.StanzaID), peers.ChatState("composing"), peers.Displayed(m.x.StanzaID)} {
-			must[string](t)(k.sendX(ctx, "", act))
-		}
-		edited = text("another word of his")
-		must[string](t)(s.Matrix.Edit(ctx, s.MatrixRoom, m.m.ID, edited))
-		if e := k.onXMPP(ctx, t, edited); !strings.Contains(e.Text(), "(edited)") || e.Replace != "" {
-			t.Errorf("on XMPP it is %s", e.XML)
-		}
-		words := text("an answer")
-		must[string](t)(s.Matrix.Reply(ctx, s.MatrixRoom, x.m.ID, words))
-		if e := k.onXMPP(ctx, t, words); !strings.Contains(visible(e.Text()), "Juliet: "+words) { // an old one would be quoted
-			t.Errorf("on XMPP it is %q", e.Text())
-		}
-		must[string](t)(s.Matrix.React(ctx, s.MatrixRoom, x.m.ID, "👍"))
-		ok(t, s.Matrix.Redact(ctx, s.MatrixRoom, m.m.ID, ""))
-		k.onXMPP(ctx, t, "deleted a message")
-		k.later(ctx, t)
-		k.nobodyToldOf(t, peers.NSReplace, peers.NSRetract, peers.NSReactions, peers.NSReply, peers.NSStates, peers.NSMarkers, peers.NSSpoiler)
-		for _, e := range s.Matrix.Events() {
-			if e.Sender != s.Matrix.UserID && (e.Type == "m.reaction" || e.Type == "m.room.redaction") {
-				t.Errorf("on Matrix it crossed: %s", e)
-			}
-		}
-		nothingCrossedInTheClear(t, s)
-	})
 }

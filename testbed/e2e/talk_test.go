@@ -62,6 +62,24 @@ func inTalks(t *testing.T, play func(ctx context.Context, t *testing.T, k *talk)
 	}
 }
 
+// inScenes plays a scenario in scenes of its own, one of each kind, with a running Lockbridge that is configured for it.
+func inScenes(t *testing.T, o peers.SceneOptions, play func(ctx context.Context, t *testing.T, k *talk), kinds ...string) {
+	t.Helper()
+	for _, kind := range kinds {
+		t.Run(kind, func(t *testing.T) {
+			k := &talk{kind: kind}
+			o, like := o, k.options()
+			o.Sealed, o.Owners, o.OMEMO = like.Sealed, like.Owners, like.OMEMO
+			onOneStore(t, o, func(ctx context.Context, t *testing.T, s *peers.Scene) {
+				k.Scene = s
+				ok(t, s.IRC.EnableTags(ctx))
+				ok(t, s.Start(ctx))
+				play(ctx, t, k)
+			})
+		})
+	}
+}
+
 // turn is what a scenario in a talk, or a part of it, may take; it is a limit, nothing waits for it.
 const turn = time.Minute
 
@@ -284,16 +302,20 @@ func (k *talk) later(ctx context.Context, t *testing.T) {
 // member is a further member of the XMPP room, in it.
 func (k *talk) member(ctx context.Context, t *testing.T, nick string) *peers.XMPPClient {
 	t.Helper()
-	o := peers.XMPPOptions{}
+	c := must[*peers.XMPPClient](t)(k.RoomMember(ctx, peers.Unique(nick), k.clientOptions()))
+	must[peers.XMPPEvent](t)(k.Owner.AwaitOccupant(ctx, k.Room, c.JID))
+	return c
+}
+
+// clientOptions are those of a member's client in such a room.
+func (k *talk) clientOptions() (o peers.XMPPOptions) {
 	switch k.kind {
 	case legacy:
 		o.OMEMO = peers.Legacy
 	case two:
 		o.OMEMO = peers.Two
 	}
-	c := must[*peers.XMPPClient](t)(k.RoomMember(ctx, peers.Unique(nick), o))
-	must[peers.XMPPEvent](t)(k.Owner.AwaitOccupant(ctx, k.Room, c.JID))
-	return c
+	return o
 }
 
 // user is a further Matrix user in the room.

@@ -46,8 +46,54 @@ func TestMembersWithEitherVersionOfOMEMOTalk(t *testing.T) {
 				t.Errorf("a device was sealed for twice in one stanza: %s", e.XML)
 			}
 		}
+		bothAreTold(ctx, t, s, romeo)
 		nothingCrossedInTheClear(t, s)
 	})
+}
+
+// bothAreTold: what people do besides talking reaches members of either version, and is done by either.
+func bothAreTold(ctx context.Context, t *testing.T, s *peers.Scene, romeo *peers.XMPPClient) {
+	words := text("what is in a noun")
+	event := must[string](t)(s.Matrix.Say(ctx, s.MatrixRoom, words))
+	said := map[*peers.XMPPClient]peers.XMPPEvent{}
+	for _, c := range []*peers.XMPPClient{s.Owner, romeo} {
+		said[c] = must[peers.XMPPEvent](t)(c.AwaitSealed(ctx, s.Room, words))
+	}
+	must[string](t)(s.Matrix.Edit(ctx, s.MatrixRoom, event, strings.Replace(words, "noun", "name", 1)))
+	must[string](t)(s.Matrix.Reply(ctx, s.MatrixRoom, event, "and in "+words))
+	must[string](t)(s.Matrix.React(ctx, s.MatrixRoom, event, "🌹"))
+	f := picture()
+	must[string](t)(s.Matrix.SendFile(ctx, s.MatrixRoom, peers.MatrixFile{Content: f}))
+	for _, c := range []*peers.XMPPClient{s.Owner, romeo} {
+		await := func(space, name, of string) peers.XMPPEvent {
+			t.Helper()
+			return must[peers.XMPPEvent](t)(c.AwaitElement(ctx, 0, s.Room, space, name, func(e peers.Element) bool { return e.Attr("id") == of }))
+		}
+		edit := await(peers.NSReplace, "replace", said[c].ID)
+		reply := await(peers.NSReply, "reply", said[c].StanzaID)
+		await(peers.NSReactions, "reactions", said[c].StanzaID)
+		if !edit.Encrypted || !strings.Contains(edit.Text(), "name") || !reply.Encrypted || !strings.HasSuffix(reply.Text(), "and in "+words) {
+			t.Errorf("%s was told %q and %q", c.JID, edit.Text(), reply.Text())
+		}
+	}
+	same(t, "for her", f, (&talk{Scene: s, kind: legacy}).fileOnXMPP(ctx, t, f))
+	for c, send := range map[*peers.XMPPClient]func(string, string) (string, error){
+		s.Owner: func(text, element string) (string, error) {
+			return s.Owner.SendSealed(ctx, s.Room, peers.Words{Text: text, Beside: []string{element}, Versions: peers.Legacy})
+		},
+		romeo: func(text, element string) (string, error) {
+			return romeo.SendSealed(ctx, s.Room, peers.Words{Text: text, Inside: []string{element}, Versions: peers.Two})
+		},
+	} {
+		words := text("so Romeo would")
+		first := must[string](t)(send(words, peers.Reply(said[c].From, said[c].StanzaID, 0)[0]))
+		answer := arrivesOnMatrix(ctx, t, s, words)
+		if answer.Value("m.relates_to", "m.in_reply_to", "event_id") != event {
+			t.Errorf("%s answered %s", c.JID, answer)
+		}
+		must[string](t)(send(words+", were he not", peers.Replace(first)))
+		must[peers.MatrixEvent](t)(s.Matrix.AwaitEdit(ctx, s.MatrixRoom, answer.ID, "were he not"))
+	}
 }
 
 func TestTheGatewayPrefersOMEMO2WhenItIsToldTo(t *testing.T) {

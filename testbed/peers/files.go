@@ -30,6 +30,7 @@ type Content struct {
 	Data          []byte
 	Width, Height int
 	Blurhash      string
+	Thumbnail     string // where a smaller picture of it lies: a link on XMPP, an mxc URI on Matrix
 	Milliseconds  int    // of sound and film
 	Caption       string // said with it
 }
@@ -183,6 +184,9 @@ func Sharing(f Content, source string, more ...string) string {
 	if f.Blurhash != "" {
 		fmt.Fprintf(&about, "<thumbnail xmlns='urn:xmpp:thumbs:1' uri='data:image/blurhash,%s' media-type='image/blurhash' width='%d' height='%d'/>",
 			html.EscapeString(percent(f.Blurhash)), f.Width, f.Height)
+	}
+	if f.Thumbnail != "" {
+		fmt.Fprintf(&about, "<thumbnail xmlns='urn:xmpp:thumbs:1' uri='%s' media-type='image/png' width='8' height='8'/>", html.EscapeString(f.Thumbnail))
 	}
 	if f.Caption != "" {
 		fmt.Fprintf(&about, "<desc>%s</desc>", html.EscapeString(f.Caption))

@@ -52,6 +52,7 @@ type Setup struct {
 	Pace    time.Duration // between two lines on IRC; 0: 50 ms
 	IRC     string        // further keys of [network.irc]
 	Media   string        // further keys of [media], which is on: loopback may be fetched from, and links lead to the slot's door
+	NoLinks bool          // for files: nothing listens for them
 	Privacy string        // keys of [privacy]; "": receipts = "all"
 	Extra   string
 }
@@ -131,8 +132,11 @@ func (s Setup) text(b *Bed, slot *Slot) string {
 	} else {
 		fmt.Fprintf(&t, "server = %q\ntls = false\n", cmp.Or(d.IRC, b.Addr("IRC")))
 	}
-	fmt.Fprintf(&t, "%s\n\n[media]\nlisten = %q\nurl = \"http://%s\"\ntls_ca = %q\nallow = [\"127.0.0.0/8\"]\n%s\n\n[privacy]\n%s\n",
-		s.IRC, slot.Media, slot.Media, b.Certificate(), s.Media, cmp.Or(s.Privacy, `receipts = "all"`))
+	fmt.Fprintf(&t, "%s\n\n[media]\ntls_ca = %q\nallow = [\"127.0.0.0/8\"]\n%s\n", s.IRC, b.Certificate(), s.Media)
+	if !s.NoLinks {
+		fmt.Fprintf(&t, "listen = %q\nurl = \"http://%s\"\n", slot.Media, slot.Media)
+	}
+	fmt.Fprintf(&t, "\n[privacy]\n%s\n", cmp.Or(s.Privacy, `receipts = "all"`))
 	for _, bridge := range s.Bridges {
 		bridge.write(&t)
 	}

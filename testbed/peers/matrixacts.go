@@ -84,6 +84,11 @@ func (m *Matrix) Kick(ctx context.Context, room, user, reason string) error {
 	return m.call(ctx, "POST", "/_matrix/client/v3/rooms/"+url.PathEscape(room)+"/kick", map[string]any{"user_id": user, "reason": reason}, nil)
 }
 
+// Ban sends a user away for good.
+func (m *Matrix) Ban(ctx context.Context, room, user, reason string) error {
+	return m.call(ctx, "POST", "/_matrix/client/v3/rooms/"+url.PathEscape(room)+"/ban", map[string]any{"user_id": user, "reason": reason}, nil)
+}
+
 // State returns the content of a state event.
 func (m *Matrix) State(ctx context.Context, room, kind, key string) (content map[string]any, err error) {
 	err = m.call(ctx, "GET", fmt.Sprintf("/_matrix/client/v3/rooms/%s/state/%s/%s", url.PathEscape(room), url.PathEscape(kind), url.PathEscape(key)), nil, &content)

@@ -89,6 +89,9 @@ func (m *Matrix) SendFile(ctx context.Context, room string, f MatrixFile) (event
 	if f.Blurhash != "" {
 		info["xyz.amorgan.blurhash"] = f.Blurhash
 	}
+	if f.Thumbnail != "" {
+		info["thumbnail_url"], info["thumbnail_info"] = f.Thumbnail, map[string]any{"mimetype": "image/png", "w": 8, "h": 8}
+	}
 	content := map[string]any{"body": f.Name, "filename": f.Name, "info": info}
 	if f.Caption != "" {
 		content["body"] = f.Caption

@@ -47,6 +47,7 @@ type SceneOptions struct {
 	Owners  []string      // OMEMO versions of the owner of a sealed room; none: Legacy
 	IRC     string        // see Setup
 	Media   string        // see Setup
+	NoLinks bool          // see Setup
 	Privacy string        // see Setup
 	Bridge  string        // see Bridge.More
 	Pace    time.Duration // see Setup
@@ -101,7 +102,7 @@ func (s *Scene) build(ctx context.Context, o SceneOptions) error {
 	if s.IRC, err = s.IRCUser(ctx, "mercutio", false); err != nil {
 		return err
 	}
-	setup := Setup{Store: o.Store, SASL: o.SASL, OMEMO: o.OMEMO, Pace: o.Pace, IRC: o.IRC, Media: o.Media, Privacy: o.Privacy, Bridges: []Bridge{bridge}}
+	setup := Setup{Store: o.Store, SASL: o.SASL, OMEMO: o.OMEMO, Pace: o.Pace, IRC: o.IRC, Media: o.Media, NoLinks: o.NoLinks, Privacy: o.Privacy, Bridges: []Bridge{bridge}}
 	if o.Direct {
 		setup.Direct = []string{s.Bed.Host}
 	}
