@@ -16,9 +16,8 @@ import (
 // Somebody who corrects a message three times in a row is heard once, and who takes it back before it is said is not heard.
 func TestQuickEditsBecomeOne(t *testing.T) {
 	o := peers.SceneOptions{IRC: `correct_after = "2s"` + "\n" + `hold = "3s"`}
-	onOneStore(t, o, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-		k := &talk{Scene: s, kind: plain}
-		ok(t, s.Start(ctx))
+	inScenes(t, o, func(ctx context.Context, t *testing.T, k *talk) {
+		s := k.Scene
 		words := text("I shall be there at one o'clock")
 		event, id := must[string](t)(s.Matrix.Say(ctx, s.MatrixRoom, words)), must[string](t)(k.sendX(ctx, "And "+words))
 		k.onIRC(ctx, t, "> "+words)
@@ -45,7 +44,7 @@ func TestQuickEditsBecomeOne(t *testing.T) {
 				t.Errorf("what was taken back was said: %s", l)
 			}
 		}
-	})
+	}, plain, legacy)
 }
 
 // Somebody who says very much, on any network, is heard whole where there is room for it and shortened where there is not,

@@ -292,9 +292,8 @@ func (k *talk) saidOnIRC(ctx context.Context, t *testing.T, f peers.Content, wor
 
 // A link works, not for somebody who guesses, and no longer when the file was taken back.
 func TestLinksForIRC(t *testing.T) {
-	onOneStore(t, peers.SceneOptions{}, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-		k := &talk{Scene: s, kind: plain}
-		ok(t, s.Start(ctx))
+	inScenes(t, peers.SceneOptions{}, func(ctx context.Context, t *testing.T, k *talk) {
+		s := k.Scene
 		f := picture()
 		event := must[string](t)(s.Matrix.SendFile(ctx, s.MatrixRoom, peers.MatrixFile{Content: f}))
 		link := k.linkOnIRC(ctx, t, f)
@@ -312,7 +311,7 @@ func TestLinksForIRC(t *testing.T) {
 		}
 		ok(t, s.Matrix.Redact(ctx, s.MatrixRoom, event, ""))
 		ends(ctx, t, s, link)
-	})
+	}, plain, legacy)
 }
 
 // ends asks for a link until it is gone; nothing tells when it goes.

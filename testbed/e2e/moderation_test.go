@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"strings"
 	"testing"
 
 	"lockbridge/testbed/peers"
@@ -12,20 +13,36 @@ import (
 // A moderator takes back what somebody said, in their own room; our copies go with it, and where the bridge and the room let it, the
 // original in the other room.
 func TestModeration(t *testing.T) {
-	for _, c := range []struct{ moderation, kind string }{{"own", plain}, {"all", plain}, {"all", legacy}} {
-		t.Run(c.moderation+", "+c.kind, func(t *testing.T) {
-			o := peers.SceneOptions{Sealed: c.kind == legacy, Bridge: `moderation = "` + c.moderation + `"`}
-			onOneStore(t, o, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-				moderate(ctx, t, &talk{Scene: s, kind: c.kind}, c.moderation == "all")
-			})
-		})
-	}
+	t.Run("own", func(t *testing.T) {
+		inScenes(t, peers.SceneOptions{Bridge: `moderation = "own"`}, func(ctx context.Context, t *testing.T, k *talk) { moderate(ctx, t, k, false) }, plain)
+	})
+	t.Run("all", func(t *testing.T) {
+		inScenes(t, peers.SceneOptions{Bridge: `moderation = "all"`}, func(ctx context.Context, t *testing.T, k *talk) { moderate(ctx, t, k, true) }, plain, legacy, two)
+	})
+}
+
+// The room's word comes in the clear, so it is none where nothing in the clear is believed.
+func TestModerationWithoutMetadata(t *testing.T) {
+	o := peers.SceneOptions{Bridge: "moderation = \"all\"\nmetadata = \"drop\""}
+	inScenes(t, o, func(ctx context.Context, t *testing.T, k *talk) {
+		x, mark := k.fromX(ctx, t, text("Juliet's word")), k.IRC.Mark()
+		ok(t, k.Owner.Moderate(ctx, k.Room, x.x.StanzaID, "enough"))
+		k.later(ctx, t)
+		for _, e := range k.Matrix.Events() {
+			if e.Type == "m.room.redaction" {
+				t.Errorf("on Matrix it is taken: %s", e)
+			}
+		}
+		for _, l := range k.IRC.Events()[mark:] {
+			if strings.Contains(l.Text(), "removed") || strings.Contains(l.Text(), "deleted") {
+				t.Errorf("on IRC it is told: %s", l)
+			}
+		}
+	}, legacy)
 }
 
 func moderate(ctx context.Context, t *testing.T, k *talk, all bool) {
-	ok(t, k.IRC.EnableTags(ctx))
 	ok(t, k.Matrix.SetPower(ctx, k.MatrixRoom, "@"+k.Lockbridge.Slot.Nick+":"+k.Bed.Host, 50))
-	ok(t, k.Start(ctx))
 	romeo := k.member(ctx, t, "Romeo")
 	k.fromM(ctx, t, text("Montague is here")) // from the second message on with a puppet
 	k.fromI(ctx, t, text("Mercutio is here"))

@@ -53,10 +53,8 @@ func TestReceipts(t *testing.T) {
 // What the switches turn off does not cross, and what is said does.
 func TestPrivacySwitches(t *testing.T) {
 	o := peers.SceneOptions{Privacy: "typing = false\nreceipts = \"off\"\navatars = false"}
-	onOneStore(t, o, func(ctx context.Context, t *testing.T, s *peers.Scene) {
-		k := &talk{Scene: s, kind: plain}
-		ok(t, s.IRC.EnableTags(ctx))
-		ok(t, s.Start(ctx))
+	inScenes(t, o, func(ctx context.Context, t *testing.T, k *talk) {
+		s := k.Scene
 		k.fromM(ctx, t, text("Montague is here"))
 		m, x := k.fromM(ctx, t, text("read this")), k.fromX(ctx, t, text("and this"))
 		ok(t, s.Owner.SetPicture(ctx, s.Room, "Juliet", peers.PNG(9)))
@@ -87,7 +85,7 @@ func TestPrivacySwitches(t *testing.T) {
 		if _, uri, err := s.Matrix.Profile(ctx, x.m.Sender); err != nil || uri != "" {
 			t.Errorf("the ghost has the picture %q: %v", uri, err)
 		}
-	})
+	}, plain, legacy)
 }
 
 // nobodyToldOf checks that ours sent no element of these namespaces into the XMPP room.
