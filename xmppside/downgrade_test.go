@@ -13,11 +13,16 @@ import (
 func (w *world) configured(code string, features ...string) {
 	w.set(func() {
 		w.features = features
-		for full := range w.room {
-			x := el(nsMUCUser, "x").add(el(nsMUCUser, "status", "code", code))
-			w.write(el("", "message", "type", "groupchat", "from", fakeRoom, "to", full).add(x))
-		}
+		w.announceLocked(code)
 	})
+}
+
+// announceLocked tells all occupants of ours a status of the room.
+func (f *fakeServer) announceLocked(code string) {
+	for full := range f.room {
+		x := el(nsMUCUser, "x").add(el(nsMUCUser, "status", "code", code))
+		f.write(el("", "message", "type", "groupchat", "from", fakeRoom, "to", full).add(x))
+	}
 }
 
 func TestARoomThatOpensUpStopsAtOnce(t *testing.T) {

@@ -37,6 +37,7 @@ type fakeServer struct {
 	deafTo   string           // the room's and juliet's answers to this namespace are held back
 	heldBack []*node
 	features []string
+	title    string            // what the room is called
 	members  map[string]string // bare JID to affiliation
 	room     map[string]string // full JID of ours to nick
 	archive  []archived
@@ -210,7 +211,7 @@ func (f *fakeServer) reply(iq *node) *node {
 	case f.infos[iq.get("to")] != nil && q.space == nsDiscoInfo:
 		return result(iq, f.infos[iq.get("to")])
 	case iq.get("to") == fakeRoom && q.space == nsDiscoInfo:
-		info := el(nsDiscoInfo, "query")
+		info := el(nsDiscoInfo, "query").add(el(nsDiscoInfo, "identity", "category", "conference", "type", "text", "name", f.title))
 		for _, feature := range f.features {
 			info.add(el(nsDiscoInfo, "feature", "var", feature))
 		}

@@ -78,6 +78,7 @@ func (r *room) readFlags(ctx context.Context, l *link) error {
 		vars = append(vars, f.get("var"))
 	}
 	r.mu.Lock()
+	r.name = nameOfRoom(iq.child(nsDiscoInfo, "query"))
 	r.membersOnly = slices.Contains(vars, "muc_membersonly")
 	r.nonAnonymous = slices.Contains(vars, "muc_nonanonymous")
 	r.archives = slices.Contains(vars, nsMAM)
@@ -91,6 +92,7 @@ func (r *room) readFlags(ctx context.Context, l *link) error {
 	}
 	r.flagsKnown, r.reread = true, r.changes != changes // what changed meanwhile may be missing in the answer
 	r.changedLocked()
+	l.queue.push(item{named: r})
 	r.mu.Unlock()
 	if reason, _ := r.unfit(); reason != "" {
 		r.log.Warn("the room must be carried end-to-end encrypted, but "+reason+": nothing crosses until that is changed", "remedy", "make it members-only and show real addresses to anyone")

@@ -21,6 +21,7 @@ type item struct {
 	long     bool // too long: only the start tag is left
 	at       time.Time
 	release  *room           // no stanza, but a mark: what the room held back is due
+	named    *room           // a mark: it is known what this room is called now
 	face     string          // a mark: this picture, by its SHA-1, is known now
 	met      string          // a mark as well: it is settled what this address of ours is
 	passed   chan<- struct{} // a mark, too: closed when all before it has been looked at
@@ -28,7 +29,7 @@ type item struct {
 
 // counts reports whether it is a message, which may be left out when there are too many.
 func (it item) counts() bool {
-	return !it.presence && it.release == nil && it.met == "" && it.passed == nil && it.face == ""
+	return !it.presence && it.release == nil && it.met == "" && it.passed == nil && it.face == "" && it.named == nil
 }
 
 // queue holds messages and presences in stream order. Pushing never blocks: the reader must go on, for answers to

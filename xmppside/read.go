@@ -84,6 +84,10 @@ func (s *Side) read(ctx context.Context, l *link, it item, b *batch) {
 		s.readFace(it.face, b)
 		return
 	}
+	if it.named != nil {
+		s.readName(it.named, b)
+		return
+	}
 	if it.met != "" {
 		s.readMet(ctx, l, it.met, b)
 		return

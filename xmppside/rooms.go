@@ -58,6 +58,7 @@ type room struct {
 	destroyed        bool
 	successor        string // the room that is said to replace this one
 	asking           int    // counts what was asked for anew
+	name             string // what the room is called
 	reread           bool   // the flags changed, and are being read anew
 	changes          int    // of the flags
 

@@ -27,10 +27,11 @@ func TestIRCIsQuietAboutJoins(t *testing.T) {
 
 func TestTopics(t *testing.T) {
 	inTalks(t, func(ctx context.Context, t *testing.T, k *talk) {
-		topic := text("the feud")
+		topic, name := text("the feud"), text("Verona")
 		ok(t, k.Matrix.SetState(ctx, k.MatrixRoom, "m.room.topic", "", map[string]any{"topic": topic}))
 		if k.sealed() { // it is content, and cannot be sealed
 			must[string](t)(k.Owner.Send(ctx, k.Room, peers.Words{Beside: []string{peers.Subject(text("the subject"))}}))
+			ok(t, k.Owner.Configure(ctx, k.Room, map[string]any{"roomname": name}))
 			ok(t, k.IRC.SetTopic(ctx, k.Channel, text("the topic")))
 			k.later(ctx, t)
 			for _, e := range k.Owner.Events() {
@@ -40,6 +41,9 @@ func TestTopics(t *testing.T) {
 			}
 			if content, err := k.Matrix.State(ctx, k.MatrixRoom, "m.room.topic", ""); err != nil || content["topic"] != topic {
 				t.Errorf("on Matrix it is %v: %v", content, err)
+			}
+			if content, err := k.Matrix.State(ctx, k.MatrixRoom, "m.room.name", ""); err == nil && content["name"] == name {
+				t.Errorf("on Matrix the room is called as on XMPP: %v", content)
 			}
 			return
 		}
@@ -53,6 +57,8 @@ func TestTopics(t *testing.T) {
 		ok(t, k.IRC.SetTopic(ctx, k.Channel, topic))
 		k.topicOnMatrix(ctx, t, topic)
 		k.subject(ctx, t, topic)
+		ok(t, k.Owner.Configure(ctx, k.Room, map[string]any{"roomname": name}))
+		must[peers.MatrixEvent](t)(k.Matrix.AwaitState(ctx, 0, k.MatrixRoom, "m.room.name", func(e peers.MatrixEvent) bool { return e.Value("name") == name }))
 	})
 }
 
