@@ -58,6 +58,8 @@ const (
 	maxDepth = 40
 	maxNodes = 20000
 	maxKids  = 256 // of a message
+	// maxBindings is how many namespaces are bound at a place, twice of the same name counting twice.
+	maxBindings = 256
 )
 
 // node is an XML element. Namespaces are resolved; text is the character data of the element itself, joined.

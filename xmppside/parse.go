@@ -2,7 +2,6 @@ package xmppside
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -76,15 +75,24 @@ func (p *parser) element(take func(space, raw string) error) (*node, error) {
 	if err != nil || empty {
 		return n, err
 	}
+	var joined []byte // where the text stands in several pieces
 	for {
 		text, err := p.text()
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if text != "" {
-			n.text += text
+		case n.text == "":
+			n.text = text
+		case text != "":
+			if joined == nil {
+				joined = append(joined, n.text...)
+			}
+			joined = append(joined, text...)
 		}
 		if strings.HasPrefix(p.s[p.pos:], "</") {
+			if joined != nil {
+				n.text = string(joined)
+			}
 			return n, p.endTag(name)
 		}
 		if space, raw, ok := p.sealed(take != nil); ok {
@@ -158,7 +166,7 @@ func (p *parser) startTag(n *node) (name string, empty bool, err error) {
 			p.pos += 2
 			return name, true, p.resolve(n, name, attrs)
 		case !spaced:
-			return "", false, fmt.Errorf("start tag of %.100s: %w", name, errRestricted)
+			return "", false, errRestricted // without the name: of a sealed envelope it may be what somebody wrote
 		}
 		a, err := p.attr()
 		if err != nil {
@@ -166,7 +174,9 @@ func (p *parser) startTag(n *node) (name string, empty bool, err error) {
 		}
 		switch prefix, local, prefixed := strings.Cut(a.name, ":"); {
 		case a.name == "xmlns" || prefix == "xmlns":
-			p.bound = append(p.bound, a)
+			if p.bound = append(p.bound, a); len(p.bound) > maxBindings {
+				return "", false, errTooComplex
+			}
 		case !prefixed || a.name == "xml:lang":
 			if attrs = append(attrs, a); len(attrs) > maxAttrs {
 				return "", false, errTooComplex
@@ -250,7 +260,7 @@ func (p *parser) attr() (attr, error) {
 
 // text reads character data up to the next tag.
 func (p *parser) text() (string, error) {
-	out := ""
+	var joined []byte
 	for {
 		end := strings.IndexByte(p.s[p.pos:], '<')
 		if end < 0 {
@@ -260,16 +270,18 @@ func (p *parser) text() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		out += text
 		p.pos += end
 		if !strings.HasPrefix(p.s[p.pos:], "<![CDATA[") {
-			return out, nil
+			if joined == nil {
+				return text, nil
+			}
+			return string(append(joined, text...)), nil
 		}
 		rest := p.s[p.pos+len("<![CDATA["):]
 		if end = strings.Index(rest, "]]>"); end < 0 {
 			return "", errBreaksOff
 		}
-		out += newlines(rest[:end])
+		joined = append(append(joined, text...), newlines(rest[:end])...)
 		p.pos += len("<![CDATA[") + end + len("]]>")
 	}
 }
