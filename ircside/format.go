@@ -76,10 +76,11 @@ func readLine(s string) gateway.Text {
 	if len(pieces) > gateway.MaxMarks {
 		return out
 	}
+	places := placesIn(all)
 	at := 0
 	open := map[gateway.StyleSet]int{} // where each style begins, plus one
 	for _, p := range append(pieces, piece{}) {
-		place := placeIn(all, at)
+		place := places(at)
 		for _, c := range codes {
 			switch has := p.styles.Has(c.style); {
 			case has && open[c.style] == 0:
@@ -94,19 +95,23 @@ func readLine(s string) gateway.Text {
 	return out.Normal()
 }
 
-// placeIn is where the byte at of a line stands once the line is clean UTF-8.
-func placeIn(line string, at int) int {
+// placesIn tells where bytes of a line stand once the line is clean UTF-8. They are asked for from left to right.
+func placesIn(line string) func(at int) int {
 	if !utf8.ValidString(line) {
-		n := 0
-		for i := range at {
-			n += len(gateway.Clean(string(windows1252(line[i]))))
+		seen, n := 0, 0
+		return func(at int) int {
+			for ; seen < at; seen++ {
+				n += len(gateway.Clean(string(windows1252(line[seen]))))
+			}
+			return n
 		}
-		return n
 	}
-	for at > 0 && at < len(line) && !utf8.RuneStart(line[at]) {
-		at--
+	return func(at int) int {
+		for at > 0 && at < len(line) && !utf8.RuneStart(line[at]) {
+			at--
+		}
+		return len(gateway.Clean(line[:at]))
 	}
-	return len(gateway.Clean(line[:at]))
 }
 
 // readCodes splits a line at its formatting codes.

@@ -202,6 +202,22 @@ func TestMultiline(t *testing.T) {
 	t.Run("in", hearsSeveralLinesAsOne)
 	t.Run("in doubt", severalLinesInDoubt)
 	t.Run("in colours", severalLinesInColours)
+	t.Run("in a batch of itself", severalLinesInThemselves)
+}
+
+// severalLinesInThemselves: a batch that names itself as the one around it is one message like others.
+func severalLinesInThemselves(t *testing.T) {
+	r := begin(t, nil)
+	l := r.up(multi)
+	l.send("@batch=1;msgid=m1 :bob!b@h BATCH +1 draft/multiline #lobby")
+	for range multiLines {
+		l.send("@batch=1 :bob!b@h PRIVMSG #lobby :" + strings.Repeat("x", multiHeld/multiLines))
+	}
+	l.send("@batch=1 :bob!b@h PRIVMSG #lobby :"+strings.Repeat("y", 900), ":irc.test BATCH -1", ":bob!b@h PRIVMSG #lobby :the end")
+	r.awaitText("the end")
+	if all, _ := r.texts(); len(all) != 3 || strings.Count(strings.Join(all, "\n"), "x\n") != multiLines {
+		t.Errorf("heard %d messages", len(all))
+	}
 }
 
 // saysSeveralLinesAsOne, and as lines once the server refuses it.

@@ -138,7 +138,7 @@ func (s *session) batch(e *girc.Event) {
 			s.pageEnds(b.replay)
 		case b.multi != nil:
 			if whole := b.multi.message(); whole != nil {
-				s.message(whole)
+				s.whole(whole)
 			}
 		case b.targets && s.queries != nil && s.queries.now == nil:
 			s.stirred = true
@@ -261,15 +261,22 @@ func (s *session) refused(e *girc.Event) {
 
 // message handles PRIVMSG and NOTICE: what people say, and our own lines coming back.
 func (s *session) message(e *girc.Event) {
-	nick := nickOf(e)
-	if len(e.Params) < 2 || nick == "" {
+	if len(e.Params) < 2 || nickOf(e) == "" {
 		return
 	}
-	b := s.batches[e.Tags["batch"]]
-	if b.multi != nil {
+	if b := s.batches[e.Tags["batch"]]; b.multi != nil {
 		if whole := b.multi.gather(e); whole != nil {
-			s.message(whole)
+			s.whole(whole)
 		}
+		return
+	}
+	s.whole(e)
+}
+
+// whole handles a message that is whole. It belongs to no multiline batch, whatever its tag says.
+func (s *session) whole(e *girc.Event) {
+	nick, b := nickOf(e), s.batches[e.Tags["batch"]]
+	if nick == "" { // the batch comes from somebody else than its lines
 		return
 	}
 	if b.history {
