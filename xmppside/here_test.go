@@ -90,3 +90,17 @@ func TestWhoCameAndWentWhileNobodyLookedIsGone(t *testing.T) {
 		})
 	}
 }
+
+// TestARoomMakesNobodyOurs: whom it calls occupants of ours although we never made them takes no memory.
+func TestARoomMakesNobodyOurs(t *testing.T) {
+	f := newFakeServer(t)
+	side, inbox := startFake(t, f, fakeBridgeRoom(false, gateway.PuppetsActive))
+	must(t, deliver(t, side, delivery(keyA, "here I am", false)))
+	f.raw("<presence from='" + fakeRoom + "/Nobody' to='nobody@" + fakeDomain + "/x'><x xmlns='" + nsMUCUser + "'><item affiliation='none'/><status code='110'/></x></presence>")
+	f.juliet(body("then"))
+	heard(t, inbox, "then")
+	r := side.room0()
+	if !r.isOut("nobody@"+fakeDomain) || r.isOut(fakePuppet) || r.isOut(fakeSelf) {
+		t.Errorf("ours are %v", r.mine)
+	}
+}

@@ -76,7 +76,7 @@ func (r *room) presence(l *link, p *node) (changes []moved) {
 		r.answerJoinLocked(who, errorOf(p))
 		return nil
 	}
-	if self && p.get("type") != "unavailable" {
+	if _, ours := r.side.people.ofJID(who); self && p.get("type") != "unavailable" && (ours || who == r.side.self) {
 		r.mine[who], r.ours[nick] = nick, who
 		delete(r.coming, nick)
 	}
@@ -127,7 +127,7 @@ func (r *room) noteOccupantLocked(p, x *node, nick string) []moved {
 		relayed: p.child(nsCaps, "c").get("node") == capsURI,
 	}
 	o.stay = r.stayLocked(o)
-	if domainOf(real) == r.side.domain {
+	if domainOf(real) == r.side.domain && len(r.ours) < maxOccupants {
 		r.ours[nick] = real
 	} else if r.mine[r.ours[nick]] != nick {
 		delete(r.ours, nick)
