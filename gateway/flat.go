@@ -7,7 +7,8 @@ import (
 
 // Without returns the text for a format that knows none of these styles: what they meant stands in the text itself where
 // people write it so, "> " before quotes, "• " or "1. " before items, "text (URL)" for links, "(spoiler: reason)" before
-// what was hidden; of the others nothing is left but the words. The rest of the marks lie where they belong.
+// what was hidden; of the others nothing is left but the words. The rest of the marks lie where they belong. What makes it
+// longer than MaxText is cut off.
 func (t Text) Without(styles ...string) Text {
 	t = t.Normal()
 	if !slices.ContainsFunc(t.Marks, func(m Mark) bool { return slices.Contains(styles, m.Style) }) {
@@ -22,7 +23,16 @@ func (t Text) Without(styles ...string) Text {
 		f.paragraph(p)
 	}
 	f.quotes(0)
-	return Text{f.plain.String(), f.marks}.Normal()
+	return Text{f.plain.String(), f.marks}.shorten(MaxText).Normal()
+}
+
+// shorten is Shorten for a text with marks.
+func (t Text) shorten(limit int) Text {
+	if len(t.Plain) <= limit {
+		return t
+	}
+	const mark = "…"
+	return concat(t.cut(0, len(Shorten(t.Plain, limit))-len(mark)), bareText(mark))
 }
 
 // Flat returns the text for rooms that know no marks at all.

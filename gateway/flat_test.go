@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"pgregory.net/rapid"
 
@@ -121,4 +122,23 @@ func TestWithoutLosesNoWord(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAFlatTextIsNoLongerThanAnyOther: signs for each line, or for each link, may be more than the text.
+func TestAFlatTextIsNoLongerThanAnyOther(t *testing.T) {
+	links := gateway.Text{Plain: strings.Repeat("é ", gateway.MaxText/3)}
+	for i := range gateway.MaxMarks {
+		links.Marks = append(links.Marks, gateway.Mark{Start: 3 * i, End: 3*i + 2, Style: gateway.MarkLink, Arg: "https://x/" + strings.Repeat("y", 2000)})
+	}
+	quoted := gateway.Text{Plain: strings.Repeat("x\n", gateway.MaxText/2)}
+	quoted.Marks = []gateway.Mark{{End: len(quoted.Plain), Style: gateway.MarkQuote}, {End: 1, Style: gateway.MarkBold}}
+	for name, text := range map[string]gateway.Text{"links": links, "quotes": quoted} {
+		got := text.Without(gateway.MarkLink, gateway.MarkQuote)
+		if len(got.Plain) > gateway.MaxText || !strings.HasSuffix(got.Plain, "…") || !utf8.ValidString(got.Plain) {
+			t.Errorf("%s: %d bytes, %q", name, len(got.Plain), got.Plain[len(got.Plain)-9:])
+		}
+		if name == "quotes" && (len(got.Marks) != 1 || got.Plain[got.Marks[0].Start:got.Marks[0].End] != "x") {
+			t.Errorf("%s: %+v", name, got.Marks)
+		}
+	}
 }

@@ -2,7 +2,10 @@ package gateway_test
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"lockbridge/gateway"
@@ -87,5 +90,44 @@ func TestALateEchoQuotesNothingThatWasTakenBack(t *testing.T) {
 	w.accept(w.b, by(w.b, "mod", "b0", retract("at b: "+said.Key, true)), echo, by(w.b, "bob", "b2", answering("b1", "what?")))
 	if _, m := body[gateway.Message](w, w.a); m.ReplyTo.Native != "1" || m.ReplyTo.Excerpt != "" || !m.ReplyTo.Author.IsZero() {
 		t.Errorf("it quotes %+v", m.ReplyTo)
+	}
+}
+
+// asked counts the questions for native ids of one event.
+type asked struct {
+	gateway.Journal
+	id gateway.ID
+	n  atomic.Int64
+}
+
+func (a *asked) Parts(ctx context.Context, room gateway.Address, events []gateway.ID) (map[gateway.ID][]gateway.Part, error) {
+	if slices.Contains(events, a.id) {
+		a.n.Add(1)
+	}
+	return a.Journal.Parts(ctx, room, events)
+}
+
+// TestNamesOfThreadsAreLookedUpAtOnce: anybody may write any name.
+func TestNamesOfThreadsAreLookedUpAtOnce(t *testing.T) {
+	names := &asked{id: gateway.ID{1}}
+	w := newTalkWorld(t, func(w *world) {
+		w.wrap = func(j gateway.Journal) gateway.Journal { names.Journal = j; return names }
+	})
+	var batch []gateway.Arrival
+	for i := range 40 {
+		m := message(fmt.Sprint(i))
+		name := names.id.String()
+		if i%2 > 0 { // the same, written in another way
+			name = "urn:uuid:" + name
+		}
+		m.Thread.Native = gateway.ThreadNative(name)
+		batch = append(batch, by(w.a, "alice", fmt.Sprint("n", i), m))
+	}
+	w.accept(w.a, batch...)
+	if n := names.n.Load(); n != 1 {
+		t.Errorf("asked %d times", n)
+	}
+	for range batch {
+		w.next(w.b)
 	}
 }

@@ -2,6 +2,8 @@ package gateway
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 )
 
@@ -21,23 +23,30 @@ func threadName(ev *Event) string {
 // loadThreads finds the roots of threads that are named by the id of their root. Anybody can write such a name: it means
 // something only in rooms that have the event.
 func (a *acceptance) loadThreads(ctx context.Context, events []*Event) error {
+	roots := map[Address]map[ID][]Native{} // by the room in which they are named
 	for _, ev := range events {
 		name := threadName(ev)
-		if name == "" {
-			continue
-		}
 		n := Native{ev.At, ThreadNative(name)}
-		id, err := ParseID(name)
-		if _, known := a.targets[n]; known || err != nil {
+		if _, known := a.targets[n]; name == "" || known {
 			continue
 		}
-		parts, err := a.g.journal.Parts(ctx, ev.At, []ID{id})
+		if id, err := ParseID(name); err == nil {
+			if roots[ev.At] == nil {
+				roots[ev.At] = map[ID][]Native{}
+			}
+			roots[ev.At][id] = append(roots[ev.At][id], n)
+		}
+	}
+	for room, named := range roots {
+		parts, err := a.g.journal.Parts(ctx, room, slices.Collect(maps.Keys(named)))
 		if err != nil {
 			return err
 		}
-		if len(parts[id]) > 0 {
-			a.targets[n] = Target{Event: id, Part: ThreadPart}
-			a.entries = append(a.entries, Entry{Links: []Link{{Native: n, Event: id, Part: ThreadPart}}})
+		for id := range parts {
+			for _, n := range named[id] {
+				a.targets[n] = Target{Event: id, Part: ThreadPart}
+				a.entries = append(a.entries, Entry{Links: []Link{{Native: n, Event: id, Part: ThreadPart}}})
+			}
 		}
 	}
 	return nil

@@ -22,7 +22,7 @@ const (
 	// idleTime is how long a transfer may bring nothing, wholeTime how long it may take.
 	idleTime  = 30 * time.Second
 	wholeTime = 10 * time.Minute
-	// patience is how long a stranger's server is tried again that fails, ownPatience one of our networks.
+	// patience is how long a stranger's server is tried again that fails, ownPatience one of our networks, or our own disk.
 	patience    = time.Minute
 	ownPatience = 10 * time.Minute
 	maxFailures = 1024
@@ -37,6 +37,7 @@ var (
 	errSlow       = gateway.Dropf("the file takes too long to fetch")
 	errGone       = gateway.Dropf("the file is not there any more")
 	errNotGiven   = gateway.Dropf("the file's server does not give it out")
+	errNoRoom     = gateway.Dropf("the gateway has no room for the file")
 	errCompressed = gateway.Dropf("the file's server sends something else than the file")
 	errNoWay      = gateway.Dropf("nothing here can fetch the file")
 )
@@ -318,9 +319,12 @@ func (m *Media) patient(ctx context.Context, id fileID, f gateway.File, err erro
 	if _, later := gateway.LaterThan(err); later || gateway.IsDrop(err) || ctx.Err() != nil {
 		return err
 	}
-	wait := patience
+	wait, end := patience, errNotGiven
 	if m.sources[f.Network] != nil {
 		wait = ownPatience
+	}
+	if errors.Is(err, errDisk) {
+		wait, end = ownPatience, errNoRoom
 	}
 	now := m.now()
 	m.failed.mu.Lock()
@@ -336,7 +340,7 @@ func (m *Media) patient(ctx context.Context, id fileID, f gateway.File, err erro
 	if now.Sub(since) < wait {
 		return err
 	}
-	return errNotGiven
+	return end
 }
 
 func (m *Media) errTooLarge() error {

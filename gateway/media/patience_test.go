@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,25 @@ func TestPatienceEnds(t *testing.T) {
 	cancel()
 	if _, err := m.Fetch(ctx, gateway.File{URL: w.URL}); gateway.IsDrop(err) {
 		t.Errorf("a stop counts as a failure: %v", err)
+	}
+}
+
+// What our own disk does not take is nobody else's fault.
+func TestPatienceWithTheDisk(t *testing.T) {
+	now, dir := clock{at: time.Unix(1e9, 0)}, t.TempDir()
+	m := mediatest.New(t, mediatest.Options{Dir: dir, Now: now.now})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, pass := range []time.Duration{0, time.Minute, 8 * time.Minute} {
+		now.pass(pass)
+		if _, err := m.Fetch(t.Context(), gateway.File{URL: "https://127.0.0.1/"}); err == nil || gateway.IsDrop(err) {
+			t.Errorf("after another %v: %v", pass, err)
+		}
+	}
+	now.pass(time.Minute)
+	if _, err := m.Fetch(t.Context(), gateway.File{URL: "https://127.0.0.1/"}); !gateway.IsDrop(err) || err.Error() != "the gateway has no room for the file" {
+		t.Errorf("in the end: %v", err)
 	}
 }
 

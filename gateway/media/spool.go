@@ -28,6 +28,8 @@ const (
 var (
 	errSpoolFull = errors.New("too many files are on their way")
 	errSpoolLent = errors.New("those who follow links read too many files at once")
+	// errDisk: our own disk is full, or broken.
+	errDisk = errors.New("the spool does not take the file")
 )
 
 // fileID tells files apart: where they come from and how they open. It is a hash, for keys are part of it.
@@ -165,7 +167,7 @@ func (s *spool) fill(id fileID, e *entry, visitor bool, fill func(*entry) error)
 		err = forgetName(e.file.Name())
 	}
 	if err != nil {
-		err = fmt.Errorf("make a file in the spool: %w", err)
+		err = fmt.Errorf("%w: %w", errDisk, err)
 		return err
 	}
 	err = fill(e)
@@ -180,7 +182,7 @@ func (e *entry) Write(p []byte) (int, error) {
 	}
 	n, err := e.file.Write(p)
 	if err != nil {
-		return n, fmt.Errorf("write the spool: %w", err)
+		return n, fmt.Errorf("%w: %w", errDisk, err)
 	}
 	return n, nil
 }

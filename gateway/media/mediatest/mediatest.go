@@ -21,7 +21,8 @@ import (
 // Options is what differs between tests; the zero value is a Media without links and sources, for files up to 1 MB.
 type Options struct {
 	MaxSize     int64
-	Spool       int64 // 0: ten files of MaxSize
+	Dir         string // "": one of the test's own
+	Spool       int64  // 0: ten files of MaxSize
 	URL         string
 	Authorities *x509.CertPool
 	Allow       []netip.Prefix // nil: 127.0.0.0/8
@@ -42,6 +43,9 @@ func New(t testing.TB, o Options) *media.Media {
 	if o.Spool == 0 {
 		o.Spool = 10 * o.MaxSize
 	}
+	if o.Dir == "" {
+		o.Dir = t.TempDir()
+	}
 	if o.Shelf == nil {
 		o.Shelf = NewShelf()
 	}
@@ -55,7 +59,7 @@ func New(t testing.TB, o Options) *media.Media {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	m, err := media.New(media.Config{
-		Dir: t.TempDir(), Spool: o.Spool, MaxSize: o.MaxSize, Links: 7 * 24 * time.Hour, URL: o.URL, Key: bytes.Repeat([]byte{o.Key}, 32),
+		Dir: o.Dir, Spool: o.Spool, MaxSize: o.MaxSize, Links: 7 * 24 * time.Hour, URL: o.URL, Key: bytes.Repeat([]byte{o.Key}, 32),
 		Allow: o.Allow, Authorities: o.Authorities, Resolver: o.Resolver, Sources: o.Sources, Shelf: o.Shelf,
 		Log: o.Log, Now: o.Now, Rand: rand.Reader,
 	})
