@@ -36,66 +36,69 @@ type settlement struct {
 	times int64
 }
 
+// settle takes in what became of one delivery.
 func (s *settlement) settle(row *Queued, d Delivery, o Outcome) {
-	ev := d.Event
-	f := Finished{Seq: row.Seq, Key: row.Key, Retracted: s.late[row.Seq]}
-	if IsPlainer(o.Err) && !s.makePlainer(row, d) {
-		o.Err = Drop(o.Err)
-	}
-	if o.Err != nil {
-		f.Problem = o.Err.Error()
-	}
-	now, limit := s.g.now(), s.limit(row)
-	count := s.g.metrics.delivered
-	switch wait, asked := LaterThan(o.Err); {
-	case o.Err == nil && o.Ended:
-		s.ended++
-		s.courier.ended.add(row.Seq)
-		s.goesOn(row.Room)
-		s.endWith(row)
-		count.WithLabelValues(s.network).Inc()
-		if f.Links = noteLinks(row, d); len(f.Links) > 0 || !f.Retracted.IsZero() { // of these the echo knows nothing
-			s.done = append(s.done, f)
-		}
-		return
+	switch {
 	case o.Err == nil:
+		s.succeed(row, d, o)
+	case !IsPlainer(o.Err) || IsDrop(o.Err):
+		s.fail(row, d, o.Err)
+	case s.makePlainer(row, d): // it comes again at once, and nothing has failed
+		s.log.Info("delivery is shown in a plainer form", "event", d.Event.ID, "lane", row.Room.ID, "err", o.Err)
+		s.done = append(s.done, Finished{Seq: row.Seq, Key: row.Key, Retry: true, Due: s.g.now(), Attempt: d.Attempt})
+	default:
+		s.fail(row, d, Drop(o.Err))
+	}
+}
+
+// succeed ends a delivery that the network has taken.
+func (s *settlement) succeed(row *Queued, d Delivery, o Outcome) {
+	s.ended++
+	s.goesOn(row.Room)
+	s.endWith(row)
+	s.g.metrics.delivered.WithLabelValues(s.network).Inc()
+	f := Finished{Seq: row.Seq, Key: row.Key, Retracted: s.late[row.Seq]}
+	if o.Ended {
+		s.courier.ended.add(row.Seq)
+		if f.Links = noteLinks(row, d); len(f.Links) == 0 && f.Retracted.IsZero() { // of these the echo knows nothing
+			return
+		}
+	} else {
 		f.Links, f.Gone = said(row, d, o)
-	case IsDrop(o.Err):
-		f.Dead, f.Reason = true, o.Err.Error()
-	case IsPlainer(o.Err): // it comes again at once, and nothing has failed
-		s.log.Info("delivery is shown in a plainer form", "event", ev.ID, "lane", row.Room.ID, "err", o.Err)
-		s.done = append(s.done, Finished{Seq: row.Seq, Key: row.Key, Retry: true, Due: now, Attempt: d.Attempt})
-		return
-	case errors.Is(o.Err, errUnsure):
-		f.Retry, f.Due, f.Attempt = true, now, d.Attempt
+	}
+	s.done = append(s.done, f)
+}
+
+// fail has a delivery tried again, or gives it up.
+func (s *settlement) fail(row *Queued, d Delivery, err error) {
+	f := Finished{Seq: row.Seq, Key: row.Key, Problem: err.Error()}
+	now, limit := s.g.now(), s.limit(row)
+	due, attempt := now, d.Attempt
+	switch wait, asked := LaterThan(err); {
+	case IsDrop(err):
+		f.Dead, f.Reason = true, err.Error()
+	case errors.Is(err, errUnsure):
 	case !now.Before(limit): // the error itself goes to the log only: it was not written for the sender
 		f.Dead, f.Reason = true, "it could not be delivered for "+span(s.g.maxAge)
 	case asked && s.times != s.ready.times.Load(): // it came up meanwhile: the wait is over before it began
-		f.Retry, f.Due, f.Attempt = true, now, d.Attempt
 	case asked:
-		f.Retry, f.Due, f.Attempt = true, now.Add(max(wait, shortestWait)), d.Attempt
+		due = now.Add(max(wait, shortestWait))
 	default:
-		f.Retry, f.Due, f.Attempt = true, now.Add(backoff(d.Attempt)), d.Attempt+1
+		due, attempt = now.Add(backoff(d.Attempt)), d.Attempt+1
 	}
-	if f.Due.After(limit) {
-		f.Due = limit
-	}
-	switch {
-	case f.Dead:
-		s.end(row, ev, f, o.Err)
+	if f.Dead {
+		f.Retracted = s.late[row.Seq]
 		s.ended++
+		s.end(row, d.Event, f, err)
 		return
-	case f.Retry:
-		f.Retracted = ID{}
-		s.putOff(row.Room, ev, f)
-		count, s.more = s.g.metrics.retried, false
 	}
-	if !f.Retry {
-		s.ended++
-		s.goesOn(row.Room)
-		s.endWith(row)
+	if due.After(limit) {
+		due = limit
 	}
-	count.WithLabelValues(s.network).Inc()
+	f.Retry, f.Due, f.Attempt = true, due, attempt
+	s.more = false
+	s.putOff(row.Room, d.Event, f)
+	s.g.metrics.retried.WithLabelValues(s.network).Inc()
 	s.done = append(s.done, f)
 }
 
