@@ -54,7 +54,10 @@ func moderate(ctx context.Context, t *testing.T, k *talk, all bool) {
 	// a moderator of the XMPP room
 	mark := k.IRC.Mark()
 	ok(t, k.Owner.Moderate(ctx, k.Room, his.x.StanzaID, "enough"))
-	must[peers.MatrixEvent](t)(k.Matrix.AwaitRedaction(ctx, k.MatrixRoom, his.m.ID))
+	reason := must[peers.MatrixEvent](t)(k.Matrix.AwaitRedaction(ctx, k.MatrixRoom, his.m.ID)).Value("reason")
+	if reason == "enough" == k.sealed() { // a reason is content, and came in the clear
+		t.Errorf("on Matrix the reason is %q", reason)
+	}
 	k.toldOnIRC(ctx, t, mark, "a message by")
 	ok(t, k.Owner.Moderate(ctx, k.Room, native.x.StanzaID, "enough"))
 	k.toldOnIRC(ctx, t, mark, "a message by Montague")
