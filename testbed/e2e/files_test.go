@@ -58,7 +58,7 @@ func TestFiles(t *testing.T) {
 				must[peers.XMPPEvent](t)(k.Owner.AwaitAfter(ctx, mark+1, "the file behind its caption", func(e peers.XMPPEvent) bool {
 					return e.Kind == "message" && e.Real == caption.Real && (e.Text() == "" || strings.HasPrefix(e.Text(), "aesgcm://") || strings.HasPrefix(e.Text(), "https://"))
 				}))
-				if l := k.onIRC(ctx, t, f.Caption); !strings.Contains(l.Text(), f.Caption+" ["+f.Name+", 97 kB] http") {
+				if l := k.onIRC(ctx, t, f.Caption); !strings.Contains(l.Text(), f.Caption+" ["+f.Name+", 100 kB] http") {
 					t.Errorf("on IRC it is %q", l.Text())
 				}
 				k.linkOnIRC(ctx, t, f)
@@ -192,7 +192,7 @@ func TestWhatIsKnownOfAFile(t *testing.T) {
 		if e.Text() != f.Caption || e.Get("info", "w") != 20.0 || e.Get("info", "h") != 20.0 || e.Value("info", "xyz.amorgan.blurhash") != f.Blurhash {
 			t.Errorf("on Matrix it is %s", e)
 		}
-		if l := k.onIRC(ctx, t, f.Caption); !strings.Contains(l.Text(), f.Caption+" ["+f.Name+", 97 kB] http") {
+		if l := k.onIRC(ctx, t, f.Caption); !strings.Contains(l.Text(), f.Caption+" ["+f.Name+", 100 kB] http") {
 			t.Errorf("on IRC it is %q", l.Text())
 		}
 		k.linkOnIRC(ctx, t, f)

@@ -27,13 +27,13 @@ func TestFilesThatAreTooLargeAreNamed(t *testing.T) {
 	inScenes(t, peers.SceneOptions{Media: `max_size = "50KB"`}, func(ctx context.Context, t *testing.T, k *talk) {
 		large := picture()
 		must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: large}))
-		k.onXMPP(ctx, t, "[file: "+large.Name+", 97 kB, not carried over]")
-		k.onIRC(ctx, t, "[file: "+large.Name+", 97 kB, not carried over]")
+		k.onXMPP(ctx, t, "[file: "+large.Name+", 100 kB, not carried over]")
+		k.onIRC(ctx, t, "[file: "+large.Name+", 100 kB, not carried over]")
 		large = picture()
 		k.shareWhole(ctx, t, large)
-		shown := "[file: " + large.Name + ", 97 kB, not carried over]"
+		shown := "[file: " + large.Name + ", 100 kB, not carried over]"
 		if k.kind == plain {
-			shown = "[" + large.Name + ", 97 kB] https://"
+			shown = "[" + large.Name + ", 100 kB] https://"
 		}
 		k.onMatrix(ctx, t, shown)
 		k.onIRC(ctx, t, shown)
@@ -49,7 +49,7 @@ func TestFilesWithoutLinksAreNamed(t *testing.T) {
 	inScenes(t, peers.SceneOptions{NoLinks: true}, func(ctx context.Context, t *testing.T, k *talk) {
 		f := picture()
 		must[string](t)(k.Matrix.SendFile(ctx, k.MatrixRoom, peers.MatrixFile{Content: f}))
-		k.onIRC(ctx, t, "[file: "+f.Name+", 97 kB, not carried over]")
+		k.onIRC(ctx, t, "[file: "+f.Name+", 100 kB, not carried over]")
 		same(t, "on XMPP", f, k.fileOnXMPP(ctx, t, f))
 		f = picture()
 		if link := k.shareX(ctx, t, f); k.kind == plain {
