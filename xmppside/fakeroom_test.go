@@ -66,11 +66,12 @@ func (f *fakeServer) presence(p *node) {
 	}
 	f.room[full] = nick
 	for to, other := range f.room {
-		f.write(f.occupant(other, f.members[bare(to)], to, full, other == nick))
 		if to != full {
+			f.write(f.occupant(other, f.members[bare(to)], to, full, false))
 			f.write(f.occupant(nick, f.members[bare(full)], full, to, false))
 		}
 	}
+	f.write(f.occupant(nick, f.members[bare(full)], full, full, true)) // the last one of a join (XEP-0045, section 7.1)
 	if x == nil {
 		return
 	}
