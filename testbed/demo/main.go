@@ -79,7 +79,7 @@ func stopBed(b *peers.Bed) {
 
 // show lets Lockbridge carry the conversation, prints it and returns what is missing in it.
 func show(ctx context.Context, s *peers.Scene) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, 2*time.Minute, errors.New("two minutes have passed"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 4*time.Minute, errors.New("four minutes have passed"))
 	defer cancel()
 	nurse, err := s.ProfanityMember(ctx, "nurse", s.Bed.Host)
 	if err != nil {
@@ -130,33 +130,27 @@ type arrival struct {
 func talk(ctx context.Context, s *peers.Scene, nurse *peers.Profanity) (all []arrival) {
 	const fromXMPP, fromMatrix, fromIRC, fromProfanity = "Good night, good night!", "Parting is such sweet sorrow", "That I shall say good night", "Till it be morrow"
 	note := func(way string, sealed bool, err error) { all = append(all, arrival{way, sealed, err}) }
-	// Each message gets its share of the time, so that one that never comes leaves some for the others.
-	within := func(f func(ctx context.Context) error) error {
-		ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errors.New("20 s have passed"))
-		defer cancel()
-		return f(ctx)
-	}
 	onMatrix := func(text string) error {
-		return within(func(ctx context.Context) error { _, err := s.Matrix.AwaitText(ctx, s.MatrixRoom, text); return err })
+		return within(ctx, func(ctx context.Context) error { _, err := s.Matrix.AwaitText(ctx, s.MatrixRoom, text); return err })
 	}
-	onIRC := func(text string) error {
-		return within(func(ctx context.Context) error { _, err := s.IRC.AwaitText(ctx, s.Channel, text); return err })
+	onChannel := func(text string) error {
+		return within(ctx, func(ctx context.Context) error { return onIRC(ctx, s, text) })
 	}
 	onXMPP := func(text string) error {
-		return within(func(ctx context.Context) error { _, err := s.Owner.AwaitSealed(ctx, s.Room, text); return err })
+		return within(ctx, func(ctx context.Context) error { _, err := s.Owner.AwaitSealed(ctx, s.Room, text); return err })
 	}
 	onProfanity := func(text string) error {
-		return within(func(ctx context.Context) error { return nurse.AwaitSealed(ctx, s.Room, text) })
+		return within(ctx, func(ctx context.Context) error { return nurse.AwaitSealed(ctx, s.Room, text) })
 	}
 
 	err := s.Owner.SaySealed(ctx, s.Room, fromXMPP)
 	note("XMPP → Matrix", true, errors.Join(err, onMatrix(fromXMPP)))
-	note("XMPP → IRC", true, onIRC(fromXMPP))
+	note("XMPP → IRC", true, onChannel(fromXMPP))
 
 	_, err = s.Matrix.Say(ctx, s.MatrixRoom, fromMatrix)
 	note("Matrix → XMPP, opened by python-omemo", true, errors.Join(err, onXMPP(fromMatrix)))
 	note("Matrix → XMPP, opened by Profanity", true, onProfanity(fromMatrix))
-	note("Matrix → IRC", false, onIRC(fromMatrix))
+	note("Matrix → IRC", false, onChannel(fromMatrix))
 
 	err = s.IRC.Say(s.Channel, fromIRC)
 	note("IRC → XMPP, opened by python-omemo", true, errors.Join(err, onXMPP(fromIRC)))
@@ -165,8 +159,17 @@ func talk(ctx context.Context, s *peers.Scene, nurse *peers.Profanity) (all []ar
 
 	err = nurse.Say(ctx, fromProfanity)
 	note("XMPP (Profanity) → Matrix", true, errors.Join(err, onMatrix(fromProfanity)))
-	note("XMPP (Profanity) → IRC", true, onIRC(fromProfanity))
+	note("XMPP (Profanity) → IRC", true, onChannel(fromProfanity))
+
+	acts(ctx, s, note)
 	return all
+}
+
+// within gives what is awaited its share of the time, so that what never comes leaves some for the rest.
+func within(ctx context.Context, f func(ctx context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, 20*time.Second, errors.New("20 s have passed"))
+	defer cancel()
+	return f(ctx)
 }
 
 // invite makes accounts for whoever watches and says how to log in.

@@ -26,7 +26,9 @@ func (w Words) args(to string) map[string]any {
 
 // Send sends a message in the clear to a room that was joined, else to a person; it returns the message's id.
 func (c *XMPPClient) Send(ctx context.Context, to string, w Words) (id string, err error) {
-	c.transcript.add(Entry{Where: c.owner, Who: c.JID, Text: w.Text, Said: true})
+	if w.Text != "" {
+		c.transcript.add(Entry{Where: c.owner, Who: c.JID, Text: w.Text, Said: true})
+	}
 	var sent struct{ ID string }
 	err = c.Call(ctx, "send", w.args(to), &sent)
 	return sent.ID, err
