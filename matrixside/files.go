@@ -68,8 +68,9 @@ func newFiles(base *url.URL, reg registration) *Files {
 // errFileTooLarge is why a file is not shown on Matrix.
 var errFileTooLarge = errors.New("the file is too large for the Matrix server")
 
-// mxcURL is an mxc URL (Matrix specification, "Matrix Content (mxc://) URIs"): what it holds becomes part of a path.
-var mxcURL = regexp.MustCompile(`^mxc://([A-Za-z0-9._:\[\]-]{1,255})/([A-Za-z0-9_-]{1,255})$`)
+// mxcURL is an mxc URL (Matrix specification, "Matrix Content (mxc://) URIs"): what it holds becomes part of a path, and
+// "." and ".." would lead elsewhere in it.
+var mxcURL = regexp.MustCompile(`^mxc://([A-Za-z0-9\[][A-Za-z0-9._:\[\]-]{0,254})/([A-Za-z0-9_-]{1,255})$`)
 
 // Open fetches what an mxc URL names. The caller closes the body. It implements media.Source.
 func (f *Files) Open(ctx context.Context, mxc string) (body io.ReadCloser, size int64, err error) {

@@ -74,7 +74,7 @@ func TestAnOldHomeserverIsAskedInItsOwnWay(t *testing.T) {
 
 func TestOnlyContentIsAskedFor(t *testing.T) {
 	c, files := newContent(t, func(http.ResponseWriter, *http.Request) {})
-	for _, mxc := range []string{"", "mxc://", "mxc://example.org", "mxc://example.org/", "mxc://example.org/a/b", "mxc://example.org/../admin", "mxc://a/b?c", "mxc://a/b#c", "mxc://a%2Fb/c", "https://example.org/x", "mxc://example.org/" + strings.Repeat("a", 300)} {
+	for _, mxc := range []string{"", "mxc://", "mxc://example.org", "mxc://example.org/", "mxc://example.org/a/b", "mxc://example.org/../admin", "mxc://../config", "mxc://./config", "mxc://a/b?c", "mxc://a/b#c", "mxc://a%2Fb/c", "https://example.org/x", "mxc://example.org/" + strings.Repeat("a", 300)} {
 		if _, _, err := files.Open(t.Context(), mxc); !gateway.IsDrop(err) {
 			t.Errorf("%q: %v", mxc, err)
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"syscall"
@@ -79,7 +80,16 @@ func (g *guard) RoundTrip(req *http.Request) (*http.Response, error) {
 	case req.URL.Scheme == "http":
 		transport = g.plain
 	}
-	return transport.RoundTrip(req) //nolint:wrapcheck // the client wraps it
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return nil, err //nolint:wrapcheck // the client wraps it
+	}
+	// The client would tell all of what it cannot read, and errors are logged.
+	if _, err := url.Parse(resp.Header.Get("Location")); err != nil {
+		resp.Body.Close()
+		return nil, errRedirected
+	}
+	return resp, nil
 }
 
 func (g *guard) allowed(a netip.Addr) bool {
