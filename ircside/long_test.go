@@ -167,6 +167,32 @@ func TestLoudPersonOverRuns(t *testing.T) {
 	talk("loud 12", "loud 13", "loud 14")
 }
 
+// TestWhatWaitedIsNotLoud: what comes at once since the network was away is judged by when it was said.
+func TestWhatWaitedIsNotLoud(t *testing.T) {
+	media, hand := newBoard(), newHandClock()
+	r := begin(t, func(c *Config, s *Side) {
+		c.MaxLines, c.Pace = 2, Pace{Burst: 20, Every: time.Second}
+		if s != nil {
+			s.deps.Media, s.clock = media, hand.clock()
+		}
+	})
+	l := r.up(labels)
+	const all = 9
+	var run []gateway.Delivery
+	for i := range all {
+		d := delivery(fmt.Sprintf("k%d", i), fmt.Sprintf("slow %d", i))
+		d.Event.ID, d.Event.Time = gateway.ID{byte(i)}, hand.clock().now().Add(time.Duration(i-all)*stretchShare*time.Second)
+		run = append(run, d)
+	}
+	got := r.deliver(run...)
+	for i := range all {
+		if shown, want := l.echo(fmt.Sprintf("m%d", i)), said(fmt.Sprintf("slow %d", i)); shown != want {
+			t.Errorf("said %q, want %q", shown, want)
+		}
+	}
+	r.outcomes(got)
+}
+
 const multi = labels + " draft/multiline=max-bytes=4096,max-lines=5"
 
 // echoBatch reads a labelled batch and answers with its echo; it returns what was said in it.

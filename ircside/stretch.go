@@ -26,11 +26,19 @@ const (
 )
 
 // exceeds counts what somebody is about to say, unless they have said more than limit lines at a stretch already, which it
-// reports. The caller holds the mutex.
+// reports. It goes by when they said it: what waited while the network was away comes at once, and makes nobody loud. The
+// caller holds the mutex.
 func (c *conn) exceeds(d gateway.Delivery, lines, limit int, now time.Time) bool {
 	who := speaker{d.Room.ID, d.Event.Sender.Network, d.Event.Sender.ID}
+	at := now
+	if t := d.Event.Time; !t.IsZero() && t.Before(now) {
+		at = t
+	}
+	if last := c.stretches[who].at; at.Before(last) {
+		at = last
+	}
 	left := func(s stretch) float64 {
-		return max(0, s.lines-float64(now.Sub(s.at))/float64(stretchShare*c.pace.Every))
+		return max(0, s.lines-float64(at.Sub(s.at))/float64(stretchShare*c.pace.Every))
 	}
 	said := left(c.stretches[who])
 	if said > float64(limit) {
@@ -42,6 +50,6 @@ func (c *conn) exceeds(d gateway.Delivery, lines, limit int, now time.Time) bool
 	if len(c.stretches) >= maxStretches {
 		clear(c.stretches)
 	}
-	c.stretches[who] = stretch{said + float64(lines), now}
+	c.stretches[who] = stretch{said + float64(lines), at}
 	return false
 }
