@@ -30,7 +30,7 @@
 // The relay stands for many people: it has a reaction where any of them has it, and types while any of them does. Neither
 // is worth waiting for. A line of text goes before reactions of its channel and before lines that tell of joins and
 // reactions, which are left out when they have waited for 30 s; typing is said only when nothing waits. What one person
-// says at a stretch beyond twice what one message may become is gathered behind a link.
+// says at a stretch beyond twice what one message may become is gathered behind a link; a stretch goes by when it was said.
 //
 // Where the server offers draft/multiline, several lines are one message. Where it offers draft/message-redaction, what
 // was said is taken back; elsewhere a line tells that it was.

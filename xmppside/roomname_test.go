@@ -8,19 +8,6 @@ import (
 	"lockbridge/gateway/sidetest"
 )
 
-// namesOfRoom are the names of the room that were told of before a mark.
-func namesOfRoom(t *testing.T, f *fakeServer, inbox *sidetest.Inbox, mark string) (names []string) {
-	t.Helper()
-	f.juliet(body(mark))
-	heard(t, inbox, mark)
-	for _, ev := range inbox.Heard() {
-		if b, ok := ev.Body.(gateway.RoomState); ok && b.Name != nil {
-			names = append(names, *b.Name)
-		}
-	}
-	return names
-}
-
 // TestNamesOfRooms: the first one is no news, any other is, once, over a restart, too.
 func TestNamesOfRooms(t *testing.T) {
 	f := newFakeServer(t)
@@ -39,12 +26,12 @@ func TestNamesOfRooms(t *testing.T) {
 	}
 	f.enter("Juliet", "juliet@test/phone", "member")
 	rename("Verona")
-	if names := namesOfRoom(t, f, inbox, "mark 1"); len(names) != 0 {
+	if names := toldOfRoom(t, f, inbox, nameOf, "mark 1"); len(names) != 0 {
 		t.Errorf("told of %q at first", names)
 	}
 	rename("Mantua")
 	rename("Mantua")
-	if names := namesOfRoom(t, f, inbox, "mark 2"); !slices.Equal(names, []string{"Mantua"}) {
+	if names := toldOfRoom(t, f, inbox, nameOf, "mark 2"); !slices.Equal(names, []string{"Mantua"}) {
 		t.Errorf("told of %q", names)
 	}
 	rename("")
@@ -52,7 +39,7 @@ func TestNamesOfRooms(t *testing.T) {
 	f.drop()
 	f.set(func() { f.title, f.room["juliet@test/phone"] = "Padua\n", "Juliet" })
 	_, inbox, _ = start(t.Context(), t, f.config(), state, room)
-	if names := namesOfRoom(t, f, inbox, "mark 3"); !slices.Equal(names, []string{"Padua"}) {
+	if names := toldOfRoom(t, f, inbox, nameOf, "mark 3"); !slices.Equal(names, []string{"Padua"}) {
 		t.Errorf("told of %q after a restart", names)
 	}
 }

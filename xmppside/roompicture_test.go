@@ -12,18 +12,21 @@ import (
 	"lockbridge/gateway/sidetest"
 )
 
-// picturesOfRoom are the pictures of the room that were told of before a mark.
-func picturesOfRoom(t *testing.T, f *fakeServer, inbox *sidetest.Inbox, mark string) (refs []string) {
+// toldOfRoom is what was told of the room before a mark, of one kind.
+func toldOfRoom(t *testing.T, f *fakeServer, inbox *sidetest.Inbox, kind func(gateway.RoomState) *string, mark string) (told []string) {
 	t.Helper()
 	f.juliet(body(mark))
 	heard(t, inbox, mark)
 	for _, ev := range inbox.Heard() {
-		if b, ok := ev.Body.(gateway.RoomState); ok && b.Avatar != nil {
-			refs = append(refs, *b.Avatar)
+		if b, ok := ev.Body.(gateway.RoomState); ok && kind(b) != nil {
+			told = append(told, *kind(b))
 		}
 	}
-	return refs
+	return told
 }
+
+func pictureOf(s gateway.RoomState) *string { return s.Avatar }
+func nameOf(s gateway.RoomState) *string    { return s.Name }
 
 // TestPicturesOfRooms: that of the first join is no news, any other is, once.
 func TestPicturesOfRooms(t *testing.T) {
@@ -40,7 +43,7 @@ func TestPicturesOfRooms(t *testing.T) {
 	p := startPictured(t, f, state, gateway.Direct{}, room)
 	show := func(hash string) { f.set(func() { f.write(roomPresence(fakeSelf+"/"+resource, hash)) }) }
 	show(known)
-	if refs := picturesOfRoom(t, f, p.inbox, "mark 1"); len(refs) != 0 {
+	if refs := toldOfRoom(t, f, p.inbox, pictureOf, "mark 1"); len(refs) != 0 {
 		t.Errorf("told of %q at first", refs)
 	}
 	show(next)
@@ -58,7 +61,7 @@ func TestPicturesOfRooms(t *testing.T) {
 	show("")
 	show("")
 	f.show("Juliet", "", "<item jid='juliet@test/x'/>", "") // whose presence is not the room's
-	if refs := picturesOfRoom(t, f, p.inbox, "mark 2"); !slices.Equal(refs, []string{ref, "image:known", ""}) {
+	if refs := toldOfRoom(t, f, p.inbox, pictureOf, "mark 2"); !slices.Equal(refs, []string{ref, "image:known", ""}) {
 		t.Errorf("told of %q", refs)
 	}
 }
@@ -70,7 +73,7 @@ func TestNoPictureOfARoomCrossesWhereItsTopicDoesNot(t *testing.T) {
 	f.set(func() {
 		f.write(roomPresence(fakeSelf+"/"+resource, strings.Repeat("0", faceSHA1Size)), roomPresence(fakeSelf+"/"+resource, ""))
 	})
-	if refs := picturesOfRoom(t, f, p.inbox, "mark"); len(refs) != 0 {
+	if refs := toldOfRoom(t, f, p.inbox, pictureOf, "mark"); len(refs) != 0 {
 		t.Errorf("told of %q", refs)
 	}
 }
